@@ -1,0 +1,1 @@
+"""What an env may hold beside objects."""

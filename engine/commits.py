@@ -1,0 +1,60 @@
+"""What the engine asks of whoever makes commits durable (the shard's group commit; a small one in unit tests).
+
+What always holds: `number` of a batch grows by one; batches become durable in order; effects held in a batch run in
+the order held, only after the batch is durable; if it fails none of them runs and `failed` is called instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Committable(Protocol):
+    """What has commits: one resident object, as the group commit sees it."""
+
+    def capture(self) -> CommitRecord | None:
+        """Commit what the ended turns wrote, and return the new page images; None when nothing changed.
+
+        Raises PerdureError when this object's commit fails (full, constraint): the object alone is reset.
+        """
+        ...
+
+    def committed(self, change: int) -> None:
+        """The record with that change number is durable."""
+        ...
+
+    def failed(self, error: BaseException) -> None:
+        """The batch with this object's record failed, or its capture did: reset, rebuild from the log."""
+        ...
+
+
+class CommitRecord(Protocol):
+    """One object's part of a batch."""
+
+    object_id: bytes
+    class_key: str
+    name: str | None
+    generation: int
+    change: int
+    size_pages: int
+    pages: dict[int, bytes]
+    """Page number (from 1) → 4,096 bytes."""
+    alarm_ms: int | None
+    time_ms: int
+
+
+class Commits(Protocol):
+    """The group commit of one shard."""
+
+    def touch(self, who: Committable) -> int:
+        """`who` has writes of an ended turn: they go with the open batch, whose number is returned. Seals soon."""
+        ...
+
+    def durable(self) -> int:
+        """Number of the newest durable batch."""
+        ...
+
+    def hold(self, batch: int, who: Committable, effect: Callable[..., None], *args: object) -> None:
+        """Run `effect(*args)` when `batch` is durable; drop it if the batch or `who` in it fails."""
+        ...

@@ -1,0 +1,263 @@
+"""One tree of errors. Each answers: may I retry, is it overload, whose fault, was the object reset, which object, what to do.
+
+What always holds: an error that crosses a process keeps its name, message and flags (`to_wire`, `from_wire`); `str(e)` is
+`"<Name>: <message>"` as in the reference SDK, where this class is known as `JsException`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, cast
+
+SURVIVING_NAMES = frozenset(
+    {
+        "Error",
+        "TypeError",
+        "RangeError",
+        "SyntaxError",
+        "ReferenceError",
+        "DataCloneError",
+        "InvalidAccessError",
+    }
+)
+
+
+class PerdureError(Exception):
+    """Root of all errors raised by the runtime, and what a caller gets for an exception of the callee.
+
+    `retryable`: the same call may succeed when made again, on a new stub. `overloaded`: queues are full, do not retry
+    at once. `remote`: thrown by the callee's own code. `durableObjectReset`: the instance was reset. `hint`: what an
+    operator can do. `code` names the class of the error on the wire and in logs.
+    """
+
+    code: ClassVar[str] = "error"
+    default_name: ClassVar[str] = "Error"
+    default_retryable: ClassVar[bool] = False
+    default_overloaded: ClassVar[bool] = False
+    default_reset: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        name: str | None = None,
+        remote: bool = False,
+        retryable: bool | None = None,
+        overloaded: bool | None = None,
+        reset: bool | None = None,
+        object_id: str | None = None,
+        hint: str = "",
+        stack: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.name = name or self.default_name
+        self.remote = remote
+        self.retryable = self.default_retryable if retryable is None else retryable
+        self.overloaded = self.default_overloaded if overloaded is None else overloaded
+        self.durableObjectReset = self.default_reset if reset is None else reset
+        self.durableObjectId = object_id
+        self.hint = hint
+        self.stack = stack
+
+    def __str__(self) -> str:
+        text = f"{self.name}: {self.message}"
+        return f"{text} (hint: {self.hint})" if self.hint else text
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (from_wire, (self.to_wire(),))
+
+    def to_wire(self) -> dict[str, object]:
+        """The error as plain values; `from_wire` turns it back into the same class."""
+        return {
+            "name": self.name,
+            "message": self.message,
+            "code": self.code,
+            "remote": self.remote,
+            "retryable": self.retryable,
+            "overloaded": self.overloaded,
+            "reset": self.durableObjectReset,
+            "object_id": self.durableObjectId,
+            "hint": self.hint,
+            "stack": self.stack,
+        }
+
+
+class InvalidArgument(PerdureError):
+    """A call was made with what it cannot take (TypeError of the reference). Correct the call."""
+
+    code = "invalid_argument"
+    default_name = "TypeError"
+
+
+class OutOfRange(PerdureError):
+    """A value is of the right type but outside its bounds (RangeError of the reference)."""
+
+    code = "out_of_range"
+    default_name = "RangeError"
+
+
+class DataCloneError(PerdureError):
+    """A value cannot travel or be stored. Send plain values: None, bool, int, float, str, bytes, list, dict, set, datetime."""
+
+    code = "data_clone"
+    default_name = "DataCloneError"
+
+
+class ValueTooLarge(PerdureError):
+    """A value, message or body is over its bound. Stream it, or split it."""
+
+    code = "too_large"
+
+
+class MethodNotFound(PerdureError):
+    """The class does not have that method, or its name is reserved or private."""
+
+    code = "method_not_found"
+    default_name = "TypeError"
+
+
+class ClassNotFound(PerdureError):
+    """No class is known under that name or key."""
+
+    code = "class_not_found"
+    default_name = "TypeError"
+
+
+class RemoteError(PerdureError):
+    """The callee's own code raised. The object lives on; the stub is not broken."""
+
+    code = "remote"
+
+
+class ObjectReset(PerdureError):
+    """The instance was reset: aborted, a failed commit, a broken gate. What was not acknowledged is undone."""
+
+    code = "reset"
+    default_reset = True
+
+
+class StorageUnavailable(PerdureError):
+    """Storage was used by an instance, turn or thread that does not own it (any more)."""
+
+    code = "storage_unavailable"
+    default_retryable = True
+
+
+class StorageError(PerdureError):
+    """SQLite refused a statement or a value. The message carries SQLite's own words and code name."""
+
+    code = "storage"
+
+
+class StorageFull(PerdureError):
+    """The disk is full, so the shard only reads. Free space; it comes back by itself."""
+
+    code = "storage_full"
+    default_retryable = True
+
+
+class Overloaded(PerdureError):
+    """A queue is full by count, bytes or age. Back off; shard the object if this lasts."""
+
+    code = "overloaded"
+    default_overloaded = True
+
+
+class ShardLost(PerdureError):
+    """The process that served the call is gone. The call may or may not have run."""
+
+    code = "shard_lost"
+    default_retryable = True
+
+
+class DeadlineExceeded(PerdureError):
+    """No answer in time. The call may or may not have run."""
+
+    code = "deadline"
+
+
+class NotConnected(PerdureError):
+    """No runtime answers at that address."""
+
+    code = "not_connected"
+    default_retryable = True
+
+
+class VersionMismatch(PerdureError):
+    """Both sides speak, but no common version of the protocol or of a file format."""
+
+    code = "version_mismatch"
+
+
+class ProtocolError(PerdureError):
+    """A malformed message."""
+
+    code = "protocol"
+
+
+class ConfigError(PerdureError):
+    """Configuration or program cannot be used as it is. The hint says what to change."""
+
+    code = "config"
+
+
+class DataFolderError(PerdureError):
+    """The data folder is locked by another supervisor, cannot be written, or is of a newer format."""
+
+    code = "data_folder"
+
+
+class LogDamaged(PerdureError):
+    """The shard log is damaged in a place that was acknowledged. Nothing is dropped; repair is needed."""
+
+    code = "log_damaged"
+
+
+class LogFailed(PerdureError):
+    """A write or sync of the shard log failed; the batch was not acknowledged."""
+
+    code = "log_failed"
+    default_retryable = True
+    default_reset = True
+
+
+class ProgramBug(PerdureError):
+    """The program used the runtime in a way that cannot work (for instance another object's storage)."""
+
+    code = "program"
+
+
+class DurableObjectAbort(BaseException):
+    """Raised inside a handler by `ctx.abort()`; a BaseException so that `except Exception` cannot swallow it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def _tree(root: type[PerdureError]) -> dict[str, type[PerdureError]]:
+    found = {root.code: root}
+    for child in root.__subclasses__():
+        found.update(_tree(child))
+    return found
+
+
+_BY_CODE = _tree(PerdureError)
+
+
+def from_wire(fields: Mapping[str, object]) -> PerdureError:
+    """The error that `to_wire` described; an unknown code becomes the root class, nothing is lost."""
+    cls = _BY_CODE.get(str(fields.get("code")), PerdureError)
+    object_id = fields.get("object_id")
+    return cls(
+        str(fields.get("message", "")),
+        name=str(fields.get("name", "Error")),
+        remote=bool(fields.get("remote")),
+        retryable=bool(fields.get("retryable")),
+        overloaded=bool(fields.get("overloaded")),
+        reset=bool(fields.get("reset")),
+        object_id=cast("str | None", object_id),
+        hint=str(fields.get("hint") or ""),
+        stack=str(fields.get("stack") or ""),
+    )

@@ -1,0 +1,41 @@
+"""All bounds in one place, with units in their names and the reason beside each.
+
+Reaching one is a typed error or back-pressure, never silent growth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+VALUE_BYTES_MAX = 32 << 20  # one RPC value or message (spec: 32 MiB)
+STREAM_CHUNK_BYTES = 256 << 10  # small enough that 64 streams of one link hold 16 MiB
+STREAM_CREDIT_BYTES = 1 << 20  # what a writer may have unread on the way
+BODY_INLINE_BYTES_MAX = 1 << 20  # bodies up to this travel in the call itself
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Settings of one shard. Defaults are what the documentation promises."""
+
+    idle_hibernate_ms: int = 10_000  # spec/objects.md: hibernated after 10 s without events
+    open_databases_max: int = 2_000  # an open connection costs about 80 KiB and four descriptors
+    residents_max: int = 100_000
+    mailbox_length_max: int = 4_096  # events waiting for one object; above it callers get Overloaded
+    mailbox_bytes_max: int = 64 << 20
+    mailbox_age_ms_max: int = 30_000
+    critical_section_ms_max: int = 30_000  # blockConcurrencyWhile and transaction() (spec: 30 s)
+    critical_section_depth_max: int = 64
+    key_and_value_bytes_max: int = 2 << 20  # spec/limits.md
+    sql_statement_bytes_max: int = 100_000
+    sql_parameters_max: int = 100
+    sql_columns_max: int = 100
+    sql_row_bytes_max: int = 2 << 20
+    cursor_buffer_bytes_max: int = 16 << 20  # a cursor still open when its turn ends is read to memory up to here
+    wal_bytes_checkpoint: int = 1 << 20  # checkpoint without sync above this
+    quiescent_rounds: int = 4  # loop rounds without a resumed task after which a suspended turn ends
+    log_bytes_max: int = 256 << 20
+    log_page_images_max: int = 262_144  # 1 GiB of page images
+    log_live_objects_max: int = 20_000
+    segment_bytes: int = 32 << 20
+    sync_inline_ms_max: float = 1.0  # syncs run on the loop while they are faster than this
+    sync_thread_ms_min: float = 5.0  # one sync slower than this moves them to a thread

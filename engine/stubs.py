@@ -1,0 +1,156 @@
+"""Namespaces and stubs: how code reaches an object. The processes fill in the Transport with the router client.
+
+What always holds: arguments are copied when the call is made, not when it is sent; calls through one stub reach the
+object in the order made; creating an id or a stub creates nothing.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Protocol, cast
+
+from .errors import InvalidArgument, MethodNotFound, OutOfRange
+from .http import HttpRequest, HttpResponse
+from .ids import ClassKey, ObjectId
+from .values import EMPTY_ARGS, pack
+
+RESERVED_METHODS = frozenset(
+    {"fetch", "connect", "alarm", "webSocketMessage", "webSocketClose", "webSocketError", "dup", "constructor"}
+)
+
+
+class Transport(Protocol):
+    """How calls leave: the router client in gateways and applications, a gated one inside objects.
+
+    Both methods queue the call before they return; the awaitable gives the unpacked result or raises PerdureError.
+    `deadline_s` None means the transport's default (30 s).
+    """
+
+    def call(
+        self,
+        class_key: str,
+        object_id: bytes,
+        name: str | None,
+        method: str,
+        args: bytes,
+        deadline_s: float | None = None,
+    ) -> Awaitable[object]: ...
+
+    def fetch(
+        self,
+        class_key: str,
+        object_id: bytes,
+        name: str | None,
+        request: HttpRequest,
+        deadline_s: float | None = None,
+    ) -> Awaitable[HttpResponse]: ...
+
+
+class FetchAdapter(Protocol):
+    """Turns what a program passes to `stub.fetch` into an HttpRequest, and the answer into its Response class."""
+
+    def __call__(
+        self, send: Callable[[HttpRequest], Awaitable[HttpResponse]], request: object, init: dict[str, object]
+    ) -> Awaitable[object]: ...
+
+
+class Stub:
+    """The caller's handle of one object: any unknown name is a remote method.
+
+    Keyword arguments travel as ONE extra dict at the end (spec: rpc). Attributes that are set stay local.
+    """
+
+    def __init__(
+        self, key: ClassKey, object_id: ObjectId, transport: Transport, fetch_adapter: FetchAdapter | None = None
+    ) -> None:
+        self.id = object_id
+        self._key = key
+        self._transport = transport
+        self._fetch_adapter = fetch_adapter
+
+    @property
+    def name(self) -> str | None:
+        """The name the stub was made with, None for ids from strings."""
+        return self.id.name
+
+    def fetch(self, request: object, **init: object) -> Awaitable[object]:
+        """The HTTP call: an absolute URL or a Request; gives a Response."""
+        if self._fetch_adapter is None:
+            raise InvalidArgument("this stub cannot fetch: no adapter for requests is installed")
+        return self._fetch_adapter(self._send, request, init)
+
+    def _send(self, request: HttpRequest) -> Awaitable[HttpResponse]:
+        return self._transport.fetch(self._key.unique, self.id.raw, self.id.name, request)
+
+    def __getattr__(self, method: str) -> Callable[..., Awaitable[object]]:
+        if method.startswith("__"):
+            raise AttributeError(method)
+        if method in RESERVED_METHODS:
+            raise MethodNotFound(f"'{method}' is a reserved method and cannot be called over RPC")
+        transport, unique, raw, name = self._transport, self._key.unique, self.id.raw, self.id.name
+
+        def remote(*args: object, **kwargs: object) -> Awaitable[object]:
+            if kwargs:
+                payload = pack([*args, kwargs])
+            elif args:
+                payload = pack(list(args))
+            else:
+                payload = EMPTY_ARGS
+            return transport.call(unique, raw, name, method, payload)
+
+        remote.__name__ = method
+        return remote
+
+    def __repr__(self) -> str:
+        return f"<Stub {self._key.unique} {self.name or self.id}>"
+
+
+class Namespace:
+    """All objects of one class, as a binding in `env` or `client.namespace()` gives access to them."""
+
+    def __init__(self, key: ClassKey, transport: Transport, fetch_adapter: FetchAdapter | None = None) -> None:
+        self._key = key
+        self._transport = transport
+        self._fetch_adapter = fetch_adapter
+
+    def idFromName(self, name: str) -> ObjectId:
+        """The id of a name, the same at every call."""
+        return ObjectId.from_name(self._key, name)
+
+    def idFromString(self, hex: str) -> ObjectId:
+        """The id that 64 hex digits name; TypeError for another class's."""
+        return ObjectId.from_string(self._key, hex)
+
+    def newUniqueId(self, options: object = None, **kwargs: object) -> ObjectId:
+        """A fresh random id without a name."""
+        return ObjectId(self._key.unique_id(secrets.token_bytes))
+
+    def get(self, id: ObjectId, options: object = None, **kwargs: object) -> Stub:
+        """A stub for the id. `locationHint` is accepted and ignored; `routingMode` must be "primary-only"."""
+        if not isinstance(id, ObjectId):  # pyright: ignore[reportUnnecessaryIsInstance] - programs pass anything
+            raise InvalidArgument(
+                "Failed to execute 'get' on 'DurableObjectNamespace': parameter 1 is not of type 'DurableObjectId'"
+            )
+        if not self._key.owns(id.raw):
+            raise InvalidArgument("Durable Object ID is not valid for this namespace")
+        given = dict(cast("dict[str, object]", options)) if isinstance(options, dict) else {}
+        mode = {**given, **kwargs}.get("routingMode")
+        if mode not in (None, "primary-only"):
+            raise OutOfRange(f"unknown routingMode: {mode}")
+        return Stub(self._key, id, self._transport, self._fetch_adapter)
+
+    def getByName(self, name: str, options: object = None, **kwargs: object) -> Stub:
+        """The same as `get(idFromName(name))`."""
+        return Stub(self._key, ObjectId.from_name(self._key, name), self._transport, self._fetch_adapter)
+
+    def jurisdiction(self, name: str | None = None) -> Namespace:
+        """`None` gives an unrestricted copy; jurisdictions themselves are not implemented on one machine."""
+        if name is not None:
+            raise InvalidArgument("Jurisdiction restrictions are not implemented in perdure", name="Error")
+        return self
+
+    id_from_name = idFromName
+    id_from_string = idFromString
+    new_unique_id = newUniqueId
+    get_by_name = getByName

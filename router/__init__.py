@@ -1,0 +1,1 @@
+"""How to reach an object: wire format, slots, links, client, endpoint, gateway."""

@@ -1,0 +1,1 @@
+"""What programs import as `workers`, and its companions."""

@@ -1,0 +1,1 @@
+"""Processes that own objects: shard, shard log, recovery, catalogue, supervisor."""
