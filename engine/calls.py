@@ -1,0 +1,34 @@
+"""One call on its way through an object: what arrived, and where the answer goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .errors import PerdureError
+from .http import HttpRequest, HttpResponse
+
+RPC = 0
+FETCH = 1
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """A remote method call or a fetch. `answer(call, result)` is called exactly once, after the output gate."""
+
+    class_key: str
+    object_id: bytes
+    name: str | None
+    kind: int
+    method: str
+    payload: bytes
+    """The packed list of arguments (`values.pack`); unused for FETCH."""
+    answer: Callable[[Call, bytes | HttpResponse | PerdureError], None]
+    request: HttpRequest | None = None
+    request_id: str = ""
+    deadline_s: float | None = None
+    """Monotonic seconds; None: no deadline."""
+    handle: object | None = None
+    """What the receiving side needs to cancel it."""
+    origin: object | None = None
+    """What the sending side needs to route the answer."""

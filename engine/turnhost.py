@@ -1,0 +1,96 @@
+"""The seam between the turns of an object and its storage, as two protocols.
+
+What always holds: storage is used by the running turn of its own object or by nobody; the implicit transaction of a turn
+commits when the turn ends, never in its middle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+
+from .clock import Clock
+from .commits import CommitRecord
+from .disk import Disk
+from .ids import ClassKey
+from .limits import Limits
+
+T = TypeVar("T")
+
+
+class TurnHost(Protocol):
+    """What storage asks of the resident object that it belongs to."""
+
+    key: ClassKey
+    object_id: bytes
+    name: str | None
+    clock: Clock
+    disk: Disk
+    limits: Limits
+
+    def enter_storage(self) -> None:
+        """Call first in every storage operation.
+
+        Raises StorageUnavailable for an instance that was reset, ProgramBug from another object's turn or another
+        thread. Where no turn runs (a loop callback) it begins one that ends with the callback.
+        """
+        ...
+
+    def wrote(self, *, exclusive: bool, unconfirmed: bool = False) -> None:
+        """The running turn has written. `exclusive`: it needs a transaction of its own (SQL, alarm, deleteAll)."""
+        ...
+
+    def durable(self) -> Awaitable[None]:
+        """Done when all writes issued so far are durable; holds the input gate meanwhile (sync)."""
+        ...
+
+    def section(self, body: Callable[[], Awaitable[T]], what: str) -> Awaitable[T]:
+        """Run `body` as a critical section (transaction); begins now, even when not awaited."""
+        ...
+
+    def break_object(self, error: BaseException) -> None:
+        """A critical storage error: every caller gets it, the object is reset after the turn."""
+        ...
+
+
+class StorageBackend(Protocol):
+    """What a resident object asks of its storage."""
+
+    def end_turn(self) -> None:
+        """The turn that wrote has ended: commit its own transaction, or leave KV writes to be shared.
+
+        Raises StorageError when the commit fails (deferred constraint, full).
+        """
+        ...
+
+    def abort_turn(self) -> None:
+        """Undo everything that the running turn wrote (abort, reset)."""
+        ...
+
+    def capture(self) -> CommitRecord | None:
+        """Flush shared KV writes, commit, read the new WAL frames; None when nothing changed since the last."""
+        ...
+
+    def committed(self, change: int) -> None:
+        """The record `change` is durable."""
+        ...
+
+    def has_wal(self) -> bool:
+        """Whether the main file misses commits that lie in the scratch -wal."""
+        ...
+
+    def wal_bytes(self) -> int: ...
+
+    def checkpoint(self) -> int:
+        """Fold the -wal into the main file and write the change number; returns it. Only when all is durable."""
+        ...
+
+    def is_open(self) -> bool: ...
+
+    def release(self) -> None:
+        """Checkpoint and close the database (all commits durable); it opens again on use, pragmas re-applied."""
+        ...
+
+    def discard(self) -> None:
+        """Close without a checkpoint and delete the scratch files: the state is rebuilt from the log on next use."""
+        ...
