@@ -32,3 +32,5 @@ class Call:
     """What the receiving side needs to cancel it."""
     origin: object | None = None
     """What the sending side needs to route the answer."""
+    arrived_s: float = 0.0
+    """When it was queued at its object: monotonic seconds, coarse."""

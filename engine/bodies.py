@@ -1,0 +1,88 @@
+"""Response bodies that an object streams: its code runs in its turns, chunks leave past its output gate.
+
+What always holds: the next chunk is produced only when the reader asks, so a slow reader stops its writer; a body whose
+object is reset fails for its reader instead of ending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from .errors import PerdureError
+
+if TYPE_CHECKING:
+    from .instance import Instance
+
+
+class OutgoingBody(AsyncIterator[bytes]):
+    """What the connection reads, from outside of the object's turns. Make it inside one."""
+
+    def __init__(self, instance: Instance, body: AsyncIterator[bytes]) -> None:
+        loop = instance.turns.loop
+        self._instance = instance
+        self._loop = loop
+        self._wanted: asyncio.Future[None] = loop.create_future()
+        self._chunk: asyncio.Future[bytes | None] | None = None
+        self._failure: PerdureError | None = None
+        self._ended = False
+        instance.bodies.add(self)
+        self._task = loop.create_task(self._pump(body), name="response body")
+
+    async def _pump(self, body: AsyncIterator[bytes]) -> None:
+        emit = self._instance.output.emit
+        try:
+            while True:
+                await self._wanted
+                self._wanted = self._loop.create_future()
+                chunk = await anext(body, None)
+                emit(self._hand_over, chunk)
+                if chunk is None:
+                    return
+        except Exception as error:
+            from .handling import as_remote
+
+            emit(self.fail, as_remote(error))
+        finally:
+            closer = getattr(body, "aclose", None)
+            if closer is not None and self._instance.broken is None:
+                await closer()
+
+    def _hand_over(self, chunk: bytes | None) -> None:
+        if chunk is None:
+            self._finish()
+        waiting, self._chunk = self._chunk, None
+        if waiting is not None and not waiting.done():
+            waiting.set_result(chunk)
+
+    def fail(self, error: PerdureError) -> None:
+        """The reader gets `error` instead of the next chunk."""
+        self._failure = error
+        self._finish()
+        waiting, self._chunk = self._chunk, None
+        if waiting is not None and not waiting.done():
+            waiting.set_exception(error)
+
+    def _finish(self) -> None:
+        self._ended = True
+        self._instance.bodies.discard(self)
+
+    async def __anext__(self) -> bytes:
+        if self._failure is not None:
+            raise self._failure
+        if self._ended:
+            raise StopAsyncIteration
+        self._chunk = self._loop.create_future()
+        if not self._wanted.done():
+            self._wanted.set_result(None)
+        chunk = await self._chunk
+        if chunk is None:
+            raise StopAsyncIteration
+        return chunk
+
+    async def aclose(self) -> None:
+        """The reader has gone: stop producing."""
+        if not self._ended:
+            self._finish()
+            self._task.cancel()

@@ -1,0 +1,139 @@
+"""`ctx`: what an object knows of itself and may ask of the runtime (spec: context).
+
+Also the transport that stubs use inside an object: a call made after a write leaves when the write is durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextvars import copy_context
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from .errors import DurableObjectAbort
+from .http import HttpRequest, HttpResponse
+from .ids import ObjectId
+from .stubs import Transport
+from .turns import SCOPE
+
+if TYPE_CHECKING:
+    from .instance import Instance
+    from .storage import DurableObjectStorage
+
+T = TypeVar("T")
+
+
+class DurableObjectContext:
+    """The state of one object. `id`, `storage`, `blockConcurrencyWhile`, `waitUntil`, `abort`."""
+
+    props: object = None
+    exports: object = None
+    container: object = None
+    version: object = None
+    primaryStub: object = None
+
+    def __new__(cls, instance: object) -> DurableObjectContext:
+        """Wrapping a wrapped context gives it back (spec: objects)."""
+        return instance if isinstance(instance, DurableObjectContext) else super().__new__(cls)
+
+    def __init__(self, instance: Instance | DurableObjectContext) -> None:
+        if isinstance(instance, DurableObjectContext):
+            return
+        self._instance = instance
+        self.id: ObjectId = instance.id
+
+    @property
+    def storage(self) -> DurableObjectStorage:
+        """The object's own storage: KV, SQL, transactions."""
+        return self._instance.storage_api
+
+    def blockConcurrencyWhile(self, body: Callable[[], Awaitable[T]]) -> Awaitable[T]:
+        """Run `body` with all other events blocked, awaited or not; its value. An exception in it resets the object."""
+        return self._instance.sections.enter(body, "blockConcurrencyWhile", breaking=True)
+
+    def waitUntil(self, awaitable: Awaitable[object]) -> None:
+        """Keep the object alive until `awaitable` is settled; a failure of it is logged."""
+        instance = self._instance
+
+        async def wait() -> None:
+            try:
+                await awaitable
+            except Exception as error:
+                fields: dict[str, object] = {"object": str(instance), "error": str(error)}
+                instance.shelf.report("warning", "wait_until_failed", fields)
+
+        instance.turns.loop.create_task(wait(), name="waitUntil")
+
+    def abort(self, reason: str | None = None, options: object = None) -> None:
+        """Reset the object at once: the running turn's writes are undone, all calls in flight fail with `reason`.
+
+        Raises DurableObjectAbort, always.
+        """
+        instance = self._instance
+        error = instance.abort_error(reason)
+        if instance.broken is None and instance.fatal is None:
+            instance.fatal = error
+            instance.turns.running = None  # from here on the instance's storage refuses
+        raise DurableObjectAbort(error.message)
+
+    block_concurrency_while = blockConcurrencyWhile
+    wait_until = waitUntil
+
+
+class GatedTransport:
+    """Calls made by objects: held at the caller's output gate, and outside of its context.
+
+    Outside its turns (a Worker, a loop callback) a call leaves at once.
+    """
+
+    def __init__(self, inner: Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._inner = inner
+        self._loop = loop
+
+    def call(
+        self,
+        class_key: str,
+        object_id: bytes,
+        name: str | None,
+        method: str,
+        args: bytes,
+        deadline_s: float | None = None,
+    ) -> Awaitable[object]:
+        def send() -> Awaitable[object]:
+            return self._inner.call(class_key, object_id, name, method, args, deadline_s)
+
+        return self._leave(send)
+
+    def fetch(
+        self, class_key: str, object_id: bytes, name: str | None, request: HttpRequest, deadline_s: float | None = None
+    ) -> Awaitable[HttpResponse]:
+        def send() -> Awaitable[HttpResponse]:
+            return self._inner.fetch(class_key, object_id, name, request, deadline_s)
+
+        return self._leave(send)
+
+    def _leave(self, send: Callable[[], Awaitable[T]]) -> Awaitable[T]:
+        scope = SCOPE.get()
+        # Tasks and callbacks of the client are not the object's: they must not run in its turns.
+        outside = copy_context()
+        outside.run(SCOPE.set, None)
+        if scope is None or scope.instance.broken is not None or scope.instance.output.open():
+            return outside.run(send)
+        future: asyncio.Future[T] = self._loop.create_future()
+
+        def start() -> None:
+            sent = cast("asyncio.Future[T]", outside.run(asyncio.ensure_future, outside.run(send)))
+            sent.add_done_callback(finish, context=outside)
+
+        def finish(sent: asyncio.Future[T]) -> None:
+            if future.done():
+                return
+            if sent.cancelled():
+                future.cancel()
+            elif sent.exception() is not None:
+                future.set_exception(cast("BaseException", sent.exception()))
+            else:
+                future.set_result(sent.result())
+
+        scope.instance.output.emit(start)
+        return future

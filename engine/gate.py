@@ -1,0 +1,186 @@
+"""The two gates of an object, and the critical sections between them.
+
+Input gate: one event at a time has the turn. Whoever wants to run, a new event or a task that resumes, enters when nobody
+has the turn and no critical section that it does not belong to is open; the others wait in the order they came. A turn
+is handed over, never left free for a late comer to grab, so no event overtakes one that waited.
+
+Output gate: what leaves the object waits until all that was written before it is durable. Reads never close it. If a
+commit fails, what waited for it is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from .commits import Committable, Commits
+
+
+class Section:
+    """A critical section: only what it started may resume while it is open. Sections form a tree; siblings take turns."""
+
+    __slots__ = ("closed", "depth", "parent")
+
+    def __init__(self, parent: Section | None) -> None:
+        self.parent = parent
+        self.depth: int = 1 if parent is None else parent.depth + 1
+        self.closed = False
+
+    def within(self, outer: Section) -> bool:
+        """Whether this is `outer` or lies inside it."""
+        section: Section | None = self
+        while section is not None:
+            if section is outer:
+                return True
+            section = section.parent
+        return False
+
+
+def innermost_open(section: Section | None) -> Section | None:
+    """A task that outlives the section it was started in belongs to the next one around it."""
+    while section is not None and section.closed:
+        section = section.parent
+    return section
+
+
+class Entrant(Protocol):
+    """Who asks for the turn: the event that it belongs to, and the section it runs in."""
+
+    event: object
+    section: Section | None
+
+
+class GateFuture(asyncio.Future[None]):
+    """What a task waits for at the gate. A cancellation does not end the wait: the task gets it when the gate opens."""
+
+    def cancel(self, msg: object = None) -> bool:
+        return False
+
+
+BLOCKED = object()
+"""Has the turn while nobody may: the object's file is being opened, checkpointed or closed."""
+BROKEN = object()
+"""Has the turn for good: the object was reset."""
+
+
+class InputGate:
+    """Who has the turn (`holder`: an event, BLOCKED, BROKEN or None), which section is open, who waits."""
+
+    __slots__ = ("_loop", "holder", "section", "waiters")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.holder: object | None = None
+        self.section: Section | None = None
+        self.waiters: deque[tuple[Entrant, GateFuture]] = deque()
+        self._loop = loop
+
+    def admits(self, who: Entrant) -> bool:
+        """Whether the open section, if any, lets `who` run; says nothing of the turn."""
+        if self.section is None:
+            return True
+        section = innermost_open(who.section)
+        return section is not None and section.within(self.section)
+
+    def try_enter(self, who: Entrant) -> bool:
+        """Take the turn now if it is free, or go on with it; False: wait."""
+        if self.holder is who.event:
+            return self.admits(who)
+        if self.holder is not None or not self.admits(who):
+            return False
+        # Those admitted before go first. With a section open most waiters are not admitted and do not count.
+        if self.waiters and any(self.admits(earlier) for earlier, _ in self.waiters):
+            return False
+        self.holder = who.event
+        return True
+
+    def wait(self, who: Entrant) -> GateFuture:
+        """Queue up. When the future is done `who` has the turn, or the gate is broken."""
+        future = GateFuture(loop=self._loop)
+        self.waiters.append((who, future))
+        return future
+
+    def leave(self) -> None:
+        """The turn has ended: hand it to the first waiter that may run, and to all waiters of the same event."""
+        self.holder = None
+        self.admit()
+
+    def admit(self) -> None:
+        """Let in whoever may enter now."""
+        if not self.waiters or self.holder is BLOCKED or self.holder is BROKEN:
+            return
+        if self.section is None and self.holder is None:
+            who, future = self.waiters.popleft()
+            self.holder = who.event
+            future.set_result(None)
+            if not self.waiters:
+                return
+        kept: deque[tuple[Entrant, GateFuture]] = deque()
+        for who, future in self.waiters:
+            if (self.holder is None or self.holder is who.event) and self.admits(who):
+                self.holder = who.event
+                future.set_result(None)
+            else:
+                kept.append((who, future))
+        self.waiters = kept
+
+    def block(self) -> None:
+        """Let nobody in. Only where nobody has the turn."""
+        assert self.holder is None, f"cannot block the gate: held by {self.holder}"
+        self.holder = BLOCKED
+
+    def unblock(self) -> None:
+        """Undo `block`."""
+        assert self.holder is BLOCKED, f"cannot unblock the gate: held by {self.holder}"
+        self.leave()
+
+    def shut(self) -> None:
+        """The object was reset: wake everybody who waits, so that their tasks end."""
+        self.holder = BROKEN
+        self.section = None
+        waiters, self.waiters = self.waiters, deque()
+        for _, future in waiters:
+            future.set_result(None)
+
+
+class OutputGate:
+    """Holds effects of one object until the writes before them are durable."""
+
+    __slots__ = ("_held", "_who", "batch", "closing", "commits")
+
+    def __init__(self, commits: Commits, who: Committable) -> None:
+        self.batch = 0
+        """The newest batch that holds a confirmed write of this object."""
+        self.closing = False
+        """The running turn has written: what it emits from now on waits for its commit, which has no number yet."""
+        self.commits = commits
+        self._who = who
+        self._held: list[tuple[Callable[..., None], tuple[object, ...]]] = []
+
+    def open(self) -> bool:
+        """Whether an effect emitted now would run at once."""
+        return not self.closing and self.batch <= self.commits.durable()
+
+    def emit(self, effect: Callable[..., None], *args: object) -> None:
+        """Run `effect(*args)` as soon as all that was written before is durable; never if that fails."""
+        if self.closing:
+            self._held.append((effect, args))
+        elif self.batch > self.commits.durable():
+            self.commits.hold(self.batch, self._who, effect, *args)
+        else:
+            effect(*args)
+
+    def close(self, batch: int) -> None:
+        """The turn's writes go with `batch`: what it emitted after them waits for it."""
+        self.batch = batch
+        self.closing = False
+        if self._held:
+            held, self._held = self._held, []
+            for effect, args in held:
+                self.commits.hold(batch, self._who, effect, *args)
+
+    def drop(self) -> None:
+        """The running turn is undone: what it emitted after its writes never leaves."""
+        self.closing = False
+        self._held.clear()

@@ -1,0 +1,148 @@
+"""How a call becomes code of the program: the constructor, remote methods, `fetch`, and what their exceptions become.
+
+What always holds: arguments are unpacked copies, results are packed in the turn that returned them; what a program
+raises reaches the caller as an error marked `remote`, with the traceback in its message as the reference SDK has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import traceback
+import types
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from typing import TYPE_CHECKING, cast
+
+from .bodies import OutgoingBody
+from .calls import FETCH, Call
+from .context import DurableObjectContext
+from .durable import DurableObject
+from .errors import DurableObjectAbort, InvalidArgument, MethodNotFound, PerdureError
+from .http import HttpResponse
+from .lifecycle import State
+from .stubs import RESERVED_METHODS
+from .turns import Event, InstanceGone
+from .values import EMPTY_ARGS, pack, unpack
+
+if TYPE_CHECKING:
+    from .instance import Instance
+
+_HERE = os.path.dirname(__file__)
+Method = Callable[..., object]
+
+
+def as_remote(error: BaseException) -> PerdureError:
+    """What the caller gets for an exception of the callee (spec: objects, exceptions crossing fetch and RPC)."""
+    if isinstance(error, PerdureError):
+        copy = type(error)(error.message, name=error.name, remote=True, hint=error.hint, stack=error.stack)
+        copy.retryable, copy.overloaded = error.retryable, error.overloaded
+        copy.durableObjectReset, copy.durableObjectId = error.durableObjectReset, error.durableObjectId
+        return copy
+    if isinstance(error, asyncio.CancelledError):
+        return PerdureError("The call was cancelled", remote=True)
+    if isinstance(error, DurableObjectAbort):
+        return PerdureError(error.reason, remote=True, reset=True)
+    frames = error.__traceback__
+    while frames is not None and os.path.dirname(frames.tb_frame.f_code.co_filename) == _HERE:
+        frames = frames.tb_next
+    text = "".join(traceback.format_exception(type(error), error, frames))
+    if not text.startswith("Traceback"):
+        text = f"Traceback (most recent call last):\n{text}"
+    return PerdureError(f"PythonError: {text}", remote=True)
+
+
+@types.coroutine
+def one_round() -> Generator[None, None, None]:
+    """Suspend for one loop round: the driver passes the gate again."""
+    yield
+
+
+class Handler:
+    """Runs the calls of one instance against the program's object."""
+
+    __slots__ = ("_instance", "_methods")
+
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+        self._methods: dict[str, Method] = {}
+
+    async def handle(self, event: Event, call: Call) -> bytes | HttpResponse:
+        """The result of a call, packed. Raises what the program raised, or a PerdureError."""
+        instance = self._instance
+        late = instance.begin(event, call)
+        if late is not None:
+            raise late
+        if instance.object is None:
+            self._construct()
+            while instance.input.section is not None:  # begun by the constructor: events come after it
+                await one_round()
+        if call.kind == FETCH:
+            return await self._fetch(event, call)
+        method = self._methods.get(call.method) or self._find(call.method)
+        if call.payload == EMPTY_ARGS:
+            result = method()
+        else:
+            result = method(*cast("list[object]", unpack(call.payload)))
+        if hasattr(result, "__await__"):
+            result = await cast("Awaitable[object]", result)
+        return pack(result)
+
+    def _construct(self) -> None:
+        instance = self._instance
+        runtime = instance.runtime
+        instance.move(State.LOADING)
+        instance.context = DurableObjectContext(instance)
+        try:
+            instance.object = runtime.cls(instance.context, runtime.env)
+        except DurableObjectAbort:
+            raise
+        except BaseException as error:
+            failure = as_remote(error)
+            instance.fatal = instance.fatal or failure
+            instance.break_now()
+            raise InstanceGone from error
+        instance.move(State.IDLE)
+
+    def _find(self, name: str) -> Method:
+        """The remote method of that name; the rules of spec/rpc.md."""
+        target = self._instance.object
+        cls = type(target)
+        if name in RESERVED_METHODS:
+            raise MethodNotFound(f"'{name}' is a reserved method and cannot be called over RPC")
+        if not isinstance(target, DurableObject):
+            raise InvalidArgument(
+                f"The receiving Durable Object does not support RPC, because its class {cls.__name__} was not declared "
+                f"with `class {cls.__name__}(DurableObject)`: it must extend DurableObject"
+            )
+        declared = inspect.getattr_static(cls, name, None)
+        if name.startswith("_") or declared is None or hasattr(object, name):
+            raise MethodNotFound(f'The RPC receiver does not implement the method "{name}".')
+        found = getattr(target, name)
+        if not callable(found) or name in getattr(target, "__dict__", {}):
+            raise MethodNotFound(f'"{name}" is not a function')
+        self._methods[name] = found
+        return found
+
+    async def _fetch(self, event: Event, call: Call) -> HttpResponse:
+        instance = self._instance
+        http = instance.runtime.http
+        assert call.request is not None, "a fetch carries its request"
+        fetch = cast("Method | None", getattr(instance.object, "fetch", None))
+        if fetch is None or not callable(fetch):
+            raise MethodNotFound("Method fetch does not exist")
+        result = fetch(http.to_request(call.request)) if _parameters(fetch) else fetch()
+        if hasattr(result, "__await__"):
+            result = await cast("Awaitable[object]", result)
+        response = await http.from_response(result)
+        if isinstance(response.body, AsyncIterator):
+            response.body = OutgoingBody(instance, response.body)
+        return response
+
+
+def _parameters(method: Method) -> bool:
+    """Whether the handler takes an argument: handlers may leave out what they do not need."""
+    code = getattr(method, "__code__", None)
+    if isinstance(code, types.CodeType) and inspect.ismethod(method):
+        return code.co_argcount > 1 or bool(code.co_flags & inspect.CO_VARARGS)
+    return bool(inspect.signature(method).parameters)

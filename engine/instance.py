@@ -1,0 +1,537 @@
+"""One resident object: its lifecycle, the events it runs, and what happens when it must be reset.
+
+COLD → LOADING (the constructor, under the gate) → IDLE ⇄ RUNNING → EVICTED, or BROKEN from anywhere but EVICTED.
+
+What always holds: one instance per id has its storage; a broken instance never runs user code again; each call is
+answered exactly once, and not before what it depends on is durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from .bodies import OutgoingBody
+from .calls import Call
+from .clock import Clock
+from .commits import CommitRecord
+from .disk import Disk
+from .errors import (
+    DurableObjectAbort,
+    ObjectReset,
+    Overloaded,
+    PerdureError,
+    ProgramBug,
+    StorageUnavailable,
+)
+from .gate import BLOCKED, InputGate, OutputGate
+from .handling import Handler, as_remote
+from .http import HttpRequest, HttpResponse
+from .ids import ClassKey, ObjectId
+from .lifecycle import State, check_move
+from .limits import Limits
+from .sections import Sections
+from .stubs import Transport
+from .turns import SCOPE, Event, InstanceGone, Turns, drive
+from .turnhost import StorageBackend
+
+if TYPE_CHECKING:
+    from .storage import DurableObjectStorage
+
+T = TypeVar("T")
+
+
+class HttpAdapter(Protocol):
+    """How the SDK's Request and Response are made from, and turned into, what travels."""
+
+    def to_request(self, request: HttpRequest) -> object: ...
+    async def from_response(self, response: object) -> HttpResponse: ...
+
+
+@dataclass(slots=True, eq=False)
+class ClassRuntime:
+    """What all objects of one class share: the program's class, its `env`, its HTTP adapter."""
+
+    key: ClassKey
+    name: str
+    cls: type
+    env: object
+    http: HttpAdapter
+    sqlite: bool = True
+
+
+class Shelf(Protocol):
+    """What an instance needs of the collection that it stands in."""
+
+    turns: Turns
+    clock: Clock
+    disk: Disk
+    limits: Limits
+    transport: Transport
+    now_s: float
+
+    def forget(self, instance: Instance, error: PerdureError) -> None:
+        """The instance is broken: the next event gets a new one, once `closed` was called."""
+        ...
+
+    def closed(self, instance: Instance) -> None:
+        """A broken instance's storage is closed and its file is right."""
+        ...
+
+    def settled(self, instance: Instance, change: int) -> None:
+        """The main file is complete up to `change`."""
+        ...
+
+    def report(self, level: str, event: str, fields: dict[str, object]) -> None: ...
+
+
+class Instance:
+    """One object in memory. Implements TurnHost for its storage and Committable for the group commit."""
+
+    __slots__ = (
+        "_settling",
+        "_state",
+        "abandoned",
+        "bodies",
+        "broken",
+        "clock",
+        "context",
+        "disk",
+        "events",
+        "fatal",
+        "handler",
+        "input",
+        "key",
+        "limits",
+        "name",
+        "object",
+        "object_id",
+        "output",
+        "queued",
+        "queued_bytes",
+        "runtime",
+        "sections",
+        "shelf",
+        "storage",
+        "storage_api",
+        "tasks",
+        "touched",
+        "turn_dirty",
+        "turns",
+        "used_s",
+    )
+
+    storage: StorageBackend
+    storage_api: DurableObjectStorage
+
+    def __init__(self, shelf: Shelf, runtime: ClassRuntime, object_id: bytes, name: str | None) -> None:
+        self.shelf = shelf
+        self.runtime = runtime
+        self.key = runtime.key
+        self.object_id = object_id
+        self.name = name
+        self.clock, self.disk, self.limits, self.turns = shelf.clock, shelf.disk, shelf.limits, shelf.turns
+        self.object: object | None = None
+        self.context: object | None = None
+        self.input = InputGate(shelf.turns.loop)
+        self.sections = Sections(self)
+        self.events: dict[Event, None] = {}
+        self.tasks: set[asyncio.Task[object]] = set()
+        self.bodies: set[OutgoingBody] = set()
+        self.queued = 0
+        self.queued_bytes = 0
+        self.used_s = shelf.now_s
+        self.touched = 0
+        """The newest batch with any write of this object, confirmed or not."""
+        self.turn_dirty = False
+        self.fatal: PerdureError | None = None
+        """Breaks the object as soon as the running step is over."""
+        self.broken: PerdureError | None = None
+        self.abandoned = False
+        self._settling = False
+        self._state = State.COLD
+        self.handler = Handler(self)
+
+    # ------------------------------------------------------------------ lifecycle
+    def attach(self, storage: StorageBackend, api: DurableObjectStorage, output: OutputGate) -> None:
+        """Second half of construction: storage needs the instance as its host."""
+        self.storage = storage
+        self.storage_api = api
+        self.output = output
+
+    @property
+    def id(self) -> ObjectId:
+        return ObjectId(self.object_id, self.name)
+
+    @property
+    def state(self) -> State:
+        if self._state is State.IDLE and (self.events or self.tasks):
+            return State.RUNNING
+        return self._state
+
+    def move(self, to: State) -> None:
+        """Change the state. Raises ProgramBug for an illegal move, naming both states."""
+        check_move(self, self.state, to)
+        self._state = to
+
+    def __repr__(self) -> str:
+        return f"{self.runtime.name}/{self.name or self.object_id.hex()}"
+
+    # ------------------------------------------------------------------ events
+    def deliver(self, call: Call) -> None:
+        """Run a call as an event, or refuse it when the mailbox is full."""
+        if call.name is not None and self.name is None:
+            self.name = call.name
+        limits = self.limits
+        if self.queued >= limits.mailbox_length_max or self.queued_bytes > limits.mailbox_bytes_max:
+            what = "Too many requests queued" if self.queued >= limits.mailbox_length_max else "Too much data queued"
+            call.answer(call, self._overloaded(what))
+            return
+        event = Event(self, call)
+        call.handle = event
+        self.events[event] = None
+        self.queued += 1
+        self.queued_bytes += len(call.payload)
+        self.used_s = call.arrived_s = self.shelf.now_s
+        event.task = asyncio.Task(self._run(event, call), loop=self.turns.loop, name="event")
+
+    def _overloaded(self, what: str) -> PerdureError:
+        return Overloaded(
+            f"Durable Object is overloaded. {what}.",
+            object_id=self.object_id.hex(),
+            hint="spread the load over more objects, or back off",
+        )
+
+    async def _run(self, event: Event, call: Call) -> None:
+        SCOPE.set(event)
+        result: bytes | HttpResponse | PerdureError
+        try:
+            result = await drive(event, self.handler.handle(event, call))  # pyright: ignore[reportAssignmentType]
+        except (InstanceGone, GeneratorExit):
+            return
+        except DurableObjectAbort as abort:
+            self.fatal = self.fatal or self.abort_error(abort.reason)
+            self.break_now()
+            return
+        except asyncio.CancelledError as error:
+            if self.broken is not None:
+                return
+            result = as_remote(error)
+        except BaseException as error:
+            if self.broken is not None:
+                return
+            result = as_remote(error)
+        if self.fatal is not None:
+            self.break_now()
+            return
+        self._finish(event, call, result)
+
+    def _finish(self, event: Event, call: Call, result: bytes | HttpResponse | PerdureError) -> None:
+        if event.answered:  # cancelled by its caller
+            self.end_turn(event)
+            return
+        del self.events[event]
+        event.answered = True
+        if event.children:  # what it started may still belong to this turn: let it become quiet first
+            self.output.emit(call.answer, call, result)
+            event.quiet = self.turns.rounds
+            if not event.watched:
+                event.watched = True
+                self.turns.loop.call_soon(self.watch_quiet, event)
+            return
+        if self.turn_dirty and not self._commit_turn():
+            call.answer(call, self.broken or ObjectReset())
+            return
+        self.output.emit(call.answer, call, result)
+        if self.input.holder is event:
+            self._turn_over()
+
+    def begin(self, event: Event, call: Call) -> PerdureError | None:
+        """The event has the turn for the first time. Gives the error it must end with, if it waited too long."""
+        event.begun = True
+        self.queued -= 1
+        self.queued_bytes -= len(call.payload)
+        if (self.shelf.now_s - call.arrived_s) * 1000 > self.limits.mailbox_age_ms_max:
+            return self._overloaded("Requests queued for too long")
+        return None
+
+    def cancel(self, call: Call) -> None:
+        """The caller is gone: cancel the event's task, unless it is inside a critical section."""
+        event = call.handle
+        if not isinstance(event, Event) or event.answered or event.task is None or event not in self.events:
+            return
+        if not event.begun:
+            self.queued -= 1
+            self.queued_bytes -= len(call.payload)
+            del self.events[event]
+            event.answered = True
+            self.output.emit(call.answer, call, PerdureError("The call was cancelled by its caller"))
+        elif self.input.section is not None:
+            return
+        event.task.cancel()
+
+    # ------------------------------------------------------------------ turns
+    def watch_quiet(self, event: Event) -> None:
+        """Once a loop round while a turn is suspended: ends it when nothing of it has run for some rounds."""
+        if self.input.holder is not event or event.pinned:
+            event.watched = False
+            return
+        event.quiet -= 1
+        if event.quiet > 0:
+            self.turns.loop.call_soon(self.watch_quiet, event)
+            return
+        event.watched = False
+        self.end_turn(event)
+
+    def end_turn(self, event: Event) -> None:
+        """Commit what the turn wrote and let the next one in."""
+        if self.turn_dirty and not self._commit_turn():
+            return
+        if self.input.holder is event:
+            self._turn_over()
+
+    def _turn_over(self) -> None:
+        self.input.holder = None
+        if self._settling and not self.sections.open():
+            self._settle_when_durable()
+        else:
+            self.input.admit()
+
+    def _commit_turn(self) -> bool:
+        self.turn_dirty = False
+        try:
+            self.storage.end_turn()
+        except PerdureError as error:
+            self.output.drop()
+            self.reset(error)
+            return False
+        commits = self.output.commits
+        self.touched = batch = commits.touch(self)
+        if self.output.closing:
+            self.output.close(batch)
+        return True
+
+    def callback_ended(self, event: Event) -> None:
+        """A loop callback that used storage is over."""
+        if event.call is None and event.task is None and self.input.holder is event:
+            self.end_turn(event)
+
+    def task_ended(self, event: Event) -> None:
+        """A task that user code created has ended: the turn may now be over."""
+        if self.fatal is not None:
+            self.break_now()
+        elif self.input.holder is event and not event.watched and not event.pinned:
+            event.watched = True
+            event.quiet = self.turns.rounds
+            self.turns.loop.call_soon(self.watch_quiet, event)
+
+    # ------------------------------------------------------------------ TurnHost
+    def enter_storage(self) -> None:
+        turns = self.turns
+        if turns.running is not self or threading.get_ident() != turns.thread:
+            self._enter_otherwise()
+
+    def _enter_otherwise(self) -> None:
+        turns = self.turns
+        if threading.get_ident() != turns.thread:
+            raise ProgramBug(
+                f"the storage of {self} was used from another thread", hint="use storage on the object's own thread"
+            )
+        if self.broken is not None or self.fatal is not None or self._state is State.EVICTED:
+            raise StorageUnavailable(
+                "The instance of this Durable Object was reset: its storage is no longer accessible",
+                object_id=self.object_id.hex(),
+            )
+        if turns.running is not None and not turns.callback:
+            raise ProgramBug(f"the storage of {self} was used from a turn of {turns.running}")
+        turns.end_callback()
+        scope = SCOPE.get()
+        if self.input.section is not None and not (
+            scope is not None and scope.instance is self and self.input.admits(scope)
+        ):
+            raise ProgramBug(f"the storage of {self} was used by a callback while a critical section is open")
+        self._enter_callback(scope.event if scope is not None and scope.instance is self else None)
+
+    def _enter_callback(self, own: Event | None) -> None:
+        gate, turns = self.input, self.turns
+        if own is None or gate.holder is not own:
+            if isinstance(gate.holder, Event) and not gate.holder.pinned:
+                if self.turn_dirty and not self._commit_turn():
+                    raise StorageUnavailable("The instance of this Durable Object was reset")
+                gate.holder = None
+            if gate.holder is not None:
+                raise ProgramBug(f"the storage of {self} was used by a callback while it is being written")
+            own = Event(self, None)
+            gate.holder = own
+        turns.running, turns.scope, turns.callback = self, own, True
+        turns.loop.call_soon(turns.end_callback)
+
+    def wrote(self, *, exclusive: bool, unconfirmed: bool = False) -> None:
+        self.turn_dirty = True
+        if not unconfirmed:
+            self.output.closing = True
+
+    def durable(self) -> Awaitable[None]:
+        """Done when all writes issued so far are durable; no other event enters meanwhile."""
+        future: asyncio.Future[None] = self.turns.loop.create_future()
+        scope = self.turns.scope
+        if self.turn_dirty and not self._commit_turn():
+            raise self.broken or ObjectReset()
+        if self.touched <= self.output.commits.durable() or scope is None:
+            future.set_result(None)
+            return future
+        event = scope.event
+        event.pinned += 1
+        self.output.commits.hold(self.touched, self, self._unpin, event, future)
+        return future
+
+    def _unpin(self, event: Event, future: asyncio.Future[None]) -> None:
+        event.pinned -= 1
+        if not future.done():
+            future.set_result(None)
+        self.task_ended(event)
+
+    def section(self, body: Callable[[], Awaitable[T]], what: str) -> Awaitable[T]:
+        return self.sections.enter(body, what, breaking=False)
+
+    def break_object(self, error: BaseException) -> None:
+        if self.fatal is None and self.broken is None:
+            self.fatal = error if isinstance(error, PerdureError) else as_remote(error)
+            self.fatal.durableObjectReset = True
+
+    # ------------------------------------------------------------------ Committable
+    def capture(self) -> CommitRecord | None:
+        if self.abandoned:
+            return None
+        try:
+            return self.storage.capture()
+        except PerdureError as error:
+            self.reset(error)
+            raise
+
+    def committed(self, change: int) -> None:
+        if self.abandoned:
+            return
+        self.storage.committed(change)
+        if self.broken is None and self.storage.wal_bytes() > self.limits.wal_bytes_checkpoint:
+            self.settle()
+
+    def failed(self, error: BaseException) -> None:
+        """A batch with this object's commits failed: nothing in memory or scratch can be trusted."""
+        if self.abandoned:
+            return
+        cause = error if isinstance(error, PerdureError) else ObjectReset(str(error))
+        if self.broken is None:
+            self.reset(cause, discard=True)
+        else:
+            self._close_storage(discard=True)
+
+    # ------------------------------------------------------------------ settle, evict
+    def quiet(self) -> bool:
+        """Nothing runs, nothing waits, everything is durable."""
+        return (
+            self.input.holder is None
+            and not self.turn_dirty
+            and not self.events
+            and not self.tasks
+            and self.touched <= self.output.commits.durable()
+        )
+
+    def settle(self) -> int | None:
+        """Complete the main file now and give its change number; None: later, `Shelf.settled` will tell."""
+        if self.broken is not None or self._settling:
+            return None
+        if self.input.holder is None and not self.turn_dirty and not self.sections.open():
+            if self.touched <= self.output.commits.durable():
+                return self.storage.checkpoint()
+            self._settle_when_durable()
+        self._settling = True
+        return None
+
+    def _settle_when_durable(self) -> None:
+        self.input.block()
+        self._settling = True
+        if self.touched <= self.output.commits.durable():
+            self._settle_now()
+        else:
+            self.output.commits.hold(self.touched, self, self._settle_now)
+
+    def _settle_now(self) -> None:
+        if self.broken is not None or self.input.holder is not BLOCKED:
+            return
+        self._settling = False
+        change = self.storage.checkpoint()
+        self.input.unblock()
+        self.shelf.settled(self, change)
+
+    def evict(self) -> None:
+        """Drop a quiet object from memory; its next event constructs it anew."""
+        self.move(State.EVICTED)
+        self.abandoned = True
+        self.storage.release()
+
+    # ------------------------------------------------------------------ reset
+    def abort_error(self, reason: str | None) -> PerdureError:
+        return ObjectReset(
+            reason if reason is not None else "Application called abort() to reset Durable Object.",
+            object_id=self.object_id.hex(),
+        )
+
+    def break_now(self) -> None:
+        """Apply a pending `fatal`."""
+        error, self.fatal = self.fatal, None
+        if error is not None and self.broken is None:
+            self.reset(error)
+
+    def reset(self, error: PerdureError, *, discard: bool = False) -> None:
+        """Undo the running turn, fail whatever runs or waits, and make room for a fresh instance."""
+        if self.broken is not None:
+            return
+        self.broken = error
+        self.fatal = None
+        self.move(State.BROKEN)
+        if error.durableObjectId is None:
+            error.durableObjectId = self.object_id.hex()
+        self.turn_dirty = False
+        if self.turns.running is self:
+            self.turns.running = None  # the step goes on until it suspends, but without storage
+        self.output.drop()
+        self.input.shut()
+        self.shelf.forget(self, error)
+        try:
+            if not discard:
+                self.storage.abort_turn()
+        except PerdureError:
+            discard = True
+        events, self.events = self.events, {}
+        for event in events:
+            if event.call is not None and not event.answered:
+                event.answered = True
+                event.call.answer(event.call, error)
+            if event.task is not None:
+                event.task.cancel()
+        for task in list(self.tasks):
+            task.cancel()
+        for body in list(self.bodies):
+            body.fail(error)
+        if discard:
+            self._close_storage(discard=True)
+        elif self.touched <= self.output.commits.durable():
+            self._close_storage(discard=False)
+        else:  # earlier turns were promised their commit: the file is closed when they are durable
+            self.output.commits.hold(self.touched, self, self._close_storage)
+
+    def _close_storage(self, discard: bool = False) -> None:
+        if self.abandoned:
+            return
+        self.abandoned = True
+        try:
+            if discard:
+                self.storage.discard()
+            else:
+                self.storage.release()
+        finally:
+            self.shelf.closed(self)

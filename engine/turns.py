@@ -1,0 +1,183 @@
+"""Turns: how code of an object runs on the loop, one event at a time.
+
+Every event is an asyncio.Task. Between the task and the user's coroutine sits a small driver: each time the coroutine
+would resume, the driver first passes the object's input gate; each time it suspends or ends, the turn may end. Tasks that
+user code creates are driven too, by the loop's task factory and a context variable.
+
+A turn that suspends is not over at once: `asyncio.gather` over storage calls suspends its caller although nothing is
+awaited in truth, and splitting the transaction there would let other events in between a read and the write that rests
+on it. gather, TaskGroup and wait_for over finished awaitables all resume three loop rounds later, so a suspended turn
+ends when none of the event's tasks has resumed for `quiescent_rounds` (4) rounds. Deeper nests are a stated difference.
+
+A cancellation that arrives at the gate is kept, and thrown into the coroutine when the gate opens: `except`, `finally`
+and `asyncio.timeout` of user code see it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import types
+from collections.abc import Coroutine, Generator
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, cast
+
+from .calls import Call
+from .gate import Section
+
+if TYPE_CHECKING:
+    from .instance import Instance
+
+
+class InstanceGone(BaseException):
+    """Ends the tasks of an object that was reset; never seen by user code, whose coroutine is closed."""
+
+
+class Scope:
+    """Whose code runs: the event, and the critical section inside it."""
+
+    __slots__ = ("event", "instance", "section")
+
+    def __init__(self, instance: Instance, event: Event | None, section: Section | None) -> None:
+        self.instance = instance
+        self.event: Event = event if event is not None else cast("Event", self)
+        self.section = section
+
+
+class Event(Scope):
+    """What was delivered to an object (or a loop callback that used its storage): the owner of turns."""
+
+    __slots__ = ("answered", "begun", "call", "children", "pinned", "quiet", "task", "watched")
+
+    def __init__(self, instance: Instance, call: Call | None) -> None:
+        super().__init__(instance, None, None)
+        self.call = call
+        self.task: asyncio.Task[None] | None = None
+        self.begun = False
+        self.answered = False
+        self.children = 0
+        """Live tasks that the event's code created."""
+        self.pinned = 0
+        """Storage operations in flight that hold the input gate (`sync`)."""
+        self.quiet = 0
+        """Loop rounds left until the suspended turn ends; 0: not counting."""
+        self.watched = False
+
+
+SCOPE: ContextVar[Scope | None] = ContextVar("perdure_scope", default=None)
+
+
+class Turns:
+    """What runs right now on this loop: at most one object."""
+
+    __slots__ = ("callback", "loop", "rounds", "running", "scope", "thread")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, rounds: int) -> None:
+        self.loop = loop
+        self.rounds = rounds
+        self.running: Instance | None = None
+        self.scope: Scope | None = None
+        self.callback = False
+        """`running` was set by a loop callback that used storage: it ends with the callback."""
+        self.thread = threading.get_ident()
+
+    def install(self) -> None:
+        """Make the loop drive the tasks that user code creates. Call once, on the loop's own thread."""
+        self.thread = threading.get_ident()
+        self.loop.set_task_factory(cast("asyncio.events._TaskFactory", _task_factory))  # pyright: ignore[reportAttributeAccessIssue]
+
+    def end_callback(self) -> None:
+        """The loop callback that used storage is over: so is its turn."""
+        if not self.callback:
+            return
+        instance, scope = self.running, self.scope
+        self.running = self.scope = None
+        self.callback = False
+        if instance is not None and scope is not None:
+            instance.callback_ended(scope.event)
+
+
+@types.coroutine
+def drive(scope: Scope, coroutine: Coroutine[object, None, object]) -> Generator[object, None, object]:
+    """Run `coroutine` in turns of its object. Returns or raises what it does, with the turn still open."""
+    instance, event = scope.instance, scope.event
+    gate, turns = instance.input, instance.turns
+    error: BaseException | None = None
+    while True:
+        if gate.holder is not event or gate.section is not scope.section:
+            while not gate.try_enter(scope):
+                if instance.broken is not None:
+                    turns.running = None
+                    _close(coroutine)
+                    raise InstanceGone
+                try:
+                    yield from gate.wait(scope).__await__()
+                except GeneratorExit:
+                    _close(coroutine)
+                    raise
+                except BaseException as late:  # kept until the gate is open, which it is now
+                    error = late
+        if turns.running is not None:
+            turns.end_callback()
+        turns.running, turns.scope = instance, scope
+        try:
+            signal = coroutine.send(None) if error is None else coroutine.throw(error)
+        except StopIteration as stop:
+            return stop.value
+        finally:
+            turns.running = turns.scope = None
+            error = None
+        if instance.fatal is not None:
+            instance.break_now()
+            continue
+        event.quiet = turns.rounds
+        if not event.watched:
+            event.watched = True
+            turns.loop.call_soon(instance.watch_quiet, event)
+        try:
+            yield signal
+        except GeneratorExit:
+            _close(coroutine)
+            raise
+        except BaseException as thrown:
+            error = thrown
+
+
+def _close(coroutine: Coroutine[object, None, object]) -> None:
+    """End a coroutine whose object is gone. What its `finally` blocks raise concerns nobody any more."""
+    try:
+        coroutine.close()
+    except BaseException:
+        return
+
+
+async def _child(scope: Scope, coroutine: Coroutine[object, None, object]) -> object:
+    try:
+        return await drive(scope, coroutine)
+    except InstanceGone:
+        raise asyncio.CancelledError from None
+    finally:
+        if scope.instance.fatal is not None:
+            scope.instance.break_now()
+
+
+def _task_factory(
+    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[object, None, object], **options: object
+) -> asyncio.Task[object]:
+    context = options.get("context")
+    scope = SCOPE.get() if context is None else cast("dict[object, Scope | None]", context).get(SCOPE)
+    if scope is None or scope.instance.broken is not None:
+        return asyncio.Task(coroutine, loop=loop, **options)  # pyright: ignore[reportArgumentType]
+    task: asyncio.Task[object] = asyncio.Task(_child(scope, coroutine), loop=loop, **options)  # pyright: ignore[reportArgumentType]
+    scope.event.children += 1
+    instance = scope.instance
+    instance.tasks.add(task)
+
+    def done(ended: asyncio.Task[object]) -> None:
+        scope.event.children -= 1
+        instance.tasks.discard(ended)
+        coroutine.close()  # a task cancelled before its first step has never begun it
+        instance.task_ended(scope.event)
+
+    task.add_done_callback(done)
+    return task
