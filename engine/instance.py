@@ -374,12 +374,15 @@ class Instance:
         if not unconfirmed:
             self.output.closing = True
 
+    def commit_turn(self) -> None:
+        if self.turn_dirty and not self._commit_turn():
+            raise self.broken or ObjectReset()
+
     def durable(self) -> Awaitable[None]:
         """Done when all writes issued so far are durable; no other event enters meanwhile."""
         future: asyncio.Future[None] = self.turns.loop.create_future()
         scope = self.turns.scope
-        if self.turn_dirty and not self._commit_turn():
-            raise self.broken or ObjectReset()
+        self.commit_turn()
         if self.touched <= self.output.commits.durable() or scope is None:
             future.set_result(None)
             return future

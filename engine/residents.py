@@ -39,6 +39,9 @@ class OpenDatabases:
         self._make_room = make_room
         self.count = 0
 
+    def exists(self, key: ClassKey, object_id: bytes) -> bool:
+        return self._files.exists(key, object_id)
+
     def locate(self, key: ClassKey, object_id: bytes) -> Located:
         if self.count >= self._count_max:
             self._make_room()

@@ -36,6 +36,10 @@ class TurnHost(Protocol):
         """
         ...
 
+    def commit_turn(self) -> None:
+        """Commit what the running turn wrote so far, as if it had ended; it goes on. Raises when that fails."""
+        ...
+
     def wrote(self, *, exclusive: bool, unconfirmed: bool = False) -> None:
         """The running turn has written. `exclusive`: it needs a transaction of its own (SQL, alarm, deleteAll)."""
         ...

@@ -1,0 +1,39 @@
+"""The command `perdure`: one subcommand a file. Errors print one line and a hint, and exit 1."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ..engine.errors import PerdureError
+from .keys import keys
+from .new import new
+from .run import run
+from .supervise import supervise
+from .terminal import print_error
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="perdure")
+def cli() -> None:
+    """Self-hosted Durable Objects for Python."""
+
+
+cli.add_command(run)
+cli.add_command(supervise)
+cli.add_command(new)
+cli.add_command(keys)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        cli(prog_name="perdure")
+    except PerdureError as error:
+        print_error(error)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""`perdure run`: serve a program on this machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from ..shards.supervisor import supervise
+from . import settings
+from .terminal import configure_logs, print_ready
+
+
+@click.command()
+@click.argument("program", required=False)
+@click.option("--port", type=int, help="TCP port of the gateways; 0 takes a free one [8787]")
+@click.option("--host", help="address to listen on [127.0.0.1]")
+@click.option("--data", help="data folder [one a program, under the user's state folder]")
+@click.option("--shards", type=int, help="shard processes [one a core]")
+@click.option("--gateways", type=int, help="gateway processes [1]")
+@click.option("--env-name", help="environment of the wrangler file")
+@click.option("--development", is_flag=True, default=None, help="show tracebacks in the bodies of error responses")
+@click.option("--tls-certificate", help="PEM file: serve HTTPS")
+@click.option("--tls-key", help="PEM file of its private key")
+@click.option("--router", help="tcp://HOST:PORT where clients of other machines enter")
+@click.option("--router-keys", help="folder of the CURVE keys made with `perdure keys new`")
+@click.option("--drain-s", type=float, help="seconds that accepted requests get after SIGTERM [25]")
+def run(program: str | None, **flags: object) -> None:
+    """Serve PROGRAM (a folder with a wrangler file, or a Python file) until Ctrl-C."""
+    configure_logs()
+    setup = settings.resolve({"program": program or _here(), **flags}, os.environ, {})
+    sys.exit(supervise(setup, print_ready))
+
+
+def _here() -> str | None:
+    """The current folder when it holds a program."""
+    names = ("wrangler.jsonc", "wrangler.json", "wrangler.toml")
+    return os.getcwd() if any(os.path.exists(name) for name in names) else None

@@ -1,0 +1,24 @@
+"""`perdure supervise`: the launcher for production. Foreground, clean signals, for systemd and containers alike."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from ..shards.supervisor import supervise as run_supervisor
+from . import settings
+from .run import run
+from .terminal import configure_logs, print_ready
+
+
+@click.command(params=[p for p in run.params if p.name != "program"])
+@click.option("--config", help="perdure.toml; each flag is a key of it, dashes written as underscores")
+@click.option("--program", help="folder with a wrangler file, or a Python file")
+def supervise(config: str | None, **flags: object) -> None:
+    """Run a program from flags, environment (PERDURE_<FLAG>) and file, in this order."""
+    configure_logs()
+    path = config or os.environ.get("PERDURE_CONFIG")
+    setup = settings.resolve(flags, os.environ, settings.read_file(path) if path else {})
+    sys.exit(run_supervisor(setup, print_ready))

@@ -1,0 +1,301 @@
+"""One object's SQLite file: opened through a link in the session's scratch folder, committed here, captured for the log.
+
+What always holds: SQLite never checkpoints by itself, also not when a connection closes; the file proper never has a -wal
+beside it; what `capture` returns is exactly what was committed since the last capture; our own descriptor on the main file is
+opened before SQLite's and closed after it, because closing any descriptor of a file drops all of a process's locks on it.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from typing import Protocol
+
+import apsw
+
+from .authorizer import authorize
+from .disk import Disk
+from .errors import PerdureError, StorageError, StorageFull, VersionMismatch
+from .ids import ClassKey
+
+PAGE = 4096
+_WAL_HEADER = 32
+_FRAME = 24 + PAGE
+_FRAME_HEAD = struct.Struct(">IIII")
+_CHANGE = struct.Struct(">4sQ8x")
+_CHANGE_OFFSET = 72  # bytes 72..91 of the header are reserved for expansion; SQLite leaves them as they are
+APPLICATION_ID = 0x50524431
+"""`PRD` and the format's number. A file with a higher number is of a newer perdure."""
+_CACHE_KIB = 64
+
+_CRITICAL = (apsw.FullError, apsw.IOError, apsw.NoMemError, apsw.CorruptError, apsw.NotADBError)
+
+
+class Files(Protocol):
+    """Where objects' files are, brought up to date by whoever owns them."""
+
+    def exists(self, key: ClassKey, object_id: bytes) -> bool:
+        """Whether the object has any committed state."""
+        ...
+
+    def locate(self, key: ClassKey, object_id: bytes) -> Located:
+        """Bring the object's main file up to date with the log, and say where it is. Raises PerdureError."""
+        ...
+
+    def rebuild(self, key: ClassKey, object_id: bytes) -> None:
+        """The scratch files are gone: the next `locate` applies the log again."""
+        ...
+
+    def closed(self, object_id: bytes, change: int) -> None:
+        """The database was closed with its main file complete up to `change`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Where an object's file is. `change`: number of its last commit."""
+
+    exists: bool
+    path: str
+    live_path: str
+    generation: int
+    change: int
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """What was committed since the last capture: the last image of each page, and the database's size in pages."""
+
+    pages: dict[int, bytes]
+    size_pages: int
+
+
+def _without_lookaside() -> None:
+    """Lookaside costs 100 KiB a connection and can only be turned off before the first one of the process."""
+    apsw.shutdown()
+    apsw.config(apsw.SQLITE_CONFIG_LOOKASIDE, 0, 0)
+    apsw.initialize()
+
+
+def _build_template() -> bytes:
+    """The empty database with its hidden tables, in WAL mode, the same bytes for every version of SQLite."""
+    connection = apsw.Connection(":memory:")
+    connection.execute(
+        f"pragma page_size={PAGE};"
+        f"pragma application_id={APPLICATION_ID};"
+        "create table _cf_KV(key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;"
+        "create table _cf_METADATA(key TEXT PRIMARY KEY, value) WITHOUT ROWID"
+    ).fetchall()
+    image = bytearray(connection.serialize("main"))
+    connection.close()
+    image[18:20] = b"\x02\x02"  # file format: WAL
+    image[92:100] = bytes(8)  # which SQLite wrote it last: nobody yet
+    assert len(image) % PAGE == 0, "the template is whole pages"
+    return bytes(image)
+
+
+_without_lookaside()
+TEMPLATE = _build_template()
+
+
+def pack_change(change: int) -> bytes:
+    """The change number as it stands in the file's header."""
+    return _CHANGE.pack(b"PRDU", change)
+
+
+def read_change(disk: Disk, fd: int) -> int:
+    """The change number in the header of an open main file; 0 when there is none."""
+    data = disk.pread(fd, _CHANGE.size, _CHANGE_OFFSET)
+    if len(data) < _CHANGE.size:
+        return 0
+    magic, change = _CHANGE.unpack(data)
+    return change if magic == b"PRDU" else 0
+
+
+def write_change(disk: Disk, fd: int, change: int) -> None:
+    """Write the change number into the header of an open main file (unsynced)."""
+    disk.pwrite(fd, pack_change(change), _CHANGE_OFFSET)
+
+
+def describe(error: apsw.Error) -> str:
+    """SQLite's words, the offset if it knows one, and the code's name (spec: storage-sql, failures)."""
+    code = error.result & 0xFF
+    name = apsw.mapping_result_codes.get(code, "SQLITE_ERROR")
+    offset = getattr(error, "error_offset", -1)
+    where = f" at offset {offset}" if isinstance(offset, int) and offset >= 0 else ""
+    extended = apsw.mapping_extended_result_codes.get(error.extendedresult, "")
+    more = f" (extended: {extended})" if extended and error.extendedresult != code else ""
+    text = str(error)
+    for prefix in ("SQL logic error: ",):
+        text = text.removeprefix(prefix)
+    return f"{text}{where}: {name}{more}"
+
+
+def translate(error: apsw.Error) -> PerdureError:
+    """The typed error for what SQLite raised."""
+    if isinstance(error, apsw.FullError):
+        return StorageFull("database or disk is full: SQLITE_FULL", hint="free space on the disk of the data folder")
+    if isinstance(error, apsw.TooBigError):
+        return StorageError("string or blob too big: SQLITE_TOOBIG")
+    return StorageError(describe(error))
+
+
+def is_critical(error: apsw.Error) -> bool:
+    """Whether it breaks the object: the automatic rollback leaves nothing to go on with."""
+    return isinstance(error, _CRITICAL)
+
+
+class Database:
+    """An open connection with its scratch files. One statement at a time; never across threads."""
+
+    __slots__ = (
+        "_captured",
+        "_disk",
+        "_located",
+        "_main_fd",
+        "_pages",
+        "_salts",
+        "_wal_fd",
+        "change",
+        "connection",
+        "guarded",
+        "linked",
+    )
+
+    def __init__(self, disk: Disk, located: Located) -> None:
+        """Open the located file, or the template where there is none. Raises StorageError, VersionMismatch."""
+        self._disk = disk
+        self._located = located
+        self.change = located.change
+        self.linked = located.exists
+        self._captured = 0
+        self._pages = 0
+        self._salts = b""
+        self._wal_fd = -1
+        self.guarded = False
+        """A program's own SQL is being prepared: the authorizer decides."""
+        self._main_fd = self._prepare()
+        try:
+            self.connection = self._connect()
+        except apsw.Error as error:
+            disk.close(self._main_fd)
+            raise translate(error) from error
+        except BaseException:
+            disk.close(self._main_fd)
+            raise
+
+    def _prepare(self) -> int:
+        disk, live = self._disk, self._located.live_path
+        for suffix in ("", "-wal", "-journal", "-shm"):  # nothing that this session did not write is trusted
+            disk.unlink(live + suffix, missing_ok=True)
+        if self._located.exists:
+            disk.link(self._located.path, live)
+            return disk.open(live)
+        fd = disk.open(live, create=True, exclusive=True)
+        disk.pwrite(fd, TEMPLATE, 0)
+        return fd
+
+    def _connect(self) -> apsw.Connection:
+        header = self._disk.pread(self._main_fd, 100, 0)
+        found = int.from_bytes(header[68:72], "big")
+        if found > APPLICATION_ID and found >> 8 == APPLICATION_ID >> 8:
+            raise VersionMismatch(
+                f"{self._located.path} has format {chr(found & 0xFF)}, this perdure understands {chr(APPLICATION_ID & 0xFF)}",
+                hint="upgrade perdure",
+            )
+        flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX
+        connection = apsw.Connection(
+            self._located.live_path, flags=flags, vfs=self._disk.vfs or None, statementcachesize=12
+        )
+        # The order matters: EXCLUSIVE before any read, or a -shm appears; autocheckpoint before the hook, which it removes.
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        connection.execute(
+            "pragma locking_mode=exclusive;pragma synchronous=off;pragma wal_autocheckpoint=0;"
+            f"pragma cache_size=-{_CACHE_KIB};pragma foreign_keys=on;pragma temp_store=memory"
+        ).fetchall()
+        connection.set_wal_hook(self._on_commit)
+        connection.authorizer = self._authorize
+        return connection
+
+    def _authorize(
+        self, action: int, first: str | None, second: str | None, database: str | None, trigger: str | None
+    ) -> int:
+        return authorize(action, first, second, database, trigger) if self.guarded else apsw.SQLITE_OK
+
+    def _on_commit(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
+        self._pages = pages
+        return apsw.SQLITE_OK
+
+    def capture(self) -> Capture | None:
+        """The pages committed since the last capture; None when there are none.
+
+        Asserts the frames' salts, page size and the last one's commit flag: a wrong capture is a lost write.
+        """
+        if self._pages == self._captured:
+            return None
+        if self._wal_fd < 0:
+            self._wal_fd = self._disk.open(self._located.live_path + "-wal", write=False)
+        if self._captured == 0 or self._pages < self._captured:
+            self._read_wal_header()
+        count = self._pages - self._captured
+        data = self._disk.pread(self._wal_fd, count * _FRAME, _WAL_HEADER + self._captured * _FRAME)
+        assert len(data) == count * _FRAME, "the -wal is shorter than what was committed"
+        pages: dict[int, bytes] = {}
+        size = 0
+        for start in range(0, len(data), _FRAME):
+            number, size, salt1, salt2 = _FRAME_HEAD.unpack_from(data, start)
+            assert data[start + 8 : start + 16] == self._salts, f"frame of another -wal: salts {salt1:x} {salt2:x}"
+            pages[number] = data[start + 24 : start + _FRAME]
+        assert size > 0, "the last captured frame is no commit"
+        self._captured = self._pages
+        self.change += 1
+        return Capture(pages, size)
+
+    def _read_wal_header(self) -> None:
+        header = self._disk.pread(self._wal_fd, _WAL_HEADER, 0)
+        assert int.from_bytes(header[8:12], "big") == PAGE, "the -wal has another page size"
+        self._salts = header[16:24]
+        self._captured = 0
+
+    def uncaptured(self) -> bool:
+        """Whether commits wait for a capture."""
+        return self._pages != self._captured
+
+    def wal_bytes(self) -> int:
+        """Size of the -wal's used part."""
+        return self._pages * _FRAME
+
+    def publish(self) -> None:
+        """Give a new object's file its place, once. Its folder is synced with the mark."""
+        if self.linked:
+            return
+        self._disk.make_folder(os.path.dirname(self._located.path))
+        self._disk.unlink(self._located.path, missing_ok=True)
+        self._disk.link(self._located.live_path, self._located.path)
+        self.linked = True
+
+    def checkpoint(self) -> int:
+        """Fold the -wal into the main file, unsynced; the change number it is complete up to.
+
+        Only when everything committed was captured and is durable in the log.
+        """
+        assert not self.uncaptured(), "a checkpoint would fold commits that no log holds"
+        if self._pages:
+            try:
+                frames, folded = self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            except apsw.Error as error:
+                raise translate(error) from error
+            assert frames == folded, f"checkpoint stopped at frame {folded} of {frames}"
+            self._pages = self._captured = 0
+            write_change(self._disk, self._main_fd, self.change)
+        return self.change
+
+    def close(self) -> None:
+        """Close the connection, then our own descriptors, and remove the scratch files. No checkpoint happens."""
+        self.connection.close(True)
+        if self._wal_fd >= 0:
+            self._disk.close(self._wal_fd)
+        self._disk.close(self._main_fd)
+        for suffix in ("-wal", "-journal", "-shm", ""):
+            self._disk.unlink(self._located.live_path + suffix, missing_ok=True)

@@ -1,0 +1,541 @@
+"""`ctx.storage`, and the machine behind it: one object's cache, database, implicit transaction and captures.
+
+What always holds: nothing is opened before it is needed and no file exists before the first write; the turn's transaction
+is committed at its end, never in its middle; a turn that used only get, put and delete shares its commit with others, one
+that used SQL or deleteAll has its own, and each can be undone alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from dataclasses import dataclass
+from typing import Generic, NoReturn, TypeVar, cast
+
+import apsw
+
+from .database import Database, Files, is_critical, translate
+from .errors import InvalidArgument, PerdureError, StorageError, StorageUnavailable
+from .kv import KeyValues, check_key, encode, list_query
+from .sql import Sql
+from .turnhost import TurnHost
+from .values import JsDict
+
+T = TypeVar("T")
+_OPTIONS = frozenset({"allowConcurrency", "allowUnconfirmed", "noCache"})
+
+
+class Done(Generic[T]):
+    """An operation that has finished: awaiting it never lets another event in."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: T) -> None:
+        self._value = value
+
+    def __await__(self) -> Generator[None, None, T]:
+        return self._value
+        yield  # makes this a generator
+
+
+_NOTHING: Done[None] = Done(None)
+
+
+@dataclass(slots=True)
+class Record:
+    """One object's part of a batch: implements commits.CommitRecord."""
+
+    object_id: bytes
+    class_key: str
+    name: str | None
+    generation: int
+    change: int
+    size_pages: int
+    pages: dict[int, bytes]
+    alarm_ms: int | None
+    time_ms: int
+
+
+class ObjectStorage:
+    """Implements StorageBackend for the instance, KeyValueHost and SqlHost for the parts."""
+
+    def __init__(self, host: TurnHost, files: Files) -> None:
+        self.host = host
+        self.limits = host.limits
+        self.kv = KeyValues(self)
+        self.sql = Sql(self)
+        self.depth = 0
+        """Open `transaction()`s: their writes are nobody's turn until the outermost commits."""
+        self.failure: PerdureError | None = None
+        self._savepoints = 0
+        self._files = files
+        self._database: Database | None = None
+        self._absent: bool | None = None
+        self._generation = 1
+        self._exclusive = False
+        self._unconfirmed = False
+        self._durable_change = 0
+        self.api = DurableObjectStorage(self)
+
+    # ------------------------------------------------------------------ opening
+    def opened(self) -> Database:
+        """The database, opened or made. Raises PerdureError when it cannot be."""
+        database = self._database
+        if database is not None:
+            return database
+        host = self.host
+        located = self._files.locate(host.key, host.object_id)
+        try:
+            database = Database(host.disk, located)
+        except BaseException:
+            self._files.closed(host.object_id, located.change)
+            raise
+        self._generation = located.generation
+        self._absent = not located.exists
+        self._durable_change = located.change
+        self._database = database
+        return database
+
+    def reading(self) -> Database | None:
+        """The database if there is a file to read."""
+        if self._database is not None:
+            return self._database
+        if self._absent:
+            return None
+        if self._absent is None and not self._files.exists(self.host.key, self.host.object_id):
+            self._absent = True
+            return None
+        return self.opened()
+
+    def enter(self) -> None:
+        self.host.enter_storage()
+        if self.failure is not None:
+            raise self.failure
+
+    # ------------------------------------------------------------------ turns
+    def begin_exclusive(self) -> Database:
+        """The turn gets a transaction of its own; commits of turns before it are made first."""
+        database = self.opened()
+        if self._exclusive or self.depth:
+            return database
+        try:
+            self.kv.flush_ended(database)
+            database.connection.execute("begin")
+            self._exclusive = True
+            self.kv.flush_turn(database)
+        except apsw.Error as error:
+            self._raise(error)
+        return database
+
+    def wrote_kv(self) -> None:
+        if not self.depth:
+            self.host.wrote(exclusive=False, unconfirmed=self._unconfirmed)
+
+    def wrote_sql(self) -> None:
+        if not self.depth:
+            self.host.wrote(exclusive=True)
+
+    def critical(self, error: PerdureError) -> None:
+        self.failure = error
+        self.host.break_object(error)
+
+    def _raise(self, error: apsw.Error) -> NoReturn:
+        typed = translate(error)
+        if is_critical(error):
+            self.critical(typed)
+        raise typed from error
+
+    def end_turn(self) -> None:
+        """Commit the turn's own transaction, or leave its keys to be shared. Raises StorageError when that fails."""
+        self.kv.turn_ended()
+        if self._exclusive and not self.depth:
+            self._commit()
+
+    def _commit(self) -> None:
+        database = self.opened()
+        self.sql.detach_cursors()
+        try:
+            database.connection.execute("commit")
+        except apsw.ConstraintError as error:
+            self._rollback(database)
+            raise StorageError(
+                "Durable Object was reset and rolled back to its last known good state because the application left "
+                f"the database in a state where constraints were violated: {translate(error).message}",
+                reset=True,
+            ) from error
+        except apsw.Error as error:
+            self._rollback(database)
+            raise translate(error) from error
+        self._exclusive = False
+        self.kv.through = None
+
+    def _rollback(self, database: Database) -> None:
+        if database.connection.in_transaction:
+            self.sql.cancel_cursors("SQL cursor was canceled because its transaction was rolled back.")
+            database.connection.execute("rollback")
+        self._exclusive = False
+        self.depth = 0
+        self.kv.through = None
+        self.kv.undo = {}
+        self.kv.forget()
+
+    def abort_turn(self) -> None:
+        if self._exclusive or self.depth:
+            if self._database is not None:
+                self._rollback(self._database)
+        else:
+            self.kv.undo_turn()
+
+    # ------------------------------------------------------------------ commits
+    def capture(self) -> Record | None:
+        database = self._database
+        if database is None or not (self._exclusive or self.depth):
+            if self.kv.dirty:
+                database = self.opened()
+                try:
+                    self.kv.flush_ended(database)
+                except apsw.Error as error:
+                    raise translate(error) from error
+            elif database is None:
+                return None
+        capture = database.capture()
+        if capture is None:
+            return None
+        database.publish()
+        self._absent = False
+        host = self.host
+        return Record(
+            host.object_id,
+            host.key.unique,
+            host.name,
+            self._generation,
+            database.change,
+            capture.size_pages,
+            capture.pages,
+            None,
+            host.clock.now_ms(),
+        )
+
+    def committed(self, change: int) -> None:
+        self._durable_change = max(self._durable_change, change)
+
+    def has_wal(self) -> bool:
+        return self._database is not None and self._database.wal_bytes() > 0
+
+    def wal_bytes(self) -> int:
+        return 0 if self._database is None else self._database.wal_bytes()
+
+    def checkpoint(self) -> int:
+        if self._database is None:
+            return self._durable_change
+        self.sql.detach_cursors()
+        return self._database.checkpoint()
+
+    def is_open(self) -> bool:
+        return self._database is not None
+
+    def release(self) -> None:
+        database, self._database = self._database, None
+        if database is None:
+            return
+        self.sql.detach_cursors()
+        try:
+            change = database.checkpoint()
+        finally:
+            database.close()
+        self._absent = not database.linked
+        self._files.closed(self.host.object_id, change)
+
+    def discard(self) -> None:
+        database, self._database = self._database, None
+        self.sql.cancel_cursors("SQL cursor was canceled because the object was reset.")
+        if database is not None:
+            database.close()
+            self._files.closed(self.host.object_id, 0)
+        self._files.rebuild(self.host.key, self.host.object_id)
+
+    # ------------------------------------------------------------------ transactions
+    def savepoint(self) -> str:
+        """Begin a nested unit inside the turn's or the transaction's own transaction."""
+        database = self.begin_exclusive()
+        self._savepoints += 1
+        name = f"_cf_s{self._savepoints}"
+        database.connection.execute(f"savepoint {name}")
+        return name
+
+    def release_savepoint(self, name: str) -> None:
+        if self._database is not None and self._database.connection.in_transaction:
+            self._database.connection.execute(f"release {name}")
+
+    def rollback_savepoint(self, name: str) -> None:
+        """Undo what the unit wrote."""
+        database = self._database
+        if database is None or not database.connection.in_transaction:
+            return
+        self.sql.cancel_cursors("SQL cursor was canceled because its transaction was rolled back.")
+        database.connection.execute(f"rollback to {name}")
+        database.connection.execute(f"release {name}")
+        self.kv.forget()
+
+    def begin_transaction(self) -> str | None:
+        """Open a `transaction()`: the outermost gets SQLite's transaction, an inner one a savepoint."""
+        if self.depth == 0:
+            self.host.commit_turn()
+            if self._exclusive:  # reads of SQL had begun it
+                self._commit()
+            database = self.begin_exclusive()
+            self._exclusive = False
+            self.kv.through = database
+            self.depth = 1
+            return None
+        name = self.savepoint()
+        self.depth += 1
+        return name
+
+    def end_transaction(self, name: str | None, commit: bool) -> None:
+        """Close the innermost `transaction()`."""
+        if self.failure is not None or self.depth == 0:
+            return
+        if name is not None:
+            self.depth -= 1
+            if commit:
+                self.release_savepoint(name)
+            else:
+                self.rollback_savepoint(name)
+            return
+        self.depth = 0
+        if commit:
+            self._exclusive = True
+            self.host.wrote(exclusive=True)
+        elif self._database is not None:
+            self._rollback(self._database)
+
+    def wipe(self, preserve_alarm: bool) -> None:
+        """deleteAll: what the turn wrote is rolled back, every table dropped, every key removed, as one commit."""
+        self.abort_turn()
+        if self.reading() is None and not self.kv.dirty:
+            return
+        database = self.begin_exclusive()
+        self.sql.cancel_cursors("SQL cursor was canceled because the database was deleted.")
+        connection = database.connection
+        try:
+            _drop_everything(connection)
+            connection.execute("delete from _cf_KV")
+            if not preserve_alarm:
+                connection.execute("delete from _cf_METADATA")
+        except apsw.Error as error:
+            self._raise(error)
+        self.kv.forget()
+        self.wrote_sql()
+
+
+def _drop_everything(connection: apsw.Connection) -> None:
+    connection.execute("pragma defer_foreign_keys=on")
+    query = (
+        "select type, name from sqlite_schema where name not like 'sqlite\\_%' escape '\\' "
+        "and name not like '\\_cf\\_%' escape '\\' and type in ('table', 'view') "
+        "order by sql like 'create virtual%' desc"
+    )
+    while row := connection.execute(query).fetchone():
+        name = str(row[1]).replace('"', '""')
+        connection.execute(f'drop {row[0]} "{name}"')
+
+
+def _options(given: object, more: dict[str, object]) -> dict[str, object]:
+    return {**cast("dict[str, object]", given), **more} if isinstance(given, dict) else more
+
+
+class SyncKeyValues:
+    """`ctx.storage.kv`: the same data, synchronously."""
+
+    def __init__(self, storage: ObjectStorage) -> None:
+        self._storage = storage
+        self._listing = 0
+
+    def get(self, key: str) -> object:
+        self._storage.enter()
+        return self._storage.kv.get(check_key(key, "get"))
+
+    def put(self, key: str, value: object) -> None:
+        storage = self._storage
+        storage.enter()
+        storage.kv.put(check_key(key, "put"), encode(key, value, storage.limits))
+
+    def delete(self, key: str) -> bool:
+        self._storage.enter()
+        return self._storage.kv.delete(check_key(key, "delete"))
+
+    def list(self, options: object = None, **more: object) -> Iterator[list[object]]:
+        """Pairs of key and value, lazily; a new list invalidates the one before."""
+        self._storage.enter()
+        query, bindings = list_query(_options(options, more))
+        self._listing += 1
+        return self._walk(self._listing, self._storage.kv.list(query, bindings))
+
+    def _walk(self, number: int, rows: Iterator[tuple[str, object]]) -> Iterator[list[object]]:
+        for key, value in rows:
+            if number != self._listing:
+                raise StorageError("kv.list() iterator was invalidated because a new one was made: only one can exist at a time")
+            yield [key, value]
+
+
+class DurableObjectStorage:
+    """What programs see as `ctx.storage`. Asynchronous calls take effect when made, awaited or not."""
+
+    def __init__(self, storage: ObjectStorage) -> None:
+        self._storage = storage
+        self.sql = storage.sql
+        self.kv = SyncKeyValues(storage)
+
+    def get(self, key: str | list[str], options: object = None, **more: object) -> Done[object]:
+        """The value of a key, None when there is none; for a list of keys a dict of those that exist."""
+        storage = self._storage
+        storage.enter()
+        if type(key) is str:
+            return Done(storage.kv.get(key))
+        if isinstance(key, list | tuple):
+            return Done(storage.kv.get_many(check_key(each, "get") for each in key))
+        return Done(storage.kv.get(check_key(key, "get")))
+
+    def put(self, key: str | dict[str, object], *args: object, **more: object) -> Done[None]:
+        """Store a value under a key, or all entries of a dict at once."""
+        storage = self._storage
+        storage.enter()
+        if type(key) is str and args:
+            entry = encode(key, args[0], storage.limits)
+            if (more or len(args) > 1) and _options(args[1] if len(args) > 1 else None, more).get("allowUnconfirmed"):
+                storage._unconfirmed = True
+            storage.kv.put(key, entry)
+            storage._unconfirmed = False
+            return _NOTHING
+        self._put_many(key, args, more)
+        return _NOTHING
+
+    def _put_many(self, entries: object, args: tuple[object, ...], more: dict[str, object]) -> None:
+        storage = self._storage
+        if isinstance(entries, str):
+            raise InvalidArgument("put() called with undefined value.")
+        if not isinstance(entries, dict) or (args and not isinstance(args[0], dict)):
+            raise InvalidArgument(
+                "put() may only be called with a single key-value pair and optional options as put(key, value, options) "
+                "or with multiple key-value pairs and optional options as put(entries, options)"
+            )
+        encoded = {
+            check_key(key, "put"): encode(str(key), value, storage.limits)
+            for key, value in cast("dict[object, object]", entries).items()
+        }
+        storage._unconfirmed = bool(_options(args[0] if args else None, more).get("allowUnconfirmed"))
+        for key, entry in encoded.items():
+            storage.kv.put(key, entry)
+        storage._unconfirmed = False
+
+    def delete(self, key: str | list[str], options: object = None, **more: object) -> Done[bool | int]:
+        """Whether the key existed; for a list of keys the number removed."""
+        storage = self._storage
+        storage.enter()
+        storage._unconfirmed = bool(_options(options, more).get("allowUnconfirmed"))
+        try:
+            if isinstance(key, list | tuple):
+                return Done(sum(storage.kv.delete(check_key(each, "delete")) for each in dict.fromkeys(key)))
+            return Done(storage.kv.delete(check_key(key, "delete")))
+        finally:
+            storage._unconfirmed = False
+
+    def list(self, options: object = None, **more: object) -> Done[JsDict]:
+        """The keys in range, in the order of their UTF-8 bytes."""
+        storage = self._storage
+        storage.enter()
+        query, bindings = list_query(_options(options, more))
+        return Done(JsDict(storage.kv.list(query, bindings)))
+
+    def deleteAll(self, options: object = None, **more: object) -> Done[None]:
+        """Remove all keys and all tables."""
+        storage = self._storage
+        storage.enter()
+        if storage.depth:
+            raise StorageError("Cannot call deleteAll() within a transaction")
+        storage.wipe(preserve_alarm=False)
+        return _NOTHING
+
+    def sync(self) -> Awaitable[None]:
+        """Done when all writes issued so far are durable."""
+        self._storage.enter()
+        return self._storage.host.durable()
+
+    def transaction(self, body: Callable[[Transaction], Awaitable[T]], options: object = None) -> Awaitable[T]:
+        """Run `body(txn)` as a critical section; what it wrote is kept whole or, if it raises, not at all."""
+        storage = self._storage
+        storage.enter()
+
+        async def run() -> T:
+            name = storage.begin_transaction()
+            transaction = Transaction(storage)
+            committed = False
+            try:
+                result = body(transaction)
+                value = cast("T", await result if hasattr(result, "__await__") else result)
+                committed = not transaction.rolled_back
+                return value
+            finally:
+                transaction.ended = True
+                storage.end_transaction(name, committed)
+
+        return storage.host.section(run, "transaction")
+
+    def transactionSync(self, body: Callable[[], T]) -> T:
+        """Run `body()`; what it wrote is undone if it raises."""
+        storage = self._storage
+        storage.enter()
+        name = storage.savepoint()
+        try:
+            value = body()
+        except BaseException:
+            storage.rollback_savepoint(name)
+            raise
+        if storage.failure is not None:
+            raise storage.failure
+        storage.release_savepoint(name)
+        storage.wrote_sql()
+        return value
+
+
+class Transaction:
+    """`txn` inside `transaction()`: the same operations, and `rollback`."""
+
+    def __init__(self, storage: ObjectStorage) -> None:
+        self._storage = storage
+        self.rolled_back = False
+        self.ended = False
+
+    def _check(self, operation: str) -> DurableObjectStorage:
+        if self.rolled_back:
+            raise StorageError(f"Cannot {operation}() on rolled back transaction")
+        if self.ended:
+            raise StorageError(
+                f"Cannot call {operation}() on transaction that has already committed: did you move `txn` outside of "
+                f"the closure?"
+            )
+        return self._storage.api
+
+    def get(self, key: str | list[str], options: object = None, **more: object) -> Done[object]:
+        return self._check("get").get(key, options, **more)
+
+    def put(self, key: str | dict[str, object], *args: object, **more: object) -> Done[None]:
+        return self._check("put").put(key, *args, **more)
+
+    def delete(self, key: str | list[str], options: object = None, **more: object) -> Done[bool | int]:
+        return self._check("delete").delete(key, options, **more)
+
+    def list(self, options: object = None, **more: object) -> Done[JsDict]:
+        return self._check("list").list(options, **more)
+
+    def deleteAll(self, options: object = None) -> Done[None]:
+        raise StorageError("Cannot call deleteAll() within a transaction")
+
+    def rollback(self) -> None:
+        """Undo what the transaction wrote, when it ends. May be called again."""
+        if self.ended:
+            self._check("rollback")
+        self.rolled_back = True
+
+
+__all__ = ["DurableObjectStorage", "ObjectStorage", "Record", "StorageUnavailable", "Transaction"]

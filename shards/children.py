@@ -1,0 +1,147 @@
+"""One child process of the supervisor: started by exec, spoken to over its control channel, declared dead by waitpid alone.
+
+What always holds: silence is not death. A child counts as dead when the kernel has said so, never because it is slow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from enum import Enum
+
+from ..router.control import FD_VARIABLE, Lines, Message, encode
+
+
+class Phase(Enum):
+    """Where a child stands."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    DRAINING = "draining"
+    DEAD = "dead"
+
+
+class Child:
+    """A started process. `on_message(child, message)` and `on_death(child)` are called on the loop."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        module: str,
+        name: str,
+        start: Message,
+        keep_fds: Sequence[int],
+        on_message: Callable[[Child, Message], None],
+        on_death: Callable[[Child], None],
+    ) -> None:
+        self.name = name
+        self.module = module
+        self.start = start
+        self.phase = Phase.STARTING
+        self.served = False
+        self.failure: Message | None = None
+        self.returncode: int | None = None
+        self._loop = loop
+        self._on_message = on_message
+        self._on_death = on_death
+        self._lines = Lines()
+        self._out = b""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        self._socket = ours
+        with theirs:
+            environment = {**os.environ, FD_VARIABLE: str(theirs.fileno())}
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module],
+                env=environment,
+                pass_fds=(theirs.fileno(), *keep_fds),
+                stdin=subprocess.DEVNULL,
+                stdout=2,  # stdout is the supervisor's own: it carries the one line `ready`
+            )
+        self.pid = self._process.pid
+        self._pidfd = os.pidfd_open(self.pid)
+        loop.add_reader(self._pidfd, self._died)
+        loop.add_reader(ours.fileno(), self._readable)
+        self.send(start)
+
+    def __repr__(self) -> str:
+        return f"{self.name} (pid {self.pid})"
+
+    def send(self, message: Message) -> None:
+        """Queue a message to the child."""
+        if self.phase is Phase.DEAD:
+            return
+        self._out += encode(message)
+        self._write()
+
+    def _write(self) -> None:
+        try:
+            while self._out:
+                self._out = self._out[self._socket.send(self._out) :]
+        except BlockingIOError:
+            self._loop.add_writer(self._socket.fileno(), self._writable)
+        except OSError:
+            self._out = b""  # it is dying: waitpid will say so
+
+    def _writable(self) -> None:
+        self._loop.remove_writer(self._socket.fileno())
+        self._write()
+
+    def _readable(self) -> None:
+        try:
+            data = self._socket.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._loop.remove_reader(self._socket.fileno())
+            return
+        for message in self._lines.feed(data):
+            if message.get("type") == "ready":
+                self.phase = Phase.SERVING if self.phase is Phase.STARTING else self.phase
+                self.served = True
+            elif message.get("type") == "failed":
+                self.failure = message
+            self._on_message(self, message)
+
+    def _died(self) -> None:
+        code = self._process.poll()
+        if code is None:
+            return
+        self._readable_rest()
+        self._loop.remove_reader(self._pidfd)
+        self._loop.remove_reader(self._socket.fileno())
+        self._loop.remove_writer(self._socket.fileno())
+        os.close(self._pidfd)
+        self._socket.close()
+        self.returncode = code
+        self.phase = Phase.DEAD
+        self._on_death(self)
+
+    def _readable_rest(self) -> None:
+        """What it said before it died."""
+        try:
+            while data := self._socket.recv(65536):
+                for message in self._lines.feed(data):
+                    if message.get("type") == "failed":
+                        self.failure = message
+                    self._on_message(self, message)
+        except OSError:
+            return
+
+    def drain(self, seconds: float) -> None:
+        """Ask it to finish what it has accepted, and to end."""
+        if self.phase is not Phase.DEAD:
+            self.phase = Phase.DRAINING
+            self.send({"type": "drain", "seconds": seconds})
+
+    def kill(self) -> None:
+        """End it now. The log brings back whatever was acknowledged."""
+        if self.phase is not Phase.DEAD:
+            self._process.send_signal(signal.SIGKILL)

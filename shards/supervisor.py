@@ -1,0 +1,378 @@
+"""The supervisor: starts gateways, shards and the router endpoint, watches and restarts them, owns the slot map.
+
+startup → serve → drain. What always holds: the slot map's epoch only grows; a shard's next session starts only when waitpid
+has said that the one before is dead; SIGTERM loses no accepted request, a second signal ends everything at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import cast
+
+import structlog
+
+from ..engine.errors import ConfigError, PerdureError, from_wire
+from ..router.control import Message
+from ..router.slots import deal
+from .children import Child, Phase
+from .meta import LocalMeta
+from .ownership import DataFolder
+from .restarts import Restarts
+from .sessions import DeadSessions
+
+SHARD = "perdure.shards.shard"
+GATEWAY = "perdure.router.gateway"
+ENDPOINT = "perdure.router.endpoint"
+SHARDS_MAX = 64
+DRAIN_S = 25.0
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What the operator asked for; checked before anything starts."""
+
+    program: str
+    data: str
+    host: str = "127.0.0.1"
+    port: int = 8787
+    shards: int = 2
+    gateways: int = 1
+    env_name: str | None = None
+    development: bool = False
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    router: str | None = None
+    """`tcp://HOST:PORT` where clients of other machines enter, with CURVE keys of `router_keys`."""
+    router_keys: str | None = None
+    drain_s: float = DRAIN_S
+    settings: dict[str, object] = field(default_factory=dict[str, object])
+
+    def check(self) -> None:
+        """Raises ConfigError with a hint."""
+        if not 1 <= self.shards <= SHARDS_MAX:
+            raise ConfigError(f"shards must be 1 to {SHARDS_MAX}, got {self.shards}")
+        if not 1 <= self.gateways <= 64:
+            raise ConfigError(f"gateways must be 1 to 64, got {self.gateways}")
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"port must be 0 to 65535, got {self.port}")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ConfigError("TLS needs both a certificate and a key", hint="give --tls-certificate and --tls-key")
+        if self.router is not None and self.router_keys is None:
+            raise ConfigError("a router on tcp:// needs CURVE keys", hint="make some with `perdure keys new FOLDER`")
+
+
+class Supervisor:
+    """One run. `ready(url)` is called once, when everything serves."""
+
+    def __init__(self, setup: Setup, ready: Callable[[str, dict[str, object]], None]) -> None:
+        setup.check()
+        self._setup = setup
+        self._ready = ready
+        self._log = structlog.get_logger("supervisor")
+        self._shards: dict[int, Child] = {}
+        self._gateways: dict[int, Child] = {}
+        self._endpoint: Child | None = None
+        self._restarts: dict[str, Restarts] = {}
+        self._map: dict[str, object] = {}
+        self._classes: dict[str, object] = {}
+        self._program: Message = {}
+        self._announced = False
+        self._signals = 0
+        self._ended: asyncio.Future[int]
+        self._changed = asyncio.Event()
+        self._failure: PerdureError | None = None
+        self._timers: set[asyncio.TimerHandle] = set()
+
+    async def run(self) -> int:
+        """Serve until a signal. Exit code: 0 drained, 1 failed, 130 forced. Raises PerdureError when it cannot start."""
+        self._loop = asyncio.get_running_loop()
+        self._ended = self._loop.create_future()
+        self._data = DataFolder.open(self._setup.data)
+        try:
+            self._meta = LocalMeta(f"{self._data.path}/meta.sqlite")
+            self._listener = _listen(self._setup.host, self._setup.port)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._loop.add_signal_handler(number, self._on_signal)
+            self._start_all()
+            code = await self._ended
+        finally:
+            await self._kill_all()
+            self._data.close()
+        if self._failure is not None:
+            raise self._failure
+        return code
+
+    # ------------------------------------------------------------------ startup
+    def _start_all(self) -> None:
+        setup = self._setup
+        log = f"{self._data.path}/log"
+        os.makedirs(log, mode=0o700, exist_ok=True)
+        self._dead = DeadSessions(os.listdir(log), setup.shards)
+        self._map = {"epoch": self._next("epoch"), "groups": deal(setup.shards), "shards": {}}
+        for index in range(setup.shards):
+            self._start_shard(index)
+
+    def _next(self, key: str) -> int:
+        """A counter of Meta, one higher than ever before, durable before it is used."""
+        while True:
+            found = self._meta.get(key)
+            number = int(found.decode() if found else "0") + 1
+            if self._meta.compare_and_set(key, found, str(number).encode()):
+                return number
+
+    def _start_shard(self, index: int) -> None:
+        session = f"{self._next('session_number'):012d}-{secrets.token_hex(4)}"
+        shards = cast("dict[str, object]", self._map["shards"])
+        shards[str(index)] = {"session": session, "endpoint": None}
+        self._push_map()
+        self._shards[index] = self._spawn(
+            SHARD,
+            f"shard {index}",
+            {
+                "index": index,
+                "data": self._data.path,
+                "session": session,
+                "dead_sessions": self._dead.of(index),
+                "lock_fd": self._data.lock_fd,
+            },
+            [self._data.lock_fd],
+        )
+
+    def _start_gateway(self, index: int) -> None:
+        setup = self._setup
+        tls = {"cert": setup.tls_certificate, "key": setup.tls_key} if setup.tls_certificate else None
+        start: Message = {
+            "index": index,
+            "listen_fd": self._listener.fileno(),
+            "host": setup.host,
+            "port": self._listener.getsockname()[1],
+            "tls": tls,
+            "development": setup.development,
+        }
+        self._gateways[index] = self._spawn(GATEWAY, f"gateway {index}", start, [self._listener.fileno()])
+
+    def _start_endpoint(self) -> None:
+        setup = self._setup
+        tcp = {"endpoint": setup.router, "keys": setup.router_keys} if setup.router else None
+        start: Message = {"endpoint": f"ipc://{self._data.run}/router", "tcp": tcp}
+        self._endpoint = self._spawn(ENDPOINT, "router", start, [])
+
+    def _spawn(self, module: str, name: str, start: Message, keep_fds: list[int]) -> Child:
+        setup = self._setup
+        message: Message = {
+            "type": "start",
+            "role": name.split()[0],
+            "program": setup.program,
+            "env_name": setup.env_name,
+            "run": self._data.run,
+            "map": self._map,
+            "classes": self._classes,
+            "settings": setup.settings,
+            **start,
+        }
+        return Child(self._loop, module, name, message, keep_fds, self._on_message, self._on_death)
+
+    # ------------------------------------------------------------------ serve
+    def _on_message(self, child: Child, message: Message) -> None:
+        kind = message.get("type")
+        if kind == "ready":
+            self._on_ready(child, message)
+        elif kind == "recovered":
+            self._on_recovered(cast("str", message["session"]), cast("int", child.start["index"]))
+        elif kind == "failed":
+            error = from_wire(cast("dict[str, object]", message["error"]))
+            self._log.error("failed", process=child.name, error=error.message, hint=error.hint or None)
+
+    def _on_ready(self, child: Child, message: Message) -> None:
+        if child.module == SHARD:
+            shards = cast("dict[str, dict[str, object]]", self._map["shards"])
+            shards[str(child.start["index"])]["endpoint"] = message["endpoint"]
+            self._classes = cast("dict[str, object]", message.get("classes", {}))
+            self._program = message
+            self._push_map()
+            if all(shard.phase is Phase.SERVING for shard in self._shards.values()) and not self._gateways:
+                self._start_endpoint()
+                for index in range(self._setup.gateways):
+                    self._start_gateway(index)
+        elif child.module == ENDPOINT:
+            self._data.publish_address(f"ipc://{self._data.run}/router")
+        self._log.info("serving", process=child.name, pid=child.pid)
+        self._announce()
+
+    def _announce(self) -> None:
+        everyone = self._everyone()
+        if self._announced or not self._gateways or any(child.phase is not Phase.SERVING for child in everyone):
+            return
+        self._announced = True
+        host = f"[{self._setup.host}]" if ":" in self._setup.host else self._setup.host
+        scheme = "https" if self._setup.tls_certificate else "http"
+        about: dict[str, object] = {
+            "program": self._program.get("program", self._setup.program),
+            "classes": sorted(self._classes),
+            "data": self._data.path,
+            "shards": self._setup.shards,
+            "gateways": self._setup.gateways,
+        }
+        self._ready(f"{scheme}://{host}:{self._listener.getsockname()[1]}", about)
+
+    def _everyone(self) -> list[Child]:
+        endpoint = [self._endpoint] if self._endpoint is not None else []
+        return [*self._gateways.values(), *endpoint, *self._shards.values()]
+
+    def _push_map(self) -> None:
+        self._map["epoch"] = self._next("epoch")
+        for child in self._everyone():
+            child.send({"type": "map", "map": self._map, "classes": self._classes})
+
+    def _on_recovered(self, session: str, shard: int) -> None:
+        done = self._dead.recovered(session, shard)
+        for name in done:
+            _delete_log(f"{self._data.path}/log/{name}")
+            self._log.info("log_dropped", session=name)
+        if done:
+            for child in self._shards.values():
+                child.send({"type": "dropped", "sessions": done, "older_left": len(self._dead)})
+
+    def _on_death(self, child: Child) -> None:
+        self._changed.set()
+        if child.module == SHARD:
+            self._dead.died(cast("str", child.start["session"]), cast("int", child.start["index"]))
+        if self._signals:
+            return
+        restarts = self._restarts.setdefault(child.name, Restarts())
+        decision = restarts.on_death(self._loop.time(), child.served)
+        self._log.warning("died", process=child.name, pid=child.pid, code=child.returncode, again_in_s=decision.delay_s)
+        if not self._announced and (child.failure is not None or decision.crash_loop):
+            self._fail(child)
+            return
+        if decision.crash_loop:
+            self._log.error("crash_loop", process=child.name, hint="it dies before it serves: see its messages above")
+        self._later(decision.delay_s, self._again, child)
+
+    def _again(self, child: Child) -> None:
+        if self._signals or self._ended.done():
+            return
+        if child.module == SHARD:
+            self._start_shard(cast("int", child.start["index"]))
+        elif child.module == GATEWAY:
+            self._start_gateway(cast("int", child.start["index"]))
+        else:
+            self._start_endpoint()
+
+    def _later(self, delay_s: float, what: Callable[[Child], None], child: Child) -> None:
+        if delay_s == 0:
+            what(child)
+            return
+
+        def fire() -> None:
+            self._timers.discard(handle)
+            what(child)
+
+        handle = self._loop.call_later(delay_s, fire)
+        self._timers.add(handle)
+
+    def _fail(self, child: Child) -> None:
+        if child.failure is not None:
+            self._failure = from_wire(cast("dict[str, object]", child.failure["error"]))
+        else:
+            self._failure = PerdureError(
+                f"{child.name} keeps dying before it serves (exit code {child.returncode})",
+                hint="its messages are above",
+            )
+        if not self._ended.done():
+            self._ended.set_result(1)
+
+    # ------------------------------------------------------------------ drain
+    def _on_signal(self) -> None:
+        self._signals += 1
+        if self._signals == 1:
+            self._log.info("draining", hint="a second signal ends everything at once")
+            self._drain_task = self._loop.create_task(self._drain(), name="drain")
+        elif not self._ended.done():
+            self._log.warning("forced")
+            self._ended.set_result(130)
+
+    async def _drain(self) -> None:
+        """Gateways first, so that what they accepted can still reach the shards; then the shards."""
+        seconds = self._setup.drain_s
+        front = [*self._gateways.values(), *([self._endpoint] if self._endpoint else [])]
+        clean = await self._drain_some(front, seconds * 0.6)
+        clean = await self._drain_some(list(self._shards.values()), seconds * 0.4) and clean
+        if not self._ended.done():
+            self._ended.set_result(0 if clean else 1)
+
+    async def _drain_some(self, children: list[Child], seconds: float) -> bool:
+        for child in children:
+            child.drain(seconds)
+        end = self._loop.time() + seconds + 1.0
+        while alive := [child for child in children if child.phase is not Phase.DEAD]:
+            self._changed.clear()
+            left = end - self._loop.time()
+            if left <= 0:
+                self._log.warning("drain_timed_out", processes=[child.name for child in alive])
+                return False
+            try:
+                await asyncio.wait_for(self._changed.wait(), left)
+            except TimeoutError:
+                continue
+        return all(child.returncode == 0 for child in children)
+
+    async def _kill_all(self) -> None:
+        self._signals = max(self._signals, 1)
+        for timer in self._timers:
+            timer.cancel()
+        alive = [child for child in self._everyone() if child.phase is not Phase.DEAD]
+        for child in alive:
+            child.kill()
+        while any(child.phase is not Phase.DEAD for child in alive):
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), 5.0)
+            except TimeoutError:
+                self._log.error("not_dead", processes=[str(c) for c in alive if c.phase is not Phase.DEAD])
+                return
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"cannot listen on {host}:{port}: {error.strerror}",
+            hint="choose another with --port, or see who listens there: `ss -ltnp`",
+        ) from error
+    return listener
+
+
+def _delete_log(folder: str) -> None:
+    """Segments oldest first, the lock last: what is left after a crash in between is a shorter log of the same kind."""
+    names = sorted(name for name in os.listdir(folder) if name != "lock")
+    for name in [*names, "lock"]:
+        try:
+            os.unlink(f"{folder}/{name}")
+        except FileNotFoundError:
+            continue
+    os.rmdir(folder)
+
+
+def supervise(setup: Setup, ready: Callable[[str, dict[str, object]], None]) -> int:
+    """Run a supervisor to its end on a loop of its own; the exit code. Raises PerdureError when it cannot start."""
+    supervisor = Supervisor(setup, ready)
+    try:
+        return asyncio.run(supervisor.run())
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        sys.stdout.flush()
