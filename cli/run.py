@@ -7,9 +7,10 @@ import sys
 
 import click
 
+from ..router import logs
 from ..shards.supervisor import supervise
 from . import settings
-from .terminal import configure_logs, print_ready
+from .terminal import print_ready
 
 
 @click.command()
@@ -28,7 +29,7 @@ from .terminal import configure_logs, print_ready
 @click.option("--drain-s", type=float, help="seconds that accepted requests get after SIGTERM [25]")
 def run(program: str | None, **flags: object) -> None:
     """Serve PROGRAM (a folder with a wrangler file, or a Python file) until Ctrl-C."""
-    configure_logs()
+    logs.configure()
     setup = settings.resolve({"program": program or _here(), **flags}, os.environ, {})
     sys.exit(supervise(setup, print_ready))
 

@@ -7,10 +7,11 @@ import sys
 
 import click
 
+from ..router import logs
 from ..shards.supervisor import supervise as run_supervisor
 from . import settings
 from .run import run
-from .terminal import configure_logs, print_ready
+from .terminal import print_ready
 
 
 @click.command(params=[p for p in run.params if p.name != "program"])
@@ -18,7 +19,7 @@ from .terminal import configure_logs, print_ready
 @click.option("--program", help="folder with a wrangler file, or a Python file")
 def supervise(config: str | None, **flags: object) -> None:
     """Run a program from flags, environment (PERDURE_<FLAG>) and file, in this order."""
-    configure_logs()
+    logs.configure()
     path = config or os.environ.get("PERDURE_CONFIG")
     setup = settings.resolve(flags, os.environ, settings.read_file(path) if path else {})
     sys.exit(run_supervisor(setup, print_ready))

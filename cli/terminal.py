@@ -2,44 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-
-import structlog
 from rich.console import Console
 from rich.text import Text
 
 from ..engine.errors import PerdureError
-
-
-def configure_logs() -> None:
-    """structlog to stderr, for this process. `PERDURE_LOG=json` is for machines: one JSON object a line."""
-    import os
-
-    colours = sys.stderr.isatty()
-    as_json = os.environ.get("PERDURE_LOG") == "json"
-    renderer: structlog.types.Processor = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=colours)
-    )
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True) if as_json else _time_of_day,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-
-
-def _time_of_day(
-    logger: object, name: str, event: structlog.types.EventDict
-) -> structlog.types.EventDict:
-    from datetime import datetime
-
-    event["timestamp"] = datetime.now().strftime("%H:%M:%S.%f")[:-3]
-    return event
 
 
 def print_error(error: PerdureError) -> None:
@@ -60,7 +26,7 @@ def print_ready(url: str, about: dict[str, object]) -> None:
         ("classes", ", ".join(str(name) for name in classes) if isinstance(classes, list) else ""),
         ("data", str(about.get("data"))),
         ("processes", f"{about.get('shards')} shards, {about.get('gateways')} gateways"),
-        ("try", f"curl -X POST {url}{about.get('try', '/counter/a/increment')}"),
+        ("try", f"curl -i {url}/"),
         ("stop", "Ctrl-C, or SIGTERM: accepted requests get their answers first"),
     ]
     for name, value in rows:

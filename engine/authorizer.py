@@ -63,9 +63,7 @@ def _pragma(name: str, argument: str | None) -> bool:
     return False
 
 
-def authorize(
-    action: int, first: str | None, second: str | None, database: str | None, trigger: str | None
-) -> int:
+def authorize(action: int, first: str | None, second: str | None, database: str | None, trigger: str | None) -> int:
     """SQLite's authorizer callback."""
     allowed = True
     if action in _DENIED or (database is not None and database.lower() == "temp"):

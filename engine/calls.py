@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from .errors import PerdureError
 from .http import HttpRequest, HttpResponse
 
+REQUEST_ID: ContextVar[str] = ContextVar("request id", default="")
+"""Of the request that the running code works for; travels with its calls."""
 RPC = 0
 FETCH = 1
 

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from .commits import Committable, Commits
+from .commits import Commits, Committable
 
 
 class Section:

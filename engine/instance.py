@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from .bodies import OutgoingBody
-from .calls import Call
+from .calls import REQUEST_ID, Call
 from .clock import Clock
 from .commits import CommitRecord
 from .disk import Disk
@@ -35,8 +35,8 @@ from .lifecycle import State, check_move
 from .limits import Limits
 from .sections import Sections
 from .stubs import Transport
-from .turns import SCOPE, Event, InstanceGone, Turns, drive
 from .turnhost import StorageBackend
+from .turns import SCOPE, Event, InstanceGone, Turns, drive
 
 if TYPE_CHECKING:
     from .storage import DurableObjectStorage
@@ -207,6 +207,8 @@ class Instance:
 
     async def _run(self, event: Event, call: Call) -> None:
         SCOPE.set(event)
+        if call.request_id:
+            REQUEST_ID.set(call.request_id)
         result: bytes | HttpResponse | PerdureError
         try:
             result = await drive(event, self.handler.handle(event, call))  # pyright: ignore[reportAssignmentType]
@@ -224,10 +226,18 @@ class Instance:
             if self.broken is not None:
                 return
             result = as_remote(error)
+            self._report_raised(call, error, result)
         if self.fatal is not None:
             self.break_now()
             return
         self._finish(event, call, result)
+
+    def _report_raised(self, call: Call, error: BaseException, result: PerdureError) -> None:
+        """The program's own exception, with what an operator needs to find it."""
+        if isinstance(error, PerdureError):
+            return
+        fields: dict[str, object] = {"object": str(self), "id": self.object_id.hex(), "method": call.method}
+        self.shelf.report("warning", "raised", {**fields, "request_id": call.request_id, "traceback": result.message})
 
     def _finish(self, event: Event, call: Call, result: bytes | HttpResponse | PerdureError) -> None:
         if event.answered:  # cancelled by its caller

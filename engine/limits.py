@@ -5,7 +5,10 @@ Reaching one is a typed error or back-pressure, never silent growth.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from .errors import ConfigError
 
 VALUE_BYTES_MAX = 32 << 20  # one RPC value or message (spec: 32 MiB)
 STREAM_CHUNK_BYTES = 256 << 10  # small enough that 64 streams of one link hold 16 MiB
@@ -36,6 +39,22 @@ class Limits:
     log_bytes_max: int = 256 << 20
     log_page_images_max: int = 262_144  # 1 GiB of page images
     log_live_objects_max: int = 20_000
-    segment_bytes: int = 32 << 20
-    sync_inline_ms_max: float = 1.0  # syncs run on the loop while they are faster than this
+    segment_bytes: int = 16 << 20
+    sync_inline_ms_max: float = 1.5  # syncs come back to the loop when this many ms are not passed for a while
     sync_thread_ms_min: float = 5.0  # one sync slower than this moves them to a thread
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, object]) -> Limits:
+        """Bounds that an operator set, by name. Raises ConfigError: unknown, not a positive number of the right type."""
+        known = {field.name: field.default for field in fields(cls)}
+        given: dict[str, float] = {}
+        for name, value in settings.items():
+            if name not in known:
+                raise ConfigError(f"limits: unknown bound '{name}'", hint=f"known: {', '.join(known)}")
+            whole = isinstance(known[name], int)
+            if isinstance(value, bool) or not isinstance(value, int | float) or (whole and not isinstance(value, int)):
+                raise ConfigError(f"limits: {name} must be a {'whole ' if whole else ''}number, got {value!r}")
+            if value <= 0:
+                raise ConfigError(f"limits: {name} must be above 0, got {value!r}")
+            given[name] = value
+        return cls(**given)  # pyright: ignore[reportArgumentType]

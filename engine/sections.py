@@ -152,5 +152,3 @@ async def _call(body: Callable[[], object]) -> object:
     if hasattr(result, "__await__"):
         return await cast("Awaitable[object]", result)
     return result
-
-

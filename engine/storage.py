@@ -7,6 +7,7 @@ that used SQL or deleteAll has its own, and each can be undone alone.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Generic, NoReturn, TypeVar, cast
@@ -14,7 +15,7 @@ from typing import Generic, NoReturn, TypeVar, cast
 import apsw
 
 from .database import Database, Files, is_critical, translate
-from .errors import InvalidArgument, PerdureError, StorageError, StorageUnavailable
+from .errors import InvalidArgument, PerdureError, StorageError, StorageFull, StorageUnavailable
 from .kv import KeyValues, check_key, encode, list_query
 from .sql import Sql
 from .turnhost import TurnHost
@@ -86,6 +87,11 @@ class ObjectStorage:
         located = self._files.locate(host.key, host.object_id)
         try:
             database = Database(host.disk, located)
+        except OSError as error:
+            self._files.closed(host.object_id, located.change)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageFull("the disk of the data folder is full", hint="free space there") from error
+            raise StorageError(f"cannot open the database: {error.strerror}") from error
         except BaseException:
             self._files.closed(host.object_id, located.change)
             raise
@@ -374,7 +380,9 @@ class SyncKeyValues:
     def _walk(self, number: int, rows: Iterator[tuple[str, object]]) -> Iterator[list[object]]:
         for key, value in rows:
             if number != self._listing:
-                raise StorageError("kv.list() iterator was invalidated because a new one was made: only one can exist at a time")
+                raise StorageError(
+                    "kv.list() iterator was invalidated because a new one was made: only one can exist at a time"
+                )
             yield [key, value]
 
 

@@ -71,6 +71,10 @@ class Control:
         end.set_inheritable(False)
         return cls(end)
 
+    def fileno(self) -> int:
+        """The channel's descriptor, for those who watch its end."""
+        return self._socket.fileno()
+
     def read_start(self) -> Message:
         """Wait for the first message."""
         self._socket.setblocking(True)

@@ -18,10 +18,12 @@ from typing import cast
 
 import structlog
 
+from ..engine.disk import LocalDisk
 from ..engine.errors import ConfigError, PerdureError, from_wire
 from ..router.control import Message
 from ..router.slots import deal
 from .children import Child, Phase
+from .log import delete_session, sessions
 from .meta import LocalMeta
 from .ownership import DataFolder
 from .restarts import Restarts
@@ -114,8 +116,9 @@ class Supervisor:
         setup = self._setup
         log = f"{self._data.path}/log"
         os.makedirs(log, mode=0o700, exist_ok=True)
-        self._dead = DeadSessions(os.listdir(log), setup.shards)
-        self._map = {"epoch": self._next("epoch"), "groups": deal(setup.shards), "shards": {}}
+        self._dead = DeadSessions(sessions(LocalDisk(), log), setup.shards)
+        waiting: dict[str, object] = {str(index): {"session": "", "endpoint": None} for index in range(setup.shards)}
+        self._map = {"epoch": self._next("epoch"), "groups": deal(setup.shards), "shards": waiting}
         for index in range(setup.shards):
             self._start_shard(index)
 
@@ -234,7 +237,7 @@ class Supervisor:
     def _on_recovered(self, session: str, shard: int) -> None:
         done = self._dead.recovered(session, shard)
         for name in done:
-            _delete_log(f"{self._data.path}/log/{name}")
+            delete_session(LocalDisk(), f"{self._data.path}/log", name)
             self._log.info("log_dropped", session=name)
         if done:
             for child in self._shards.values():
@@ -354,17 +357,6 @@ def _listen(host: str, port: int) -> socket.socket:
             hint="choose another with --port, or see who listens there: `ss -ltnp`",
         ) from error
     return listener
-
-
-def _delete_log(folder: str) -> None:
-    """Segments oldest first, the lock last: what is left after a crash in between is a shorter log of the same kind."""
-    names = sorted(name for name in os.listdir(folder) if name != "lock")
-    for name in [*names, "lock"]:
-        try:
-            os.unlink(f"{folder}/{name}")
-        except FileNotFoundError:
-            continue
-    os.rmdir(folder)
 
 
 def supervise(setup: Setup, ready: Callable[[str, dict[str, object]], None]) -> int:

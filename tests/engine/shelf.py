@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections.abc import Callable
 
-
 from perdure.engine.calls import FETCH, RPC, Call
 from perdure.engine.commits import CommitRecord, Committable
 from perdure.engine.database import Located, read_change

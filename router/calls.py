@@ -1,0 +1,35 @@
+"""A call on its way, as the side that makes it sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from .streams import Incoming, Outgoing
+from .wire import Frame
+
+if TYPE_CHECKING:
+    from .lanes import Lane
+
+
+class CallFuture(asyncio.Future[object]):
+    """What the caller awaits. Cancelling it tells the shard."""
+
+    call_id: int = 0
+    lane: Lane | None = None
+    frame: Frame | None = None
+    """As it is sent; kept for calls that must be sent again."""
+    size: int = 0
+    deadline_s: float = 0.0
+    sent = False
+    body: object = None
+    """What the request streams, until it is sent."""
+    outgoing: Outgoing | None = None
+    incoming: Incoming | None = None
+
+    def cancel(self, msg: object | None = None) -> bool:
+        """The caller does not want the answer any more."""
+        done = super().cancel(msg)
+        if done and self.lane is not None:
+            self.lane.give_up(self)
+        return done

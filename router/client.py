@@ -1,0 +1,391 @@
+"""The router client: what gateways, shards and embedding programs reach objects with.
+
+    async with perdure.connect() as client:
+        counter = client.namespace("Counter").getByName("a")
+        await counter.increment()
+
+What always holds: calls through one stub reach the object in the order made; every call ends with an answer or a typed error,
+by its deadline at the latest. Its modules import pyzmq and msgpack only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from typing import TypeVar, cast
+
+import zmq
+
+from ..engine.calls import FETCH, REQUEST_ID, RPC
+from ..engine.errors import (
+    ClassNotFound,
+    DeadlineExceeded,
+    NotConnected,
+    PerdureError,
+    ProgramBug,
+    ValueTooLarge,
+)
+from ..engine.http import HttpRequest, HttpResponse
+from ..engine.ids import ClassKey
+from ..engine.limits import BODY_INLINE_BYTES_MAX, VALUE_BYTES_MAX
+from ..engine.stubs import Namespace
+from ..engine.values import unpack
+from .addresses import find_address
+from .calls import CallFuture
+from .lanes import Lane
+from .slots import EMPTY, ShardPlace, SlotMap
+from .streams import Incoming
+from .wire import CALL, CANCEL, Frame, decode_response, encode_request
+
+DEADLINE_S = 30.0
+CONNECT_S = 5.0
+_SCAN_S = 0.1
+T = TypeVar("T")
+
+_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for client in _clients:
+        client._forked = True
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+async def one_chunk(data: bytes) -> AsyncIterator[bytes]:
+    """A body that is whole, as a stream."""
+    yield data
+
+
+class Client:
+    """Implements the engine's Transport over one lane a shard. Belongs to the event loop that it was made on."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, *, deadline_s: float = DEADLINE_S, role: str = "client"
+    ) -> None:
+        self.pending: dict[int, CallFuture] = {}
+        self.classes: dict[str, str] = {}
+        """Class name → its key."""
+        self._loop = loop
+        self._deadline_s = deadline_s
+        self._role = role
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._map = EMPTY
+        self._lanes: dict[int, Lane] = {}
+        self._relay: Lane | None = None
+        self._hub: Lane | None = None
+        self._next_id = 0
+        self._closed = False
+        self._forked = False
+        self._now_s = loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+        self._mapped: asyncio.Future[None] | None = None
+        _clients.add(self)
+
+    @classmethod
+    def in_process(
+        cls,
+        loop: asyncio.AbstractEventLoop,
+        slot_map: SlotMap,
+        classes: Mapping[str, str],
+        *,
+        role: str,
+        deadline_s: float = DEADLINE_S,
+    ) -> Client:
+        """For the runtime's own processes: the supervisor tells the map (`adopt`)."""
+        client = cls(loop, deadline_s=deadline_s, role=role)
+        client.adopt(slot_map, classes)
+        return client
+
+    # ------------------------------------------------------------------ opening, closing
+    async def open(self, address: str, *, relay: bool, keys: str | None = None) -> None:
+        """Connect to a router endpoint. Raises NotConnected, VersionMismatch."""
+        curve = None
+        if address.startswith("tcp://"):
+            from .keys import read_client
+
+            curve = read_client(keys)
+        self._mapped = self._loop.create_future()
+        hub = Lane("the router endpoint", self._context, self._loop, self, self._role, self._refused, curve)
+        self._hub = hub
+        if relay:
+            self._relay = hub
+        hub.lead_to(ShardPlace("", address))
+        try:
+            await asyncio.wait_for(self._mapped, CONNECT_S)
+        except TimeoutError:
+            raise NotConnected(
+                f"no perdure answers at {address} within {CONNECT_S:.0f} s",
+                hint="is it running? `perdure run`; over tcp:// the keys must be accepted too",
+            ) from None
+
+    def _refused(self, error: PerdureError) -> None:
+        if self._mapped is not None and not self._mapped.done():
+            self._mapped.set_exception(error)
+
+    async def close(self) -> None:
+        """Fail what is pending, close the sockets."""
+        if self._closed:
+            return
+        for future in list(self.pending.values()):
+            self.failed(future, NotConnected("the client was closed"))
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for lane in (*self._lanes.values(), *([self._hub] if self._hub else [])):
+            lane.close()
+        self._context.destroy(0)
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self.close()
+
+    # ------------------------------------------------------------------ the map
+    def adopt(self, slot_map: SlotMap, classes: Mapping[str, str]) -> None:
+        """Follow a newer map; an older one is ignored."""
+        self.classes.update(classes)
+        if slot_map.epoch <= self._map.epoch:
+            return
+        self._map = slot_map
+        for index, place in slot_map.shards.items():
+            if self._relay is not None:
+                break
+            lane = self._lanes.get(index)
+            if lane is None:
+                lane = self._lanes[index] = Lane(f"shard {index}", self._context, self._loop, self, self._role)
+            lane.lead_to(place)
+        if self._mapped is not None and not self._mapped.done():
+            self._mapped.set_result(None)
+
+    def mapped(self, fields: object, classes: object) -> None:
+        """The endpoint told a map."""
+        self.adopt(SlotMap.from_wire(fields), cast("dict[str, str]", classes or {}))
+
+    def _lane(self, object_id: bytes) -> Lane:
+        if self._relay is not None:
+            return self._relay
+        return self._lanes[self._map.groups[object_id[0] >> 2]]
+
+    # ------------------------------------------------------------------ what users call
+    def namespace(self, name: str) -> Namespace:
+        """All objects of a class. Raises ClassNotFound."""
+        unique = self.classes.get(name)
+        if unique is None:
+            known = ", ".join(sorted(self.classes)) or "none"
+            raise ClassNotFound(f"no class {name!r} is served", hint=f"known: {known}")
+        from ..sdk.adapter import fetch_through
+
+        return Namespace(ClassKey(unique), self, fetch_through)
+
+    def get(self, cls: type[T], name: str) -> T:
+        """The stub of an object, typed as its class: `await client.get(Counter, "a").increment()`."""
+        return cast("T", self.namespace(cls.__name__).getByName(name))
+
+    # ------------------------------------------------------------------ Transport
+    def call(
+        self,
+        class_key: str,
+        object_id: bytes,
+        name: str | None,
+        method: str,
+        args: bytes,
+        deadline_s: float | None = None,
+    ) -> Awaitable[object]:
+        """Queue a remote call. The awaitable gives the unpacked result or raises PerdureError."""
+        return self._start(RPC, class_key, object_id, name, method, args, deadline_s, None)
+
+    def fetch(
+        self, class_key: str, object_id: bytes, name: str | None, request: HttpRequest, deadline_s: float | None = None
+    ) -> Awaitable[HttpResponse]:
+        """Queue a fetch. The awaitable gives the response, its body whole or streaming, or raises PerdureError."""
+        body = request.body
+        if isinstance(body, bytes) and len(body) > BODY_INLINE_BYTES_MAX:
+            body = one_chunk(body)
+            request = HttpRequest(request.method, request.url, request.headers, body)
+        stream = body if body is not None and not isinstance(body, bytes) else None
+        future = self._start(FETCH, class_key, object_id, name, "fetch", encode_request(request), deadline_s, stream)
+        return cast("Awaitable[HttpResponse]", future)
+
+    def _start(
+        self,
+        kind: int,
+        class_key: str,
+        object_id: bytes,
+        name: str | None,
+        method: str,
+        payload: bytes,
+        deadline_s: float | None,
+        body: object,
+    ) -> CallFuture:
+        if self._closed or self._forked or asyncio._get_running_loop() is not self._loop:
+            self._misused()
+        self._next_id = call_id = self._next_id + 1
+        future = CallFuture(loop=self._loop)
+        seconds = self._deadline_s if deadline_s is None else deadline_s
+        if self._timer is None:
+            self._now_s = self._loop.time()
+            self._timer = self._loop.call_later(_SCAN_S, self._scan)
+        future.call_id = call_id
+        future.deadline_s = self._now_s + seconds
+        future.size = len(payload)
+        future.frame = [
+            CALL,
+            call_id,
+            self._map.epoch,
+            class_key,
+            object_id,
+            name,
+            kind,
+            method,
+            payload,
+            int(seconds * 1000),
+            REQUEST_ID.get(),
+            body is not None,
+        ]
+        if body is not None:
+            future.body = body
+        self.pending[call_id] = future
+        if len(payload) > VALUE_BYTES_MAX:
+            self.failed(
+                future, ValueTooLarge(f"the arguments are {len(payload)} bytes, the limit is {VALUE_BYTES_MAX}")
+            )
+        else:
+            self._lane(object_id).send(future)
+        return future
+
+    def _misused(self) -> None:
+        if self._forked:
+            raise ProgramBug("this client was made before the process forked", hint="connect again in the child")
+        if self._closed:
+            raise NotConnected("the client was closed")
+        raise ProgramBug(
+            "this client belongs to another event loop or thread",
+            hint="make one client a loop, or use perdure.blocking for threads",
+        )
+
+    # ------------------------------------------------------------------ Answers
+    def replied(self, future: CallFuture, payload: bytes, stream: bool) -> None:
+        frame = cast("Frame", future.frame)
+        if future.outgoing is not None and not stream:
+            future.outgoing.cancel()
+        if stream:
+            self._stream_response(future, payload)
+            return
+        del self.pending[future.call_id]
+        if future.done():
+            return
+        try:
+            result = unpack(payload) if frame[6] == RPC else decode_response(payload)
+        except PerdureError as error:
+            future.set_exception(error)
+            return
+        future.set_result(result)
+
+    def _stream_response(self, future: CallFuture, payload: bytes) -> None:
+        """The head is the answer; the call stays pending until its body has ended."""
+        lane = future.lane
+        assert lane is not None, "a reply came over a lane"
+        response = decode_response(payload)
+
+        def closed(early: bool) -> None:
+            self.pending.pop(future.call_id, None)
+            if future.outgoing is not None:
+                future.outgoing.cancel()
+            if early:
+                lane.send_frame([CANCEL, future.call_id])
+
+        future.deadline_s = float("inf")
+        response.body = future.incoming = Incoming(self._loop, future.call_id, lane.send_frame, closed)
+        if not future.done():
+            future.set_result(response)
+
+    def failed(self, future: CallFuture, error: PerdureError) -> None:
+        self.pending.pop(future.call_id, None)
+        if future.lane is not None:
+            future.lane.parked.pop(future, None)
+        if future.outgoing is not None:
+            future.outgoing.cancel()
+        if future.incoming is not None:
+            future.incoming.fail(error)
+        elif not future.done():
+            future.set_exception(error)
+
+    def moved(self, future: CallFuture, fields: object) -> None:
+        """The shard does not have the object's slot: nothing has run, so send it where the newer map says."""
+        self.mapped(fields, None)
+        frame = cast("Frame", future.frame)
+        frame[2] = self._map.epoch
+        future.sent = False
+        if future.outgoing is not None or frame[11]:
+            self.failed(future, NotConnected("the object moved while its request's body was being sent"))
+            return
+        self._lane(cast("bytes", frame[4])).send(future)
+
+    # ------------------------------------------------------------------ deadlines
+    def _scan(self) -> None:
+        """One coarse timer for all deadlines; it rests while nothing is pending."""
+        self._timer = None
+        self._now_s = now = self._loop.time()
+        late = [future for future in self.pending.values() if future.deadline_s < now]
+        for future in late:
+            if future.sent and future.lane is not None:
+                future.lane.send_frame([CANCEL, future.call_id])
+            seconds = cast("int", cast("Frame", future.frame)[9]) / 1000
+            error = DeadlineExceeded(
+                f"no answer within {seconds:g} s",
+                hint="the call may have run; give a longer deadline if it takes that long",
+            )
+            self.failed(future, error)
+        if self.pending:
+            self._timer = self._loop.call_later(_SCAN_S, self._scan)
+
+    def statistics(self) -> dict[str, int]:
+        parked = sum(len(lane.parked) for lane in self._lanes.values())
+        return {"pending": len(self.pending), "parked": parked, "epoch": self._map.epoch}
+
+
+class Connecting:
+    """What `connect` gives: `async with` it, or `await` it and close the client yourself."""
+
+    def __init__(self, address: str | None, deadline_s: float, relay: bool | None, keys: str | None) -> None:
+        self._address, self._deadline_s, self._relay, self._keys = address, deadline_s, relay, keys
+        self._client: Client | None = None
+
+    async def _open(self) -> Client:
+        address = self._address or find_address()
+        client = Client(asyncio.get_running_loop(), deadline_s=self._deadline_s)
+        relay = address.startswith("tcp://") if self._relay is None else self._relay
+        try:
+            await client.open(address, relay=relay, keys=self._keys)
+        except BaseException:
+            await client.close()
+            raise
+        return client
+
+    def __await__(self):
+        return self._open().__await__()
+
+    async def __aenter__(self) -> Client:
+        self._client = await self._open()
+        return self._client
+
+    async def __aexit__(self, *_exc: object) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+
+def connect(
+    address: str | None = None, *, deadline_s: float = DEADLINE_S, relay: bool | None = None, keys: str | None = None
+) -> Connecting:
+    """Connect to a running perdure. `address`: of its router endpoint (ipc:// or tcp://).
+
+    None: PERDURE_ADDRESS, else the one runtime of this user that is running. `deadline_s`: for calls that say nothing else.
+    `relay`: send everything through the endpoint; by default over tcp:// only. `keys`: folder of `perdure keys new`, needed
+    over tcp://. Raises NotConnected, VersionMismatch, ConfigError when it is awaited or entered.
+    """
+    return Connecting(address, deadline_s, relay, keys)

@@ -1,0 +1,102 @@
+"""A gateway process: `python -m perdure.router.gateway`, started by the supervisor.
+
+startup (program, client, server) → serve → drain. uvicorn speaks HTTP on the socket that the supervisor has opened; the program's
+Worker answers, and reaches objects through the router client. It keeps no state: it may be killed at any time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import cast
+
+import uvicorn
+
+from ..sdk.program import load
+from .client import Client
+from .control import Control, Message
+from .gateway_http import Front
+from .logs import reporter
+from .process import main
+from .slots import SlotMap
+
+KEEP_ALIVE_S = 65  # longer than the proxies in front, so that it is never us who closes first
+
+
+class Gateway:
+    """One gateway."""
+
+    def __init__(self, control: Control, start: Message, loop: asyncio.AbstractEventLoop) -> None:
+        self._control = control
+        self._start = start
+        self._loop = loop
+        self._report = reporter(f"gateway {start['index']}")
+        self._drained: asyncio.Future[float] = loop.create_future()
+
+    async def serve(self) -> int:
+        """Until drained; the exit code. Raises PerdureError when the program or the certificate cannot be used."""
+        start, loop = self._start, self._loop
+        program = load(cast("str", start["program"]), cast("str | None", start["env_name"]))
+        client = Client.in_process(
+            loop,
+            SlotMap.from_wire(start["map"]),
+            cast("dict[str, str]", start.get("classes") or {}),
+            role=f"gateway {start['index']}",
+        )
+        front = Front(
+            program.worker(client),
+            loop,
+            self._report,
+            development=bool(start["development"]),
+            host=f"{start['host']}:{start['port']}",
+        )
+        server = self._server(front)
+        listener = socket.socket(fileno=cast("int", start["listen_fd"]))
+
+        def on_control(message: Message) -> None:
+            if message.get("type") == "map":
+                client.adopt(SlotMap.from_wire(message["map"]), cast("dict[str, str]", message.get("classes") or {}))
+            elif message.get("type") == "drain" and not self._drained.done():
+                self._drained.set_result(cast("float", message["seconds"]))
+
+        self._control.attach(loop, on_control, lambda: os._exit(0))
+        serving = loop.create_task(server._serve([listener]), name="http")
+        while not server.started:
+            await asyncio.sleep(0.005)
+            if serving.done():
+                serving.result()
+        self._control.send({"type": "ready"})
+        seconds = await self._drained
+        server.config.timeout_graceful_shutdown = max(int(seconds), 1)
+        server.should_exit = True
+        await serving
+        await front.close(seconds)
+        await client.close()
+        return 0
+
+    def _server(self, front: Front) -> uvicorn.Server:
+        start = self._start
+        tls = cast("dict[str, str] | None", start.get("tls"))
+        config = uvicorn.Config(
+            front,  # pyright: ignore[reportArgumentType]
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            ssl_certfile=tls["cert"] if tls else None,
+            ssl_keyfile=tls["key"] if tls else None,
+        )
+        config.load()
+        return uvicorn.Server(config)
+
+
+async def _body(control: Control, start: Message, loop: asyncio.AbstractEventLoop) -> int:
+    return await Gateway(control, start, loop).serve()
+
+
+if __name__ == "__main__":
+    main(lambda start: f"gateway {start['index']}", _body)

@@ -1,0 +1,282 @@
+"""The front door as an ASGI application: a request becomes the Worker's, its response goes back, errors become statuses.
+
+What always holds: the gateway keeps no state; a client that disconnects cancels the work done for it; bodies stream both ways
+with the server's back-pressure; what an exception says stays in the log unless in development.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import secrets
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import cast
+
+from ..engine.calls import REQUEST_ID
+from ..engine.errors import DeadlineExceeded, PerdureError, ValueTooLarge
+from ..engine.http import Body, HttpRequest, HttpResponse
+from ..engine.limits import BODY_INLINE_BYTES_MAX
+from ..sdk.entrypoints import ExecutionContext
+from ..sdk.request import Request
+from ..sdk.response import Response
+from .logs import Report
+
+REQUEST_BYTES_MAX = 100 << 20  # spec/limits.md: the request body of the reference's plans
+_WATCH_S = 0.25
+_RETRY_AFTER_S = "1"
+
+Message = MutableMapping[str, object]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class ClientGone(Exception):
+    """The client closed the connection."""
+
+
+class _Running:
+    """A request being answered, for the watch of disconnects."""
+
+    __slots__ = ("began_s", "reading", "receive", "task", "watcher")
+
+    def __init__(self, task: asyncio.Task[object], receive: Receive, reading: bool, began_s: float) -> None:
+        self.task = task
+        self.receive = receive
+        self.reading = reading
+        """The body is still being read from the client: that tells of a disconnect too."""
+        self.began_s = began_s
+        self.watcher: asyncio.Task[None] | None = None
+
+
+class Front:
+    """The ASGI application. `make_worker(context)` makes the program's `Default` for one request; None: there is none."""
+
+    def __init__(
+        self,
+        make_worker: Callable[[ExecutionContext], object] | None,
+        loop: asyncio.AbstractEventLoop,
+        report: Report,
+        *,
+        development: bool,
+        host: str,
+    ) -> None:
+        self.requests = 0
+        self._make_worker = make_worker
+        self._loop = loop
+        self._report = report
+        self._development = development
+        self._host = host
+        self._running: set[_Running] = set()
+        self._contexts: set[ExecutionContext] = set()
+        self._prefix = secrets.token_hex(4)
+        self._timer = loop.call_later(_WATCH_S, self._watch)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(f"the gateway does not speak {scope['type']}")
+        self.requests += 1
+        headers = [
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, value in cast("list[tuple[bytes, bytes]]", scope["headers"])
+        ]
+        request_id = f"{self._prefix}-{self.requests:x}"
+        host, length, chunked, upgrade = self._host, 0, False, ""
+        for name, value in headers:
+            if name == "host":
+                host = value
+            elif name == "content-length":
+                length = int(value) if value.isdigit() else 0
+            elif name == "transfer-encoding":
+                chunked = True
+            elif name == "upgrade":
+                upgrade = value
+            elif name == "x-request-id" and value.isascii() and len(value) <= 100:
+                request_id = value
+        REQUEST_ID.set(request_id)
+        if upgrade.lower() == "websocket":
+            await _plain(send, 501, "WebSockets are not supported by this version of perdure\n")
+            return
+        if length > REQUEST_BYTES_MAX:
+            await self._failed(
+                send, ValueTooLarge(f"the body is {length} bytes, the limit is {REQUEST_BYTES_MAX}"), request_id
+            )
+            return
+        query = cast("bytes", scope["query_string"])
+        path = cast("bytes", scope["raw_path"]).decode("latin-1")
+        url = f"{scope['scheme']}://{host}{path}{'?' + query.decode('latin-1') if query else ''}"
+        running = _Running(
+            cast("asyncio.Task[object]", asyncio.current_task()), receive, length > 0 or chunked, self._loop.time()
+        )
+        self._running.add(running)
+        try:
+            body: Body = None
+            if chunked or length > BODY_INLINE_BYTES_MAX:
+                body = _incoming(running)
+            elif length:
+                body = b"".join([chunk async for chunk in _incoming(running)])
+            request = HttpRequest(cast("str", scope["method"]), url, headers, body)
+            await self._answer(request, send, request_id)
+        except ClientGone:
+            return
+        except asyncio.CancelledError:
+            if running.watcher is None or not running.watcher.done():
+                raise
+            cast("asyncio.Task[object]", asyncio.current_task()).uncancel()  # ours: the client is gone
+        finally:
+            self._running.discard(running)
+            if running.watcher is not None:
+                running.watcher.cancel()
+
+    async def _answer(self, request: HttpRequest, send: Send, request_id: str) -> None:
+        try:
+            response = await self._work(request)
+        except (ClientGone, asyncio.CancelledError):
+            raise
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+            await self._failed(send, error, request_id)
+            return
+        await self._send(response, send, request_id)
+
+    async def _work(self, request: HttpRequest) -> HttpResponse:
+        if self._make_worker is None:
+            raise PerdureError(
+                "Handler does not export a fetch() function: the program has no `Default` WorkerEntrypoint"
+            )
+        context = ExecutionContext(self._report)
+        worker = self._make_worker(context)
+        fetch = getattr(worker, "fetch", None)
+        if fetch is None:
+            raise PerdureError("Handler does not export a fetch() function", name="TypeError")
+        result = fetch(Request.from_wire(request)) if _takes_request(fetch) else fetch()
+        if hasattr(result, "__await__"):
+            result = await result
+        if context.tasks:
+            self._contexts.add(context)
+        if not isinstance(result, Response):
+            raise TypeError(f"fetch() must return a Response, it returned {type(result).__name__}")
+        return result.to_wire()
+
+    async def _send(self, response: HttpResponse, send: Send, request_id: str) -> None:
+        headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+        body = response.body
+        if body is None or isinstance(body, bytes):
+            data = body or b""
+            if not any(name == b"content-length" for name, _ in headers) and response.status not in (204, 304):
+                headers.append((b"content-length", b"%d" % len(data)))
+            await send({"type": "http.response.start", "status": response.status, "headers": headers})
+            await send({"type": "http.response.body", "body": data})
+            return
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        try:
+            async for chunk in body:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        except Exception as error:
+            # The status has left already: breaking the connection is the only way to say that the body is not whole.
+            self._report("error", "response_broke_off", {"request_id": request_id, "error": str(error)})
+            raise ConnectionAbortedError("the response's body broke off") from error
+        finally:
+            closer = getattr(body, "aclose", None)
+            if closer is not None:
+                await closer()
+        await send({"type": "http.response.body", "body": b""})
+
+    # ------------------------------------------------------------------ errors
+    async def _failed(self, send: Send, error: BaseException, request_id: str) -> None:
+        """Tell the client as much as it may know; the log gets the rest."""
+        status = status_of(error)
+        error_id = secrets.token_hex(8)
+        fields: dict[str, object] = {"error_id": error_id, "request_id": request_id, "status": status}
+        if isinstance(error, PerdureError):
+            fields |= {"error": error.message, "hint": error.hint or None, "object_id": error.durableObjectId}
+        if status == 500:
+            fields["traceback"] = "".join(traceback.format_exception(error))
+        self._report("error" if status == 500 else "warning", "request_failed", fields)
+        if status == 500:
+            text = "Internal Server Error\n"
+        else:
+            text = f"{error.message if isinstance(error, PerdureError) else error}\n"
+        text += f"error id: {error_id}\n"
+        if self._development and status == 500:
+            text += "\n" + "".join(traceback.format_exception(error))
+        extra = [(b"retry-after", _RETRY_AFTER_S.encode())] if status == 503 else []
+        await _plain(send, status, text, extra)
+
+    # ------------------------------------------------------------------ disconnects
+    def _watch(self) -> None:
+        """Requests that take longer than a moment are watched, so that short ones cost nothing."""
+        before = self._loop.time() - _WATCH_S
+        for running in self._running:
+            if running.watcher is None and not running.reading and running.began_s < before:
+                running.watcher = self._loop.create_task(self._watch_one(running), name="disconnect watch")
+        self._contexts = {context for context in self._contexts if context.tasks}
+        self._timer = self._loop.call_later(_WATCH_S, self._watch)
+
+    async def _watch_one(self, running: _Running) -> None:
+        while (await running.receive())["type"] != "http.disconnect":
+            continue
+        if running in self._running:
+            running.task.cancel()
+
+    async def close(self, seconds: float) -> None:
+        """Wait, up to a bound, for what `waitUntil` was given."""
+        self._timer.cancel()
+        tasks = [task for context in self._contexts for task in context.tasks]
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
+
+
+def status_of(error: BaseException) -> int:
+    """The status that the HTTP client sees (table in docs/http-errors.md)."""
+    if not isinstance(error, PerdureError):
+        return 500
+    if isinstance(error, DeadlineExceeded):
+        return 504
+    if error.overloaded or error.durableObjectReset:
+        return 503
+    if error.remote:
+        return 500
+    if isinstance(error, ValueTooLarge):
+        return 413
+    return 503 if error.retryable else 500
+
+
+async def _incoming(running: _Running) -> AsyncIterator[bytes]:
+    """The request's body as it arrives. Raises ClientGone, ValueTooLarge."""
+    total = 0
+    while True:
+        message = await running.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunk = cast("bytes", message.get("body", b""))
+        total += len(chunk)
+        if total > REQUEST_BYTES_MAX:
+            raise ValueTooLarge(f"the body is longer than {REQUEST_BYTES_MAX} bytes")
+        more = message.get("more_body", False)
+        if not more:
+            running.reading = False
+        if chunk:
+            yield chunk
+        if not more:
+            return
+
+
+async def _plain(send: Send, status: int, text: str, extra: list[tuple[bytes, bytes]] | None = None) -> None:
+    body = text.encode()
+    headers = [(b"content-type", b"text/plain;charset=UTF-8"), (b"content-length", b"%d" % len(body)), *(extra or [])]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+_takes: dict[object, bool] = {}
+
+
+def _takes_request(fetch: Callable[..., object]) -> bool:
+    """Handlers may leave out what they do not need (spec: objects, relaxed call)."""
+    code = getattr(fetch, "__func__", fetch)
+    known = _takes.get(code)
+    if known is None:
+        known = _takes[code] = bool(inspect.signature(fetch).parameters)
+    return known

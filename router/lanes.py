@@ -1,0 +1,207 @@
+"""The way to one shard: a link while it serves, a queue of parked calls while it does not.
+
+What always holds: calls leave in the order made; when the process behind the link is gone, each call that was sent fails with
+ShardLost, each that was not is kept for its successor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol, cast
+
+import zmq
+
+from ..engine.errors import NotConnected, PerdureError, ProtocolError, ShardLost, VersionMismatch, from_wire
+from .calls import CallFuture
+from .links import Link
+from .slots import ShardPlace
+from .streams import Outgoing
+from .wire import CANCEL, CHUNK, CREDIT, ERROR, HELLO, MAP, MOVED, REPLY, VERSION, WELCOME, Frame, decode
+
+_REOPEN_S = 0.2
+
+
+class Answers(Protocol):
+    """What a lane hands back."""
+
+    pending: dict[int, CallFuture]
+
+    def replied(self, future: CallFuture, payload: bytes, stream: bool) -> None: ...
+    def failed(self, future: CallFuture, error: PerdureError) -> None: ...
+    def moved(self, future: CallFuture, fields: object) -> None: ...
+    def mapped(self, fields: object, classes: object) -> None: ...
+
+
+class Lane:
+    """All calls of one client to one shard, or to the router endpoint that relays them."""
+
+    def __init__(
+        self,
+        name: str,
+        context: zmq.Context[zmq.Socket[bytes]],
+        loop: asyncio.AbstractEventLoop,
+        answers: Answers,
+        role: str,
+        on_refused: Callable[[PerdureError], None] | None = None,
+        curve: tuple[bytes, bytes, bytes] | None = None,
+    ) -> None:
+        self.name = name
+        self.ready = False
+        self.link: Link | None = None
+        self.parked: dict[CallFuture, None] = {}
+        self._context = context
+        self._loop = loop
+        self._answers = answers
+        self._role = role
+        self._on_refused = on_refused
+        self._curve = curve
+        self._place: ShardPlace | None = None
+        self._reopening: asyncio.TimerHandle | None = None
+
+    # ------------------------------------------------------------------ where it leads
+    def lead_to(self, place: ShardPlace) -> None:
+        """Follow the shard to where it is now. A new session means that the one before is gone."""
+        old, self._place = self._place, place
+        if old is not None and old.session != place.session:
+            self.lost("its process was replaced")
+        if place.endpoint is not None and self.link is None:
+            self._open()
+
+    def _open(self) -> None:
+        self._reopening = None
+        if self._place is None or self._place.endpoint is None or self.link is not None:
+            return
+        self.link = Link(self._context, self._loop, self._place.endpoint, self._on_message, self._on_lost, self._curve)
+        self.link.send([HELLO, [VERSION], self._role, {}])
+
+    def _on_lost(self, link: Link, reason: str) -> None:
+        if link is not self.link:
+            return
+        if reason.startswith("refused") and self._on_refused is not None:
+            self._on_refused(NotConnected(f"{link.endpoint} {reason}", hint="give the keys that the router knows"))
+        self.lost(reason)
+        if self._reopening is None:
+            self._reopening = self._loop.call_later(_REOPEN_S, self._open)
+
+    def lost(self, reason: str) -> None:
+        """Close the link; fail what was sent."""
+        link, self.link, self.ready = self.link, None, False
+        if link is not None:
+            link.close()
+        for future in [f for f in self._answers.pending.values() if f.lane is self and f.sent]:
+            error = ShardLost(
+                f"the connection to {self.name} was lost while the call was running: {reason}",
+                hint="the call may have run; repeat it if that does no harm",
+            )
+            self._answers.failed(future, error)
+
+    # ------------------------------------------------------------------ out
+    def send(self, future: CallFuture) -> None:
+        """Send a call, or park it until the shard serves."""
+        future.lane = self
+        link = self.link
+        if link is None or not self.ready:
+            self.parked[future] = None
+            return
+        future.sent = True
+        link.send(cast("Frame", future.frame), future.size)
+        if future.body is not None:
+            self._start_body(future, link)
+
+    def _start_body(self, future: CallFuture, link: Link) -> None:
+        def send(frame: Frame) -> None:
+            link.send(frame, len(cast("bytes", frame[2])) if frame[0] == CHUNK else 0)
+
+        body, future.body = future.body, None
+        future.outgoing = Outgoing(self._loop, future.call_id, body, send, lambda: None)  # pyright: ignore[reportArgumentType]
+
+    def send_frame(self, frame: Frame) -> None:
+        """A frame that belongs to a call already sent."""
+        if self.link is not None:
+            self.link.send(frame)
+
+    def give_up(self, future: CallFuture) -> None:
+        """The caller of a pending call is gone."""
+        if self._answers.pending.pop(future.call_id, None) is None:
+            return
+        self.parked.pop(future, None)
+        if future.outgoing is not None:
+            future.outgoing.cancel()
+        if future.sent and self.link is not None:
+            self.link.send([CANCEL, future.call_id])
+
+    # ------------------------------------------------------------------ in
+    def _on_message(self, link: Link, data: bytes) -> None:
+        answers = self._answers
+        pending = answers.pending
+        try:
+            frames = decode(data)
+        except ProtocolError as error:  # what it was an answer to cannot be known: all that was sent is in doubt
+            self._on_lost(link, error.message)
+            return
+        for frame in frames:
+            if frame[0] == REPLY:
+                future = pending.get(cast("int", frame[1]))
+                if future is not None:
+                    answers.replied(future, cast("bytes", frame[2]), bool(frame[3]))
+            else:
+                self._on_other(frame)
+
+    def _on_other(self, frame: Frame) -> None:
+        kind = frame[0]
+        if kind == WELCOME:
+            self._welcomed(frame)
+            return
+        if kind == MAP:
+            self._answers.mapped(frame[1], frame[2])
+            return
+        future = self._answers.pending.get(cast("int", frame[1]))
+        if future is None:
+            if kind == ERROR and frame[1] == 0 and self._on_refused is not None:
+                self._on_refused(from_wire(cast("dict[str, object]", frame[2])))
+            return
+        if kind == ERROR:
+            self._answers.failed(future, from_wire(cast("dict[str, object]", frame[2])))
+        elif kind == CHUNK and future.incoming is not None:
+            error = from_wire(cast("dict[str, object]", frame[4])) if frame[4] is not None else None
+            future.incoming.feed(cast("bytes", frame[2]), bool(frame[3]), error)
+        elif kind == CREDIT and future.outgoing is not None:
+            future.outgoing.credit(cast("int", frame[2]))
+        elif kind == MOVED:
+            self._answers.moved(future, frame[2])
+        elif kind == CANCEL and future.outgoing is not None:
+            future.outgoing.cancel()
+
+    def _welcomed(self, frame: Frame) -> None:
+        version, fields = frame[1], cast("dict[str, object]", frame[2])
+        if version != VERSION:
+            error = VersionMismatch(
+                f"{self.name} speaks protocol versions {fields.get('versions')}, this client {[VERSION]}",
+                hint="use the same version of perdure on both sides",
+            )
+            self._refuse(error)
+            return
+        if self._place is not None and self._place.session and fields.get("session") not in (None, self._place.session):
+            self._refuse(ProtocolError(f"{self.name} answered as session {fields.get('session')}"))
+            return
+        if fields.get("map") is not None:
+            self._answers.mapped(fields["map"], fields.get("classes"))
+        self.ready = True
+        parked, self.parked = self.parked, {}
+        for future in parked:
+            self.send(future)
+
+    def _refuse(self, error: PerdureError) -> None:
+        if self._on_refused is not None:
+            self._on_refused(error)
+        for future in [f for f in self._answers.pending.values() if f.lane is self]:
+            self._answers.failed(future, error)
+
+    def close(self) -> None:
+        if self._reopening is not None:
+            self._reopening.cancel()
+        if self.link is not None:
+            self.link.close()
+            self.link = None
+        self.ready = False

@@ -1,0 +1,117 @@
+"""A ZeroMQ socket on an event loop: frames queued in one turn leave as one message, arriving ones are handed over.
+
+What always holds: no call of this module blocks; a peer's death is told by ZeroMQ's monitor, not by silence.
+pyzmq's own asyncio sockets are not used: they cost several times as much as a reader on the socket's descriptor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+import zmq
+
+from .wire import FLUSH_BYTES, MESSAGE_BYTES_MAX, Frame, encode
+
+_DRAIN = 64  # messages handled before other callbacks of the loop get a turn
+_LOST = zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+
+
+def prepare(socket: zmq.Socket[bytes]) -> None:
+    """What all our sockets have in common: the bounds are ours, not ZeroMQ's."""
+    socket.setsockopt(zmq.SNDHWM, 0)
+    socket.setsockopt(zmq.RCVHWM, 0)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_BYTES_MAX)
+
+
+class Link:
+    """A DEALER connected to one endpoint."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        loop: asyncio.AbstractEventLoop,
+        endpoint: str,
+        on_message: Callable[[Link, bytes], None],
+        on_lost: Callable[[Link, str], None],
+        curve: tuple[bytes, bytes, bytes] | None = None,
+    ) -> None:
+        """`curve`: server's public key, own public key, own secret key. `on_lost(link, reason)`: the peer is gone."""
+        self.endpoint = endpoint
+        self.closed = False
+        self._loop = loop
+        self._on_message = on_message
+        self._on_lost = on_lost
+        self._queue: list[Frame] = []
+        self._queued_bytes = 0
+        self._scheduled = False
+        self._socket = context.socket(zmq.DEALER)
+        prepare(self._socket)
+        self._socket.setsockopt(zmq.RECONNECT_IVL, 50)
+        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)
+        if curve is not None:
+            self._socket.curve_serverkey, self._socket.curve_publickey, self._socket.curve_secretkey = curve
+        self._monitor = cast("zmq.Socket[bytes]", self._socket.get_monitor_socket(_LOST))
+        loop.add_reader(self._monitor.getsockopt(zmq.FD), self._monitored)
+        self._socket.connect(endpoint)
+        self._fd = cast("int", self._socket.getsockopt(zmq.FD))
+        loop.add_reader(self._fd, self._readable)
+        loop.call_soon(self._monitored)
+
+    def send(self, frame: Frame, size: int = 0) -> None:
+        """Queue a frame; all that is queued in this turn of the loop leaves together."""
+        self._queue.append(frame)
+        self._queued_bytes += size
+        if self._queued_bytes > FLUSH_BYTES:
+            self._flush_queue()
+        elif not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        if self.closed:
+            return
+        self._flush_queue()
+        if cast("int", self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:  # sending eats the edge of the descriptor
+            self._loop.call_soon(self._readable)
+
+    def _flush_queue(self) -> None:
+        if self._queue and not self.closed:
+            queue, self._queue, self._queued_bytes = self._queue, [], 0
+            self._socket.send(encode(queue), zmq.NOBLOCK)
+
+    def _readable(self) -> None:
+        receive, handle = self._socket.recv, self._on_message
+        for _ in range(_DRAIN):
+            if self.closed:
+                return
+            try:
+                data = receive(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            handle(self, data)
+        self._loop.call_soon(self._readable)
+
+    def _monitored(self) -> None:
+        while not self.closed:
+            try:
+                event, _address = self._monitor.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            number = int.from_bytes(event[:2], "little")
+            reason = "disconnected" if number == zmq.EVENT_DISCONNECTED else "refused: the keys are not accepted"
+            self._on_lost(self, reason)
+
+    def close(self) -> None:
+        """Close the sockets. Frames still queued are dropped."""
+        if self.closed:
+            return
+        self.closed = True
+        self._loop.remove_reader(self._fd)
+        self._loop.remove_reader(self._monitor.getsockopt(zmq.FD))
+        self._socket.disable_monitor()
+        self._monitor.close(0)
+        self._socket.close(0)

@@ -1,0 +1,269 @@
+"""Relaying by hash: frames of many clients over one address, forwarded to the shards and back with their numbers changed.
+
+What always holds: a relayed call is answered exactly once, with the shard's answer or a typed error; payloads are not looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import cast
+
+import zmq
+
+from ..engine.errors import PerdureError, ProtocolError
+from .calls import CallFuture
+from .lanes import Lane
+from .links import prepare
+from .logs import Report
+from .slots import EMPTY, SlotMap
+from .wire import (
+    CALL,
+    CANCEL,
+    CHUNK,
+    CREDIT,
+    ERROR,
+    HELLO,
+    MAP,
+    PING,
+    PONG,
+    REPLY,
+    VERSION,
+    WELCOME,
+    Frame,
+    decode,
+    encode,
+)
+
+_DRAIN = 64
+
+
+class Guest:
+    """A connected client: which socket it came by, its numbers."""
+
+    __slots__ = ("calls", "identity", "queue", "socket", "version")
+
+    def __init__(self, socket: zmq.Socket[bytes], identity: bytes) -> None:
+        self.socket = socket
+        self.identity = identity
+        self.version = 0
+        self.queue: list[Frame] = []
+        self.calls: dict[int, Relayed] = {}
+
+
+class Relayed(CallFuture):
+    """A call passed on."""
+
+    guest: Guest
+    guest_call: int = 0
+    streams = 0
+    """Bodies still under way: the request's (1), the response's (2)."""
+
+
+class RelayLane(Lane):
+    """A lane whose chunks are passed on instead of read."""
+
+    def _on_other(self, frame: Frame) -> None:
+        if frame[0] in (CHUNK, CREDIT, CANCEL):
+            relayed = self._answers.pending.get(cast("int", frame[1]))
+            if relayed is not None:
+                cast("Relay", self._answers).passed(cast("Relayed", relayed), frame)
+            return
+        super()._on_other(frame)
+
+
+class Relay:
+    """The endpoint's sockets and lanes. Implements Answers."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        loop: asyncio.AbstractEventLoop,
+        slot_map: SlotMap,
+        classes: Mapping[str, str],
+        report: Report,
+    ) -> None:
+        self.pending: dict[int, CallFuture] = {}
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._loop = loop
+        self._report = report
+        self._map = EMPTY
+        self._classes: dict[str, str] = {}
+        self._guests: dict[tuple[int, bytes], Guest] = {}
+        self._lanes: dict[int, Lane] = {}
+        self._sockets: list[zmq.Socket[bytes]] = []
+        self._dirty: dict[Guest, None] = {}
+        self._next_id = 0
+        self._draining = False
+        self.adopt(slot_map, classes)
+        self.listen(endpoint, None)
+
+    def listen(self, endpoint: str, curve: tuple[bytes, bytes] | None) -> None:
+        """Bind one more address. `curve`: public and secret key."""
+        socket = self.context.socket(zmq.ROUTER)
+        prepare(socket)
+        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        if curve is not None:
+            socket.curve_server = True
+            socket.curve_publickey, socket.curve_secretkey = curve
+        socket.bind(endpoint)
+        self._sockets.append(socket)
+        self._loop.add_reader(socket.getsockopt(zmq.FD), self._readable, socket)
+
+    # ------------------------------------------------------------------ the map
+    def adopt(self, slot_map: SlotMap, classes: Mapping[str, str]) -> None:
+        """Follow a newer map and push it to every client."""
+        self._classes.update(classes)
+        if slot_map.epoch <= self._map.epoch:
+            return
+        self._map = slot_map
+        for index, place in slot_map.shards.items():
+            lane = self._lanes.get(index)
+            if lane is None:
+                lane = self._lanes[index] = RelayLane(f"shard {index}", self.context, self._loop, self, "router")
+            lane.lead_to(place)
+        for guest in self._guests.values():
+            if guest.version:
+                self._send(guest, [MAP, self._map.to_wire(), self._classes])
+
+    def mapped(self, fields: object, classes: object) -> None:
+        """A shard told its map; the supervisor tells ours."""
+
+    # ------------------------------------------------------------------ from clients
+    def _readable(self, socket: zmq.Socket[bytes]) -> None:
+        for _ in range(_DRAIN):
+            try:
+                parts = socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.ZMQError:
+                return
+            if len(parts) == 2:
+                self._on_message(socket, parts[0], parts[1])
+        self._loop.call_soon(self._readable, socket)
+
+    def _on_message(self, socket: zmq.Socket[bytes], identity: bytes, data: bytes) -> None:
+        key = (id(socket), identity)
+        guest = self._guests.get(key)
+        if guest is None:
+            guest = self._guests[key] = Guest(socket, identity)
+        try:
+            for frame in decode(data):
+                self._on_frame(guest, frame)
+        except (ProtocolError, TypeError, ValueError, IndexError, AttributeError, KeyError) as error:
+            typed = error if isinstance(error, ProtocolError) else ProtocolError(f"malformed frame: {error!r}")
+            self._report("warning", "malformed_message", {"peer": identity.hex(), "error": typed.message})
+            self._send(guest, [ERROR, 0, typed.to_wire()])
+
+    def _on_frame(self, guest: Guest, frame: Frame) -> None:
+        kind = frame[0]
+        if kind == HELLO:
+            self._on_hello(guest, cast("list[int]", frame[1]))
+        elif not guest.version:
+            raise ProtocolError("the first frame of a connection must be HELLO")
+        elif kind == CALL:
+            self._on_call(guest, frame)
+        elif kind in (CANCEL, CHUNK, CREDIT):
+            relayed = guest.calls.get(cast("int", frame[1]))
+            if relayed is None or relayed.lane is None:
+                return
+            relayed.lane.send_frame([kind, relayed.call_id, *frame[2:]])
+            if kind == CANCEL:
+                self._forget(relayed)
+        elif kind == PING:
+            self._send(guest, [PONG, frame[1]])
+        else:
+            raise ProtocolError(f"a frame of kind {kind!r} is not for the router endpoint")
+
+    def _on_hello(self, guest: Guest, versions: list[int]) -> None:
+        if VERSION not in versions:
+            self._send(guest, [WELCOME, 0, {"versions": [VERSION]}])
+            return
+        guest.version = VERSION
+        self._send(guest, [WELCOME, VERSION, {"session": "", "map": self._map.to_wire(), "classes": self._classes}])
+
+    def _on_call(self, guest: Guest, frame: Frame) -> None:
+        object_id = frame[4]
+        if type(object_id) is not bytes or len(object_id) != 32 or type(frame[1]) is not int or len(frame) != 12:
+            raise ProtocolError("malformed call")
+        self._next_id += 1
+        relayed = Relayed(loop=self._loop)
+        relayed.guest, relayed.guest_call, relayed.call_id = guest, frame[1], self._next_id
+        relayed.streams = 1 if frame[11] else 0
+        frame[1], frame[2] = self._next_id, self._map.epoch
+        relayed.frame = frame
+        relayed.size = len(cast("bytes", frame[8]))
+        self.pending[relayed.call_id] = relayed
+        guest.calls[relayed.guest_call] = relayed
+        self._lanes[self._map.shard_of(object_id)].send(relayed)
+
+    # ------------------------------------------------------------------ from shards
+    def replied(self, future: CallFuture, payload: bytes, stream: bool) -> None:
+        relayed = cast("Relayed", future)
+        self._send(relayed.guest, [REPLY, relayed.guest_call, payload, stream])
+        if stream:
+            relayed.streams |= 2
+        else:
+            self._forget(relayed)
+
+    def passed(self, relayed: Relayed, frame: Frame) -> None:
+        """A chunk or credit on its way back."""
+        self._send(relayed.guest, [frame[0], relayed.guest_call, *frame[2:]])
+        if frame[0] == CHUNK and frame[3]:
+            self._forget(relayed)
+
+    def failed(self, future: CallFuture, error: PerdureError) -> None:
+        relayed = cast("Relayed", future)
+        if relayed.streams & 2:
+            self._send(relayed.guest, [CHUNK, relayed.guest_call, b"", True, error.to_wire()])
+        else:
+            self._send(relayed.guest, [ERROR, relayed.guest_call, error.to_wire()])
+        self._forget(relayed)
+
+    def moved(self, future: CallFuture, fields: object) -> None:
+        """The shard does not have the slot any more: send it where our map says."""
+        frame = cast("Frame", future.frame)
+        future.sent = False
+        self._lanes[self._map.shard_of(cast("bytes", frame[4]))].send(future)
+
+    def _forget(self, relayed: Relayed) -> None:
+        self.pending.pop(relayed.call_id, None)
+        relayed.guest.calls.pop(relayed.guest_call, None)
+        if relayed.lane is not None:
+            relayed.lane.parked.pop(relayed, None)
+
+    # ------------------------------------------------------------------ out
+    def _send(self, guest: Guest, frame: Frame) -> None:
+        guest.queue.append(frame)
+        if not self._dirty:
+            self._loop.call_soon(self._flush)
+        self._dirty[guest] = None
+
+    def _flush(self) -> None:
+        dirty, self._dirty = self._dirty, {}
+        for guest in dirty:
+            queue, guest.queue = guest.queue, []
+            try:
+                guest.socket.send_multipart((guest.identity, encode(queue)), zmq.NOBLOCK)
+            except zmq.ZMQError:  # the client is gone: nobody waits for what it asked
+                self._guests.pop((id(guest.socket), guest.identity), None)
+                for relayed in list(guest.calls.values()):
+                    if relayed.lane is not None:
+                        relayed.lane.send_frame([CANCEL, relayed.call_id])
+                    self._forget(relayed)
+        for socket in self._sockets:
+            if not socket.closed and cast("int", socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+                self._loop.call_soon(self._readable, socket)
+
+    async def drain(self, seconds: float) -> None:
+        """Let what is under way be answered."""
+        end = self._loop.time() + seconds
+        while self.pending and self._loop.time() < end:
+            await asyncio.sleep(0.01)
+        self._flush()
+
+    def close(self) -> None:
+        for lane in self._lanes.values():
+            lane.close()
+        for socket in self._sockets:
+            self._loop.remove_reader(socket.getsockopt(zmq.FD))
+            socket.close(1_000)
+        self.context.term()

@@ -1,0 +1,86 @@
+"""The wire format: one ZeroMQ message is a version byte and a msgpack array of frames, all that was queued in a loop turn.
+
+A frame is an array whose first element is its kind:
+
+    HELLO    versions, role, {}                 the first of a connection; versions: those that the sender speaks
+    WELCOME  version, {session, map, classes}   the answer; version 0: none in common, {versions}
+    CALL     call, epoch, class key, id, name, kind, method, payload, deadline ms, request id, stream
+    CANCEL   call                               the caller is gone, or does not want the rest of the body
+    REPLY    call, payload, stream              stream: the body follows in chunks
+    ERROR    call, fields                       call 0: about the connection
+    CHUNK    call, bytes, end, error            part of a body: a request's to the shard, a response's to the caller
+    CREDIT   call, bytes                        that many more may be sent
+    MOVED    call, map                          sent to the wrong shard; nothing has run
+    PING, PONG  number
+    MAP      map, classes                       pushed by the router endpoint
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import msgpack
+
+from ..engine.errors import ProtocolError
+from ..engine.http import HttpRequest, HttpResponse
+
+VERSION = 1
+_VERSION_BYTE = bytes([VERSION])
+HELLO, WELCOME, CALL, CANCEL, REPLY, ERROR, CHUNK, CREDIT, MOVED, PING, PONG, MAP = range(1, 13)
+MESSAGE_BYTES_MAX = 160 << 20  # four values of the greatest size and what goes with them
+FLUSH_BYTES = 8 << 20  # more than this queued in one turn leaves in several messages
+
+Frame = list[object]
+_packer = msgpack.Packer(autoreset=True)
+
+
+def encode(frames: list[Frame]) -> bytes:
+    """One message."""
+    return _VERSION_BYTE + cast("bytes", _packer.pack(frames))
+
+
+def decode(data: bytes) -> list[Frame]:
+    """The frames of a message. Raises ProtocolError for what is none."""
+    if data[:1] != _VERSION_BYTE:
+        raise ProtocolError(f"a message of version {data[0] if data else 'none'} arrived, this side speaks {VERSION}")
+    try:
+        frames: object = msgpack.unpackb(memoryview(data)[1:])
+    except Exception as error:  # msgpack raises many kinds, all mean the same
+        raise ProtocolError(f"malformed message: {error!r}") from error
+    if not isinstance(frames, list) or not all(
+        isinstance(frame, list) and frame for frame in cast("list[object]", frames)
+    ):
+        raise ProtocolError("malformed message: not an array of frames")
+    return cast("list[Frame]", frames)
+
+
+def encode_request(request: HttpRequest) -> bytes:
+    """A request without a streamed body."""
+    body = request.body if isinstance(request.body, bytes) else None
+    return cast("bytes", msgpack.packb([request.method, request.url, request.headers, body]))
+
+
+def decode_request(payload: bytes) -> HttpRequest:
+    """Raises ProtocolError."""
+    try:
+        method, url, headers, body = cast("list[object]", msgpack.unpackb(payload))
+        pairs = [(str(name), str(value)) for name, value in cast("list[list[object]]", headers)]
+        return HttpRequest(str(method), str(url), pairs, cast("bytes | None", body))
+    except (ValueError, TypeError) as error:
+        raise ProtocolError(f"malformed request: {error!r}") from error
+
+
+def encode_response(response: HttpResponse) -> bytes:
+    """A response without a streamed body."""
+    body = response.body if isinstance(response.body, bytes) else None
+    return cast("bytes", msgpack.packb([response.status, response.headers, response.status_text, body]))
+
+
+def decode_response(payload: bytes) -> HttpResponse:
+    """Raises ProtocolError."""
+    try:
+        status, headers, text, body = cast("list[object]", msgpack.unpackb(payload))
+        pairs = [(name, value) for name, value in cast("list[tuple[str, str]]", headers)]
+        return HttpResponse(cast("int", status), pairs, cast("bytes | None", body), cast("str", text))
+    except (ValueError, TypeError) as error:
+        raise ProtocolError(f"malformed response: {error!r}") from error

@@ -1,0 +1,45 @@
+"""Between what travels and what programs see: the engine's HttpAdapter and the stub's FetchAdapter."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator
+
+from ..engine.errors import PerdureError
+from ..engine.http import HttpRequest, HttpResponse
+from .request import Request
+from .response import Response
+
+
+class SdkHttp:
+    """Implements the engine's HttpAdapter with the SDK's classes."""
+
+    def to_request(self, request: HttpRequest) -> Request:
+        return Request.from_wire(request)
+
+    async def from_response(self, response: object) -> HttpResponse:
+        """What a handler returned, as it travels. Raises PerdureError when it is no Response."""
+        if isinstance(response, Response):
+            return response.to_wire()
+        raise PerdureError(
+            f"Incorrect type for Promise: the handler must return a Response, it returned {type(response).__name__}",
+            name="TypeError",
+            remote=True,
+        )
+
+
+class Fetching:
+    """The answer of a fetch that is already on its way: await it for the Response."""
+
+    def __init__(self, sent: Awaitable[HttpResponse]) -> None:
+        self._sent = sent
+
+    def __await__(self) -> Generator[object, None, Response]:
+        return Response.from_wire((yield from self._sent.__await__()))
+
+
+def fetch_through(
+    send: Callable[[HttpRequest], Awaitable[HttpResponse]], request: object, init: dict[str, object]
+) -> Fetching:
+    """`stub.fetch(request, method=…)`. Raises TypeError for a relative URL; awaiting it raises what the call raises."""
+    made = request if isinstance(request, Request) and not init else Request(request, **init)
+    return Fetching(send(made.to_wire()))

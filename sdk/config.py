@@ -1,0 +1,256 @@
+"""Reading a program's configuration: wrangler.json, wrangler.jsonc, wrangler.toml (spec: config).
+
+What always holds: unknown keys warn and do not fail; what is wrong is a ConfigError that names the file and the key.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+import json5
+
+from ..engine.errors import ConfigError
+
+NAMES = ("wrangler.json", "wrangler.jsonc", "wrangler.toml")
+_KNOWN = frozenset(
+    [
+        "$schema",
+        "name",
+        "main",
+        "compatibility_date",
+        "compatibility_flags",
+        "durable_objects",
+        "migrations",
+        "vars",
+        "env",
+        "observability",
+        "logpush",
+        "placement",
+        "routes",
+        "route",
+        "workers_dev",
+        "preview_urls",
+        "build",
+        "rules",
+        "python_modules",
+        "base_dir",
+        "limits",
+        "account_id",
+    ]
+)
+_LATER = frozenset(
+    [
+        "services",
+        "kv_namespaces",
+        "d1_databases",
+        "r2_buckets",
+        "queues",
+        "workflows",
+        "triggers",
+        "assets",
+        "exports",
+        "vectorize",
+        "analytics_engine_datasets",
+        "hyperdrive",
+        "images",
+        "ai",
+        "ratelimits",
+        "version_metadata",
+        "mtls_certificates",
+        "worker_loaders",
+    ]
+)
+_NOT_INHERITED = ("durable_objects", "vars")
+Table = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A name in `env` for the objects of a class."""
+
+    name: str
+    class_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the runtime uses of a configuration."""
+
+    name: str
+    main: str
+    """Path of the main module."""
+    bindings: tuple[Binding, ...] = ()
+    vars: Mapping[str, object] = field(default_factory=dict[str, object])
+    keys: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Class → the class name that its namespace was created under; they differ after a rename."""
+    sqlite: frozenset[str] = frozenset()
+    """Classes with SQL."""
+    compatibility_date: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+def find(folder: str) -> str | None:
+    """The configuration file of a folder."""
+    for name in NAMES:
+        path = os.path.join(folder, name)
+        if os.path.isfile(path):
+            return path
+    return None
+
+
+def read(path: str, env_name: str | None = None) -> Config:
+    """The configuration in a file. Raises ConfigError."""
+    found = _parse(path)
+    warnings: list[str] = []
+    if env_name is not None:
+        found = _overlay(path, found, env_name, warnings)
+    for key in found:
+        if key in _LATER:
+            warnings.append(f"{path}: '{key}' is not supported by this version and is ignored")
+        elif key not in _KNOWN:
+            warnings.append(f"{path}: unknown key '{key}' is ignored")
+    name, main = _text(path, found, "name"), _text(path, found, "main")
+    if not main.endswith(".py"):
+        raise ConfigError(f"{path}: main '{main}' needs to end with a .py file extension")
+    main = os.path.join(os.path.dirname(os.path.abspath(path)), main)
+    if not os.path.isfile(main):
+        raise ConfigError(f"{path}: main '{main}' does not exist")
+    bindings = _bindings(path, found)
+    keys, sqlite = _migrate(path, found)
+    for binding in bindings:
+        if binding.class_name not in keys:
+            keys[binding.class_name] = binding.class_name
+            warnings.append(
+                f"{path}: class {binding.class_name} has no migration; add it to new_sqlite_classes to give it SQL"
+            )
+    given = found.get("vars") or {}
+    if not isinstance(given, dict):
+        raise ConfigError(f"{path}: vars must be a table")
+    variables = {**cast("Table", given), **_secrets(os.path.dirname(os.path.abspath(path)), env_name)}
+    date = str(found.get("compatibility_date", ""))
+    return Config(name, main, tuple(bindings), variables, keys, frozenset(sqlite), date, tuple(warnings))
+
+
+def _parse(path: str) -> Table:
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+        found: object = tomllib.loads(data.decode()) if path.endswith(".toml") else json5.loads(data.decode())
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path} must hold an object")
+    return cast("Table", found)
+
+
+def _overlay(path: str, found: Table, env_name: str, warnings: list[str]) -> Table:
+    environments = found.get("env") or {}
+    if not isinstance(environments, dict) or env_name not in environments:
+        known = ", ".join(cast("Table", environments)) if isinstance(environments, dict) else ""
+        raise ConfigError(f"{path} has no environment '{env_name}'", hint=f"it has: {known or 'none'}")
+    chosen = cast("Table", cast("Table", environments)[env_name])
+    merged = {key: value for key, value in found.items() if key != "env"}
+    for key in _NOT_INHERITED:
+        if key in merged and key not in chosen:
+            warnings.append(f"{path}: env.{env_name} does not repeat '{key}', so it has none")
+        merged.pop(key, None)
+    merged["name"] = f"{found.get('name', '')}-{env_name}"
+    return {**merged, **chosen}
+
+
+def _text(path: str, table: Table, key: str) -> str:
+    value = table.get(key)
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{path}: '{key}' is missing or no text")
+    return value
+
+
+def _tables(path: str, value: object, what: str) -> list[Table]:
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in cast("list[object]", value)):
+        raise ConfigError(f"{path}: {what} must be a list of tables")
+    return cast("list[Table]", value)
+
+
+def _bindings(path: str, found: Table) -> list[Binding]:
+    section = found.get("durable_objects") or {}
+    if not isinstance(section, dict):
+        raise ConfigError(f"{path}: durable_objects must be a table")
+    bindings: list[Binding] = []
+    for item in _tables(path, cast("Table", section).get("bindings"), "durable_objects.bindings"):
+        if item.get("script_name") not in (None, found.get("name")):
+            raise ConfigError(
+                f"{path}: binding {item.get('name')} is of another Worker ({item['script_name']})",
+                hint="one program is served at a time",
+            )
+        bindings.append(Binding(_text(path, item, "name"), _text(path, item, "class_name")))
+    names = [binding.name for binding in bindings]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"{path}: two bindings are named {name}")
+    return bindings
+
+
+def _names(path: str, item: Table, key: str) -> list[str]:
+    value = item.get(key) or []
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in cast("list[object]", value)):
+        raise ConfigError(f"{path}: {key} must be a list of class names")
+    return cast("list[str]", value)
+
+
+def _migrate(path: str, found: Table) -> tuple[dict[str, str], set[str]]:
+    """Replay the migrations: class → the name that its key was made of, and which have SQL."""
+    keys: dict[str, str] = {}
+    sqlite: set[str] = set()
+    tags: set[str] = set()
+    for item in _tables(path, found.get("migrations"), "migrations"):
+        tag = _text(path, item, "tag")
+        if tag in tags:
+            raise ConfigError(f"{path}: two migrations have the tag '{tag}'")
+        tags.add(tag)
+        for name in _names(path, item, "new_classes") + _names(path, item, "new_sqlite_classes"):
+            if name in keys:
+                raise ConfigError(
+                    f"{path}: migration '{tag}': class {name} is already depended on by existing Durable Objects"
+                )
+            keys[name] = name
+        sqlite.update(_names(path, item, "new_sqlite_classes"))
+        for pair in _tables(path, item.get("renamed_classes"), "renamed_classes"):
+            old, new = _text(path, pair, "from"), _text(path, pair, "to")
+            if old not in keys or new in keys:
+                raise ConfigError(f"{path}: migration '{tag}': cannot rename {old} to {new}")
+            keys[new] = keys.pop(old)
+            if old in sqlite:
+                sqlite.remove(old)
+                sqlite.add(new)
+        for name in _names(path, item, "deleted_classes"):
+            if name not in keys:
+                raise ConfigError(f"{path}: deleted_classes migration to non-existent class {name}")
+            del keys[name]
+            sqlite.discard(name)
+    return keys, sqlite
+
+
+def _secrets(folder: str, env_name: str | None) -> dict[str, str]:
+    """`.dev.vars` (or `.dev.vars.<env>`), else `.env`: NAME=value lines."""
+    names = [f".dev.vars.{env_name}"] if env_name else []
+    for name in [*names, ".dev.vars", ".env"]:
+        path = os.path.join(folder, name)
+        if not os.path.isfile(path):
+            continue
+        found: dict[str, str] = {}
+        with open(path) as file:
+            for line in file:
+                text = line.strip()
+                if text and not text.startswith("#") and "=" in text:
+                    key, value = text.split("=", 1)
+                    found[key.strip().removeprefix("export ").strip()] = value.strip().strip("\"'")
+        return found
+    return {}

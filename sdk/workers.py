@@ -1,0 +1,22 @@
+"""What programs import as `workers`."""
+
+from __future__ import annotations
+
+from ..engine.context import DurableObjectContext
+from ..engine.durable import DurableObject
+from .entrypoints import ExecutionContext, WorkerEntrypoint
+from .headers import Headers
+from .request import Request
+from .response import Response
+
+Context = ExecutionContext
+
+__all__ = [
+    "Context",
+    "DurableObject",
+    "DurableObjectContext",
+    "Headers",
+    "Request",
+    "Response",
+    "WorkerEntrypoint",
+]

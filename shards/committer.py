@@ -1,0 +1,305 @@
+"""The group commit of one shard: everything that objects wrote in one loop round is one batch of the log, with one sync.
+
+sealed → written → synced → answered. What always holds: at most one batch is being synced; commits happen only when a batch is
+sealed; effects leave in the order held, after their batch is durable; a failed batch takes with it every later commit and
+effect of its objects, and is never tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from ..engine.clock import Clock
+from ..engine.commits import CommitRecord, Committable
+from ..engine.errors import LogFailed, PerdureError, StorageError, StorageFull
+from ..engine.limits import Limits
+from .log import SessionLog, full
+from .records import COMMIT, Head
+
+Held = tuple[Committable, Callable[..., None], tuple[object, ...]]
+_CALM_SYNCS = 32
+"""Syncs in a row that must be fast before they move back to the loop."""
+
+
+@dataclass(slots=True)
+class Sealed:
+    """A batch on its way to the disk."""
+
+    number: int
+    records: list[tuple[Committable, CommitRecord]]
+    controls: list[Callable[[], None]]
+    segment: int = 0
+    began_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the committer did since the start."""
+
+    batches: int = 0
+    commits: int = 0
+    pages: int = 0
+    failed_batches: int = 0
+    threaded_syncs: int = 0
+    sync_ms_average: float = 0.0
+
+
+@dataclass(slots=True)
+class _Control:
+    heads: list[Head] = field(default_factory=list[Head])
+    then: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
+
+
+class Committer:
+    """Implements the engine's Commits over a SessionLog. Everything runs on the loop but a slow sync."""
+
+    def __init__(
+        self,
+        log: SessionLog,
+        clock: Clock,
+        limits: Limits,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        committed: Callable[[CommitRecord, int], None],
+        stop: Callable[[BaseException], None],
+        report: Callable[[str, str, dict[str, object]], None],
+    ) -> None:
+        """`committed(record, segment)`: a record is durable. `stop(error)`: nothing can be acknowledged any more."""
+        self.counts = Counts()
+        self.log = log
+        self._clock = clock
+        self._limits = limits
+        self._loop = loop
+        self._committed = committed
+        self._stop = stop
+        self._report = report
+        self._touched: dict[Committable, None] = {}
+        self._control = _Control()
+        self._held: dict[int, list[Held]] = {}
+        self._open = 1
+        self._durable = 0
+        self._scheduled = False
+        self._syncing: Sealed | None = None
+        self._stopped = False
+        self._threaded = False
+        self._calm = 0
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="log sync")
+
+    # ------------------------------------------------------------------ Commits
+    def touch(self, who: Committable) -> int:
+        """`who` has writes of an ended turn: they go with the open batch, whose number is returned."""
+        self._touched[who] = None
+        if not self._scheduled:
+            self._schedule()
+        return self._open
+
+    def durable(self) -> int:
+        """Number of the newest durable batch."""
+        return self._durable
+
+    def hold(self, batch: int, who: Committable, effect: Callable[..., None], *args: object) -> None:
+        """Run `effect(*args)` when `batch` is durable; drop it if the batch fails for `who`."""
+        if batch <= self._durable:
+            effect(*args)
+            return
+        held = self._held.get(batch)
+        if held is None:
+            held = self._held[batch] = []
+        held.append((who, effect, args))
+
+    def append(self, heads: Sequence[Head], then: Callable[[], None]) -> None:
+        """Put marks or a trim into the next batch; `then()` when they are durable. They may use the last of the space."""
+        self._control.heads += heads
+        self._control.then.append(then)
+        if not self._scheduled:
+            self._schedule()
+
+    # ------------------------------------------------------------------ seal
+    def _schedule(self) -> None:
+        if self._syncing is None and not self._stopped:
+            self._scheduled = True
+            self._loop.call_soon(self._seal)
+
+    def _seal(self) -> None:
+        """Commit what was touched, and write it as one batch."""
+        self._scheduled = False
+        if self._syncing is not None or self._stopped:
+            return
+        touched, self._touched = self._touched, {}
+        sealed = Sealed(self._open, [], self._control.then)
+        control, self._control = self._control.heads, _Control()
+        heads: list[Head] = []
+        pages: list[bytes] = []
+        for who in touched:
+            record = self._capture(who)
+            if record is not None:
+                sealed.records.append((who, record))
+                heads.append(_head(record))
+                pages += record.pages.values()
+        self._open += 1
+        heads += control
+        if not heads:
+            self._finish(sealed)
+            return
+        try:
+            self.log.append(heads, pages, control=not sealed.records)
+        except StorageFull as error:
+            self._fail(sealed, error, anew=False)
+            return
+        except OSError as error:
+            self._fail(sealed, _log_failed(error), anew=True)
+            return
+        sealed.segment = self.log.number
+        self.counts.pages += len(pages)
+        self._sync(sealed)
+
+    def _capture(self, who: Committable) -> CommitRecord | None:
+        try:
+            return who.capture()
+        except OSError as error:
+            full_disk = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            failure: PerdureError = full() if full_disk else StorageError(f"cannot write: {error.strerror}")
+        except PerdureError as error:
+            failure = error
+        self._drop({who})
+        who.failed(failure)
+        return None
+
+    # ------------------------------------------------------------------ sync
+    def _sync(self, sealed: Sealed) -> None:
+        sealed.began_s = self._clock.monotonic_s()
+        if self._threaded:
+            self._syncing = sealed
+            self.counts.threaded_syncs += 1
+            future = self._loop.run_in_executor(self._threads, self.log.sync_device)
+            future.add_done_callback(self._synced_on_thread)
+            return
+        try:
+            self.log.sync_device()
+        except OSError as error:
+            self._fail(sealed, _log_failed(error), anew=True)
+            return
+        self._synced(sealed)
+
+    def _synced_on_thread(self, future: asyncio.Future[None]) -> None:
+        sealed, self._syncing = self._syncing, None
+        assert sealed is not None, "a sync ended that was not begun"
+        error = future.exception()
+        if error is None:
+            self._synced(sealed)
+        elif isinstance(error, OSError):
+            self._fail(sealed, _log_failed(error), anew=True)
+        else:
+            self._end(error)
+        if (self._touched or self._control.heads) and not self._scheduled:
+            self._schedule()
+
+    def _synced(self, sealed: Sealed) -> None:
+        self._watch((self._clock.monotonic_s() - sealed.began_s) * 1000)
+        self.log.synced()
+        if self.log.wants_spare and self.log.nearly_full:
+            self._loop.run_in_executor(self._threads, self._make_spare)
+        self._finish(sealed)
+
+    def _make_spare(self) -> None:
+        try:
+            self.log.make_spare()
+        except OSError as error:
+            self._loop.call_soon_threadsafe(self._report, "error", "spare_segment_failed", {"error": str(error)})
+
+    def _watch(self, took_ms: float) -> None:
+        """Where the next sync runs: on the loop while they are fast, on the thread from the first slow one on."""
+        counts, limits = self.counts, self._limits
+        counts.sync_ms_average += (took_ms - counts.sync_ms_average) / 16
+        if took_ms > limits.sync_thread_ms_min:
+            if not self._threaded:
+                self._report("info", "sync_on_thread", {"took_ms": round(took_ms, 1)})
+            self._threaded, self._calm = True, 0
+        elif self._threaded:
+            self._calm = self._calm + 1 if took_ms < limits.sync_inline_ms_max else 0
+            if self._calm >= _CALM_SYNCS:
+                self._threaded = False
+                self._report("info", "sync_on_loop", {"average_ms": round(counts.sync_ms_average, 2)})
+
+    # ------------------------------------------------------------------ the outcome
+    def _finish(self, sealed: Sealed) -> None:
+        """Let everything leave that waited for the batch, in the order held."""
+        self.counts.batches += 1
+        self.counts.commits += len(sealed.records)
+        self._durable = sealed.number
+        for who, record in sealed.records:
+            self._committed(record, sealed.segment)
+            who.committed(record.change)
+        for then in sealed.controls:
+            then()
+        self._release()
+
+    def _release(self) -> None:
+        for number in [number for number in self._held if number <= self._durable]:
+            for _who, effect, args in self._held.pop(number):
+                effect(*args)
+
+    def _fail(self, sealed: Sealed, error: PerdureError, *, anew: bool) -> None:
+        """The batch is not in the log: its objects are reset, with all that they did since."""
+        self.counts.failed_batches += 1
+        self._report("error", "batch_failed", {"batch": sealed.number, "error": error.message, "hint": error.hint})
+        if anew:
+            try:
+                self.log.begin_anew()
+            except (OSError, StorageFull) as fatal:
+                self._end(fatal)
+                return
+        failed = {who for who, _ in sealed.records}
+        for who in failed:
+            self._touched.pop(who, None)
+        self._drop(failed)
+        self._durable = sealed.number
+        for who, _ in sealed.records:
+            who.failed(error)
+        self._release()
+
+    def _drop(self, whom: set[Committable]) -> None:
+        for number, held in self._held.items():
+            self._held[number] = [entry for entry in held if entry[0] not in whom]
+
+    def _end(self, error: BaseException) -> None:
+        """Nothing can be made durable any more: nothing that is held may leave."""
+        self._stopped = True
+        self._held.clear()
+        self._stop(error)
+
+    # ------------------------------------------------------------------ the end
+    async def flush(self) -> None:
+        """Wait until everything touched is durable."""
+        while (self._touched or self._control.heads or self._syncing or self._scheduled) and not self._stopped:
+            await asyncio.sleep(0.001)
+
+    def close(self) -> None:
+        self._stopped = True
+        self._threads.shutdown()
+
+
+def _head(record: CommitRecord) -> Head:
+    return Head(
+        COMMIT,
+        record.object_id,
+        record.class_key,
+        record.name,
+        record.generation,
+        record.change,
+        record.size_pages,
+        record.alarm_ms,
+        record.time_ms,
+        tuple(record.pages),
+    )
+
+
+def _log_failed(error: OSError) -> LogFailed:
+    return LogFailed(
+        f"Internal error in Durable Object storage write: the log cannot be written ({error.strerror})",
+        hint="see the disk of the data folder: `dmesg`, `df`",
+    )

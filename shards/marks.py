@@ -1,0 +1,197 @@
+"""The marker: completes objects' main files in groups, syncs each group once, marks them, and lets old segments go.
+
+complete → sync → catalogue → mark → trim. What always holds: a mark is appended only after a sync that began when the file was
+complete; objects are taken by the age of their oldest unmarked commit, so that the oldest segment is always the next to go; a
+failed sync of main files is never tried again, the shard stops and recovery writes them anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from ..engine.disk import Disk
+from ..engine.errors import PerdureError
+from ..engine.limits import Limits
+from ..engine.residents import Residents
+from .catalogue import Catalogue, Row
+from .committer import Committer
+from .files import ObjectFiles
+from .log import SessionLog
+from .records import MARK, TRIM, Head
+
+CYCLE_S = 0.5
+AGE_S_MAX = 30.0
+"""An object with unmarked commits is marked after this time at the latest, busy or not."""
+_SLICE = 32
+_GROUP_MAX = 2_048
+_CATCH_UP = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    object_id: bytes
+    change: int
+    generation: int
+    segment: int
+    images: int
+
+
+class Marker:
+    """One task of the shard. `recovered` is called once, when nothing of the dead logs is needed any more."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        data: str,
+        log: SessionLog,
+        files: ObjectFiles,
+        committer: Committer,
+        residents: Residents,
+        catalogue: Catalogue,
+        limits: Limits,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        recovered: Callable[[], None],
+        stop: Callable[[BaseException], None],
+        report: Callable[[str, str, dict[str, object]], None],
+    ) -> None:
+        self.may_trim = False
+        """No older dead session is left, whose frames this log's marks speak for."""
+        self._disk, self._data, self._log, self._files = disk, data, log, files
+        self._committer, self._residents, self._catalogue = committer, residents, catalogue
+        self._limits, self._loop = limits, loop
+        self._recovered, self._stop, self._report = recovered, stop, report
+        self._told = False
+        self._broken: set[bytes] = set()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="marks sync")
+        residents.on_settled = files.complete
+
+    async def run(self) -> None:
+        """Work until cancelled. Ends the shard through `stop` when something fails that must not."""
+        try:
+            while True:
+                await self.cycle()
+                if not self._behind():
+                    await asyncio.sleep(CYCLE_S)
+        except (OSError, PerdureError) as error:
+            self._report("error", "marks_failed", {"error": str(error)})
+            self._stop(error)
+
+    def pressure(self) -> float:
+        """How full the log is: 1 at the first of its bounds (bytes, page images, live objects)."""
+        limits = self._limits
+        return max(
+            self._log.bytes / limits.log_bytes_max,
+            self._files.images / limits.log_page_images_max,
+            len(self._files.live) / limits.log_live_objects_max,
+        )
+
+    def _behind(self) -> bool:
+        return self.pressure() > 0.5 or len(self._files.dead.objects) > len(self._broken)
+
+    async def cycle(self, *, everything: bool = False) -> int:
+        """Mark what is due (or all), trim; the number of marks. Raises OSError when a sync fails."""
+        files = self._files
+        files.now_s = self._residents.now_s
+        await self._catch_up()
+        chosen = self._choose(everything)
+        await self._settle(chosen)
+        due = self._due(chosen)
+        if due:
+            rows = [self._row(item) for item in due]
+            await self._loop.run_in_executor(self._thread, self._sync, rows)
+            await self._append([Head(MARK, d.object_id, generation=d.generation, change=d.change) for d in due])
+            for item in due:
+                files.marked(item.object_id, item.change, item.segment, item.images)
+        if not files.dead.objects and not self._told:
+            self._told = True
+            self._recovered()
+        if self.may_trim and not files.dead.objects:
+            await self._trim()
+        return len(due)
+
+    async def _catch_up(self) -> None:
+        """Bring some objects of the dead logs up to date before anyone calls them."""
+        for count in range(_CATCH_UP):
+            if len(self._files.live) > self._limits.log_live_objects_max:
+                return
+            try:
+                if self._files.bring_up_one(self._broken) is None:
+                    return
+            except PerdureError as error:
+                self._report("error", "object_not_recovered", {"error": error.message, "hint": error.hint})
+            if count % 4 == 3:
+                await asyncio.sleep(0)
+
+    def _choose(self, everything: bool) -> list[bytes]:
+        live = self._files.live
+        if everything:
+            return list(live)
+        urgent = self.pressure() > 0.5
+        before = self._files.now_s - AGE_S_MAX
+        chosen: list[bytes] = []
+        for object_id, item in live.items():
+            old = item.since_s <= before or item.first_segment == 0
+            if not old and not (urgent and len(chosen) * 2 < len(live) + 1):
+                break
+            chosen.append(object_id)
+            if len(chosen) >= _GROUP_MAX:
+                break
+        return chosen
+
+    async def _settle(self, chosen: list[bytes]) -> None:
+        waiting = 0
+        for count, object_id in enumerate(chosen):
+            change = self._residents.settle(object_id)
+            if change is None:
+                waiting += 1
+            elif change:
+                self._files.complete(object_id, change)
+            if count % _SLICE == _SLICE - 1:
+                await asyncio.sleep(0)
+        if waiting:  # busy ones complete when their running turn is durable; the late go with the next group
+            await asyncio.sleep(0.02)
+
+    def _due(self, chosen: list[bytes]) -> list[_Due]:
+        due: list[_Due] = []
+        for object_id in chosen:
+            live = self._files.live.get(object_id)
+            if live is not None and live.complete:
+                due.append(
+                    _Due(object_id, live.complete, live.generation, live.segment_at_complete, live.images_at_complete)
+                )
+        return due
+
+    def _row(self, item: _Due) -> Row:
+        live = self._files.live[item.object_id]
+        return Row(item.object_id, live.class_key, live.name, live.size_pages * 4096, live.time_ms)
+
+    def _sync(self, rows: list[Row]) -> None:
+        """On the thread: one sync for all files of the group and their folders, then the catalogue's own."""
+        self._disk.sync_all(self._data)
+        self._catalogue.write(rows)
+
+    async def _append(self, heads: list[Head]) -> None:
+        done: asyncio.Future[None] = self._loop.create_future()
+        self._committer.append(heads, lambda: done.done() or done.set_result(None))
+        await done
+
+    async def _trim(self) -> None:
+        first = self._files.first_needed()
+        if first > self._log.first:
+            await self._append([Head(TRIM, change=first)])
+            self._log.trim(first)
+
+    async def close(self) -> bool:
+        """Mark everything; True when nothing is left that only the log holds."""
+        for _ in range(20):
+            await self.cycle(everything=True)
+            if not self._files.live and not self._files.dead.objects:
+                return True
+        return False
+
+    def shut(self) -> None:
+        self._thread.shutdown()

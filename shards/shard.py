@@ -1,0 +1,232 @@
+"""A shard process: `python -m perdure.shards.shard`, started by the supervisor.
+
+startup (lock, program, logs of dead sessions) → serve → drain. What always holds: nothing is served before the dead logs are
+synced and indexed; when nothing can be made durable any more the process ends, and recovery goes on from the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import resource
+import sys
+from typing import cast
+
+from ..engine.clock import SystemClock
+from ..engine.context import GatedTransport
+from ..engine.disk import Disk, LocalDisk
+from ..engine.ids import ClassKey
+from ..engine.limits import Limits
+from ..engine.residents import Residents
+from ..router.client import Client
+from ..router.control import Control, Message
+from ..router.logs import reporter
+from ..router.process import main, settings_of
+from ..router.server import Acceptor
+from ..router.slots import SlotMap
+from ..sdk.program import Program, load
+from .catalogue import Catalogue
+from .committer import Committer
+from .files import ObjectFiles, remove_scratch
+from .log import SessionLog
+from .marks import Marker
+from .recovery import DeadLogs
+
+_EXIT_STOPPED = 3
+
+
+class Shard:
+    """One session: everything that a shard process is made of."""
+
+    def __init__(
+        self, control: Control, start: Message, program: Program, loop: asyncio.AbstractEventLoop, disk: Disk
+    ) -> None:
+        self._control = control
+        self._loop = loop
+        self._disk = disk
+        self._program = program
+        self._index = cast("int", start["index"])
+        self._session = cast("str", start["session"])
+        self._data = cast("str", start["data"])
+        self._run = cast("str", start["run"])
+        self._dead_sessions = cast("list[str]", start["dead_sessions"])
+        self._map = SlotMap.from_wire(start["map"])
+        self._limits = Limits.from_settings(settings_of(start))
+        self._report = reporter(f"shard {self._index}")
+        self._ended: asyncio.Future[int] = loop.create_future()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # ------------------------------------------------------------------ startup
+    def startup(self) -> None:
+        """Open the log, index the dead ones, and begin to listen. Raises PerdureError, OSError."""
+        disk, data, limits, loop = self._disk, self._data, self._limits, self._loop
+        groups = self._map.groups_of(self._index)
+        mine = frozenset(groups)
+        remove_scratch(disk, data, self._dead_sessions)
+        dead = DeadLogs(disk, f"{data}/log", lambda object_id: object_id[0] >> 2 in mine)
+        dead.read(self._dead_sessions)
+        self.log = SessionLog(disk, f"{data}/log", self._session, limits.segment_bytes)
+        self.files = ObjectFiles(disk, data, self._session, self.log, dead)
+        self.committer = Committer(
+            self.log,
+            SystemClock(),
+            limits,
+            loop,
+            committed=self.files.committed,
+            stop=self._stop,
+            report=self._report,
+        )
+        keys = self._program.keys()
+        self.client = Client.in_process(loop, self._map, keys, role=f"shard {self._index}")
+        self.residents = Residents(
+            self._program.runtimes(GatedTransport(self.client, loop)),
+            files=self.files,
+            commits=self.committer,
+            clock=SystemClock(),
+            disk=disk,
+            limits=limits,
+            transport=self.client,
+            log=self._report,
+            loop=loop,
+        )
+        self.catalogue = Catalogue(data, groups)
+        self.marker = Marker(
+            disk,
+            data,
+            self.log,
+            self.files,
+            self.committer,
+            self.residents,
+            self.catalogue,
+            limits,
+            loop,
+            recovered=self._recovered,
+            stop=self._stop,
+            report=self._report,
+        )
+        self.marker.may_trim = not self._dead_sessions
+        number = self._session.split("-")[0].lstrip("0")
+        self.acceptor = Acceptor(
+            f"ipc://{self._run}/s{self._index}-{number}",
+            loop,
+            index=self._index,
+            session=self._session,
+            slot_map=self._map,
+            classes=keys,
+            deliver=self.residents.deliver,
+            cancel=self.residents.cancel,
+            report=self._report,
+        )
+
+    # ------------------------------------------------------------------ serve
+    async def serve(self) -> int:
+        """Until drained or stopped; the exit code."""
+        self._control.attach(self._loop, self._on_control, lambda: os._exit(0))
+        self.residents.start()
+        for warning in self._program.config.warnings if self._index == 0 else ():
+            self._report("warning", "configuration", {"message": warning})
+        if self._dead_sessions:
+            left = len(self.files.dead.objects)
+            self._report("info", "recovering", {"sessions": len(self._dead_sessions), "objects": left})
+        self._control.send(
+            {
+                "type": "ready",
+                "endpoint": self.acceptor.endpoint,
+                "classes": self._program.keys(),
+                "program": self._program.name,
+            }
+        )
+        self._marking = self._begin(self.marker.run(), "marker")
+        if self.catalogue.missing:
+            self._begin(self._rebuild_catalogue(), "catalogue")
+        return await self._ended
+
+    def _begin(self, work: object, name: str) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = self._loop.create_task(work, name=name)  # pyright: ignore[reportArgumentType]
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+        return task
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._stop(cast("BaseException", task.exception()))
+
+    async def _rebuild_catalogue(self) -> None:
+        folders = {ClassKey(key).folder: key for key in self._program.keys().values()}
+        count = await asyncio.to_thread(self.catalogue.rebuild, folders)
+        if count:
+            self._report("info", "catalogue_rebuilt", {"objects": count})
+
+    def _on_control(self, message: Message) -> None:
+        kind = message.get("type")
+        if kind == "map":
+            slot_map = SlotMap.from_wire(message["map"])
+            self.acceptor.adopt(slot_map)
+            self.client.adopt(slot_map, cast("dict[str, str]", message.get("classes") or {}))
+        elif kind == "dropped":
+            self.marker.may_trim = not message["older_left"]
+        elif kind == "drain" and not self._ended.done():
+            self._begin(self._drain(cast("float", message["seconds"])), "drain")
+
+    def _recovered(self) -> None:
+        self.files.dead.close()
+        for session in self._dead_sessions:
+            self._control.send({"type": "recovered", "session": session})
+        if self._dead_sessions:
+            self._report("info", "recovered", {"sessions": len(self._dead_sessions)})
+
+    def _stop(self, error: BaseException) -> None:
+        """Nothing that is held may leave: end at once, recovery takes over."""
+        self._report("error", "stopped", {"error": f"{type(error).__name__}: {error}"})
+        sys.stderr.flush()
+        os._exit(_EXIT_STOPPED)
+
+    # ------------------------------------------------------------------ drain
+    async def _drain(self, seconds: float) -> None:
+        """Let running events end, make everything durable, complete every file, end the log."""
+        clean = await self.residents.drain(seconds * 0.7)
+        await self.committer.flush()
+        self.acceptor.flush()
+        self._marking.cancel()
+        self.residents.stop()
+        self.residents.close_all()
+        await self.committer.flush()
+        complete = await self.marker.close()
+        self.log.close(clean=complete)
+        self.committer.close()
+        self.marker.shut()
+        self.acceptor.close()
+        await self.client.close()
+        self._ended.set_result(0 if clean else 1)
+
+
+# ---------------------------------------------------------------------- the process
+def _forbid_forks() -> None:
+    """A forked copy would close SQLite's files and locks under us: it may only exec."""
+
+    def refuse() -> None:
+        os.write(2, b"perdure: a shard's process cannot fork; use subprocess, or multiprocessing with spawn\n")
+        os._exit(70)
+
+    os.register_at_fork(after_in_child=refuse)
+    multiprocessing.set_start_method("spawn", force=True)
+
+
+def _raise_file_limit() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def _body(control: Control, start: Message, loop: asyncio.AbstractEventLoop) -> int:
+    _raise_file_limit()
+    program = load(cast("str", start["program"]), cast("str | None", start["env_name"]))
+    _forbid_forks()
+    shard = Shard(control, start, program, loop, LocalDisk())
+    shard.startup()
+    return await shard.serve()
+
+
+if __name__ == "__main__":
+    main(lambda start: f"shard {start['index']}", _body)
