@@ -32,7 +32,7 @@ class DurableObjectContext:
     version: object = None
     primaryStub: object = None
 
-    def __new__(cls, instance: object) -> DurableObjectContext:
+    def __new__(cls, instance: Instance | DurableObjectContext) -> DurableObjectContext:
         """Wrapping a wrapped context gives it back (spec: objects)."""
         return instance if isinstance(instance, DurableObjectContext) else super().__new__(cls)
 

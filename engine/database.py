@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import struct
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import apsw
 
@@ -120,12 +120,13 @@ def write_change(disk: Disk, fd: int, change: int) -> None:
 
 def describe(error: apsw.Error) -> str:
     """SQLite's words, the offset if it knows one, and the code's name (spec: storage-sql, failures)."""
-    code = error.result & 0xFF
+    code = cast("int", getattr(error, "result", 1)) & 0xFF
     name = apsw.mapping_result_codes.get(code, "SQLITE_ERROR")
     offset = getattr(error, "error_offset", -1)
     where = f" at offset {offset}" if isinstance(offset, int) and offset >= 0 else ""
-    extended = apsw.mapping_extended_result_codes.get(error.extendedresult, "")
-    more = f" (extended: {extended})" if extended and error.extendedresult != code else ""
+    found = cast("int", getattr(error, "extendedresult", code))
+    extended = apsw.mapping_extended_result_codes.get(found, "")
+    more = f" (extended: {extended})" if extended and found != code else ""
     text = str(error)
     for prefix in ("SQL logic error: ",):
         text = text.removeprefix(prefix)

@@ -48,8 +48,10 @@ def innermost_open(section: Section | None) -> Section | None:
 class Entrant(Protocol):
     """Who asks for the turn: the event that it belongs to, and the section it runs in."""
 
-    event: object
-    section: Section | None
+    @property
+    def event(self) -> object: ...
+    @property
+    def section(self) -> Section | None: ...
 
 
 class GateFuture(asyncio.Future[None]):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import weakref
 from collections.abc import Iterator
-from typing import Protocol, cast
+from typing import NoReturn, Protocol, cast
 
 import apsw
 
@@ -299,7 +299,7 @@ class Sql:
             self._host.wrote_sql()
         return True
 
-    def failed(self, error: apsw.Error) -> None:
+    def failed(self, error: apsw.Error) -> NoReturn:
         """Raise the typed error; a critical one breaks the object too."""
         typed = translate(error)
         if is_critical(error):

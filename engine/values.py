@@ -130,12 +130,12 @@ def _packer(value: object) -> bytes:
         return cast(bytes, msgpack.packb(value, default=_default, strict_types=True))
     except OverflowError:
         return cast(bytes, msgpack.packb(_widen(value), default=_default, strict_types=True))
+    except UnicodeEncodeError as error:
+        raise DataCloneError(f"Could not serialize text: {error.reason}") from None
     except ValueError as error:
         if "recursion" in str(error):
             raise DataCloneError("Could not serialize a value that is nested too deeply or contains itself") from None
         raise DataCloneError(f"Could not serialize value: {error}") from None
-    except UnicodeEncodeError as error:
-        raise DataCloneError(f"Could not serialize text: {error.reason}") from None
 
 
 def _widen(value: object) -> object:

@@ -26,6 +26,11 @@ def prepare(socket: zmq.Socket[bytes]) -> None:
     socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_BYTES_MAX)
 
 
+def descriptor(socket: zmq.Socket[bytes]) -> int:
+    """What an event loop watches for the socket."""
+    return cast("int", socket.getsockopt(zmq.FD))
+
+
 class Link:
     """A DEALER connected to one endpoint."""
 
@@ -53,8 +58,8 @@ class Link:
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)
         if curve is not None:
             self._socket.curve_serverkey, self._socket.curve_publickey, self._socket.curve_secretkey = curve
-        self._monitor = cast("zmq.Socket[bytes]", self._socket.get_monitor_socket(_LOST))
-        loop.add_reader(self._monitor.getsockopt(zmq.FD), self._monitored)
+        self._monitor = self._socket.get_monitor_socket(_LOST)
+        loop.add_reader(descriptor(self._monitor), self._monitored)
         self._socket.connect(endpoint)
         self._fd = cast("int", self._socket.getsockopt(zmq.FD))
         loop.add_reader(self._fd, self._readable)
@@ -111,7 +116,7 @@ class Link:
             return
         self.closed = True
         self._loop.remove_reader(self._fd)
-        self._loop.remove_reader(self._monitor.getsockopt(zmq.FD))
+        self._loop.remove_reader(descriptor(self._monitor))
         self._socket.disable_monitor()
         self._monitor.close(0)
         self._socket.close(0)

@@ -14,7 +14,7 @@ import zmq
 from ..engine.errors import PerdureError, ProtocolError
 from .calls import CallFuture
 from .lanes import Lane
-from .links import prepare
+from .links import descriptor, prepare
 from .logs import Report
 from .slots import EMPTY, SlotMap
 from .wire import (
@@ -108,7 +108,7 @@ class Relay:
             socket.curve_publickey, socket.curve_secretkey = curve
         socket.bind(endpoint)
         self._sockets.append(socket)
-        self._loop.add_reader(socket.getsockopt(zmq.FD), self._readable, socket)
+        self._loop.add_reader(descriptor(socket), self._readable, socket)
 
     # ------------------------------------------------------------------ the map
     def adopt(self, slot_map: SlotMap, classes: Mapping[str, str]) -> None:
@@ -264,6 +264,6 @@ class Relay:
         for lane in self._lanes.values():
             lane.close()
         for socket in self._sockets:
-            self._loop.remove_reader(socket.getsockopt(zmq.FD))
+            self._loop.remove_reader(descriptor(socket))
             socket.close(1_000)
         self.context.term()

@@ -209,7 +209,8 @@ class Committer:
         try:
             self.log.make_spare()
         except OSError as error:
-            self._loop.call_soon_threadsafe(self._report, "error", "spare_segment_failed", {"error": str(error)})
+            fields: dict[str, object] = {"error": str(error)}
+            self._loop.call_soon_threadsafe(self._report, "error", "spare_segment_failed", fields)
 
     def _watch(self, took_ms: float) -> None:
         """Where the next sync runs: on the loop while they are fast, on the thread from the first slow one on."""

@@ -176,7 +176,12 @@ class Marker:
 
     async def _append(self, heads: list[Head]) -> None:
         done: asyncio.Future[None] = self._loop.create_future()
-        self._committer.append(heads, lambda: done.done() or done.set_result(None))
+
+        def durable() -> None:
+            if not done.done():
+                done.set_result(None)
+
+        self._committer.append(heads, durable)
         await done
 
     async def _trim(self) -> None:

@@ -11,7 +11,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import lz4.block
 import msgpack
@@ -30,8 +30,7 @@ HEADER = _HEAD.size + _CRC.size
 _MAGIC = b"PRDB"
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """One record's line in the table of contents."""
 
     kind: int
@@ -74,25 +73,9 @@ def pack_batch(
     digest: bytes, segment: int, position: int, number: int, heads: Sequence[Head], pages: Sequence[bytes]
 ) -> list[bytes]:
     """The parts to write one after the other at `position`."""
-    toc = msgpack.packb(
-        [
-            [
-                h.kind,
-                h.object_id,
-                h.class_key,
-                h.name,
-                h.generation,
-                h.change,
-                h.size_pages,
-                h.alarm_ms,
-                h.time_ms,
-                h.pages,
-            ]
-            for h in heads
-        ]
-    )
+    toc = cast("bytes", msgpack.packb(heads))
     raw = b"".join(pages)
-    payload = lz4.block.compress(raw, store_size=False) if raw else b""
+    payload = cast("bytes", lz4.block.compress(raw, store_size=False)) if raw else b""
     head = _HEAD.pack(
         _MAGIC,
         digest,
@@ -130,7 +113,7 @@ def read_toc(toc: bytes, header: BatchHeader) -> list[Head] | None:
             raise LogDamaged(
                 f"the log holds a record of kind {fields[0]}, which this perdure does not know", hint="upgrade perdure"
             )
-        heads.append(Head(*fields, tuple(cast("list[int]", pages))))  # pyright: ignore[reportArgumentType]
+        heads.append(Head._make([*fields, tuple(cast("list[int]", pages))]))
     return heads
 
 
@@ -138,7 +121,7 @@ def read_payload(payload: bytes, header: BatchHeader) -> bytes | None:
     """The page images one after the other, None when the checksum is wrong."""
     if len(payload) != header.payload_bytes or zlib.crc32(payload) != header.payload_crc:
         return None
-    return lz4.block.decompress(payload, uncompressed_size=header.raw_bytes) if payload else b""
+    return cast("bytes", lz4.block.decompress(payload, uncompressed_size=header.raw_bytes)) if payload else b""
 
 
 def images(heads: Sequence[Head], raw: bytes) -> list[dict[int, bytes]]:
