@@ -1,13 +1,16 @@
 """What the engine asks of whoever makes commits durable (the shard's group commit; a small one in unit tests).
 
 What always holds: `number` of a batch grows by one; batches become durable in order; effects held in a batch run in
-the order held, only after the batch is durable; if it fails none of them runs and `failed` is called instead.
+the order held, only after the batch is durable; if it fails none of them runs and `failed` is told of them instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
+
+
+Effect = tuple[Callable[..., None], tuple[object, ...]]
 
 
 class Committable(Protocol):
@@ -24,8 +27,11 @@ class Committable(Protocol):
         """The record with that change number is durable."""
         ...
 
-    def failed(self, error: BaseException) -> None:
-        """The batch with this object's record failed, or its capture did: reset, rebuild from the log."""
+    def failed(self, error: BaseException, dropped: Sequence[Effect]) -> None:
+        """The batch with this object's record failed, or its capture did: reset, rebuild from the log.
+
+        `dropped`: what was held for it and will not run; whoever waits for a reply among it must hear of the failure.
+        """
         ...
 
 

@@ -29,6 +29,20 @@ APPLICATION_ID = 0x50524431
 """`PRD` and the format's number. A file with a higher number is of a newer perdure."""
 _CACHE_KIB = 64
 
+# spec/limits.md, the reference runtime's values
+_BOUNDS = (
+    (apsw.SQLITE_LIMIT_LENGTH, 4 << 20),
+    (apsw.SQLITE_LIMIT_SQL_LENGTH, 100_000),
+    (apsw.SQLITE_LIMIT_COLUMN, 100),
+    (apsw.SQLITE_LIMIT_EXPR_DEPTH, 100),
+    (apsw.SQLITE_LIMIT_COMPOUND_SELECT, 5),
+    (apsw.SQLITE_LIMIT_VDBE_OP, 25_000),
+    (apsw.SQLITE_LIMIT_FUNCTION_ARG, 127),
+    (apsw.SQLITE_LIMIT_ATTACHED, 0),
+    (apsw.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 50),
+    (apsw.SQLITE_LIMIT_VARIABLE_NUMBER, 100),
+    (apsw.SQLITE_LIMIT_TRIGGER_DEPTH, 10),
+)
 _CRITICAL = (apsw.FullError, apsw.IOError, apsw.NoMemError, apsw.CorruptError, apsw.NotADBError)
 
 
@@ -215,6 +229,8 @@ class Database:
             "pragma locking_mode=exclusive;pragma synchronous=off;pragma wal_autocheckpoint=0;"
             f"pragma cache_size=-{_CACHE_KIB};pragma foreign_keys=on;pragma temp_store=memory"
         ).fetchall()
+        for what, bound in _BOUNDS:
+            connection.limit(what, bound)
         connection.set_wal_hook(self._on_commit)
         connection.authorizer = self._authorize
         return connection

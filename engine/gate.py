@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from .commits import Commits, Committable
+from .commits import Effect, Commits, Committable
 
 
 class Section:
@@ -158,7 +158,7 @@ class OutputGate:
         """The running turn has written: what it emits from now on waits for its commit, which has no number yet."""
         self.commits = commits
         self._who = who
-        self._held: list[tuple[Callable[..., None], tuple[object, ...]]] = []
+        self._held: list[Effect] = []
 
     def open(self) -> bool:
         """Whether an effect emitted now would run at once."""
@@ -182,7 +182,8 @@ class OutputGate:
             for effect, args in held:
                 self.commits.hold(batch, self._who, effect, *args)
 
-    def drop(self) -> None:
-        """The running turn is undone: what it emitted after its writes never leaves."""
+    def drop(self) -> list[Effect]:
+        """The running turn is undone: what it emitted after its writes never leaves, and is given back."""
         self.closing = False
-        self._held.clear()
+        dropped, self._held = self._held, []
+        return dropped

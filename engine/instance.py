@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from .bodies import OutgoingBody
 from .calls import REQUEST_ID, Call
 from .clock import Clock
-from .commits import CommitRecord
+from .commits import CommitRecord, Effect
 from .disk import Disk
 from .errors import (
     DurableObjectAbort,
@@ -315,7 +315,6 @@ class Instance:
         try:
             self.storage.end_turn()
         except PerdureError as error:
-            self.output.drop()
             self.reset(error)
             return False
         commits = self.output.commits
@@ -432,11 +431,12 @@ class Instance:
         if self.broken is None and self.storage.wal_bytes() > self.limits.wal_bytes_checkpoint:
             self.settle()
 
-    def failed(self, error: BaseException) -> None:
+    def failed(self, error: BaseException, dropped: Sequence[Effect]) -> None:
         """A batch with this object's commits failed: nothing in memory or scratch can be trusted."""
+        cause = error if isinstance(error, PerdureError) else ObjectReset(str(error))
+        self._answer_dropped(dropped, cause)
         if self.abandoned:
             return
-        cause = error if isinstance(error, PerdureError) else ObjectReset(str(error))
         if self.broken is None:
             self.reset(cause, discard=True)
         else:
@@ -511,7 +511,7 @@ class Instance:
         self.turn_dirty = False
         if self.turns.running is self:
             self.turns.running = None  # the step goes on until it suspends, but without storage
-        self.output.drop()
+        self._answer_dropped(self.output.drop(), error)
         self.input.shut()
         self.shelf.forget(self, error)
         try:
@@ -536,6 +536,15 @@ class Instance:
             self._close_storage(discard=False)
         else:  # earlier turns were promised their commit: the file is closed when they are durable
             self.output.commits.hold(self.touched, self, self._close_storage)
+
+    def _answer_dropped(self, dropped: Sequence[Effect], error: PerdureError) -> None:
+        """Replies that were held never leave: their callers get the reason instead."""
+        if error.durableObjectId is None:
+            error.durableObjectId = self.object_id.hex()
+        error.durableObjectReset = True
+        for _, args in dropped:
+            if args and isinstance(args[0], Call):
+                args[0].answer(args[0], error)
 
     def _close_storage(self, discard: bool = False) -> None:
         if self.abandoned:

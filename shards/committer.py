@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from ..engine.clock import Clock
-from ..engine.commits import CommitRecord, Committable
+from ..engine.commits import CommitRecord, Committable, Effect
 from ..engine.errors import LogFailed, PerdureError, StorageError, StorageFull
 from ..engine.limits import Limits
 from .log import SessionLog, full
@@ -165,8 +165,7 @@ class Committer:
             failure: PerdureError = full() if full_disk else StorageError(f"cannot write: {error.strerror}")
         except PerdureError as error:
             failure = error
-        self._drop({who})
-        who.failed(failure)
+        who.failed(failure, self._drop(who))
         return None
 
     # ------------------------------------------------------------------ sync
@@ -254,18 +253,19 @@ class Committer:
             except (OSError, StorageFull) as fatal:
                 self._end(fatal)
                 return
-        failed = {who for who, _ in sealed.records}
-        for who in failed:
-            self._touched.pop(who, None)
-        self._drop(failed)
         self._durable = sealed.number
         for who, _ in sealed.records:
-            who.failed(error)
+            self._touched.pop(who, None)
+            who.failed(error, self._drop(who))
         self._release()
 
-    def _drop(self, whom: set[Committable]) -> None:
+    def _drop(self, who: Committable) -> list[Effect]:
+        """Take away what is held for an object, in any batch."""
+        dropped: list[Effect] = []
         for number, held in self._held.items():
-            self._held[number] = [entry for entry in held if entry[0] not in whom]
+            dropped += [(effect, args) for owner, effect, args in held if owner is who]
+            self._held[number] = [entry for entry in held if entry[0] is not who]
+        return dropped
 
     def _end(self, error: BaseException) -> None:
         """Nothing can be made durable any more: nothing that is held may leave."""

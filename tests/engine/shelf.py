@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 
 from perdure.engine.calls import FETCH, RPC, Call
-from perdure.engine.commits import CommitRecord, Committable
+from perdure.engine.commits import CommitRecord, Committable, Effect
 from perdure.engine.database import Located, read_change
 from perdure.engine.disk import LocalDisk
 from perdure.engine.errors import LogFailed, PerdureError
@@ -70,19 +70,17 @@ class HandCommits:
             try:
                 record = who.capture()
             except PerdureError as error:
-                self.drop(who)
-                who.failed(error)
+                who.failed(error, self.drop(who))
                 continue
             if record is not None:
                 captured.append((who, record))
         batch = self.open
         self.open += 1
         if fail is not None:
-            for who, _ in captured:
-                self.drop(who)
             self.done = batch
             for who, _ in captured:
-                who.failed(fail)
+                self.touched.pop(who, None)
+                who.failed(fail, self.drop(who))
         else:
             self.done = batch
             self.records += [record for _, record in captured]
@@ -98,8 +96,10 @@ class HandCommits:
     def fail(self) -> None:
         self.commit(LogFailed("Internal error in Durable Object storage write: the object was reset"))
 
-    def drop(self, who: Committable) -> None:
+    def drop(self, who: Committable) -> list[Effect]:
+        dropped = [(effect, args) for _, owner, effect, args in self.held if owner is who]
         self.held = [held for held in self.held if held[1] is not who]
+        return dropped
 
 
 class FolderFiles:
