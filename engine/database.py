@@ -283,11 +283,19 @@ class Database:
         """Size of the -wal's used part."""
         return self._pages * _FRAME
 
+    def make_place(self) -> None:
+        """Make the folder of a new object's file while failing is still cheap. Raises OSError."""
+        if not self.linked:
+            self._disk.make_folder(os.path.dirname(self._located.path))
+
     def publish(self) -> None:
-        """Give a new object's file its place, once. Its folder is synced with the mark."""
+        """Give a new object's file its place, once, when its first commit is durable: never before.
+
+        A file without a durable commit could come back after a power cut with nothing in it. Its folder is synced with
+        the mark. Raises OSError.
+        """
         if self.linked:
             return
-        self._disk.make_folder(os.path.dirname(self._located.path))
         self._disk.unlink(self._located.path, missing_ok=True)
         self._disk.link(self._located.live_path, self._located.path)
         self.linked = True

@@ -203,10 +203,10 @@ class ObjectStorage:
                     raise translate(error) from error
             elif database is None:
                 return None
+        database.make_place()
         capture = database.capture()
         if capture is None:
             return None
-        database.publish()
         self._absent = False
         host = self.host
         return Record(
@@ -223,6 +223,8 @@ class ObjectStorage:
 
     def committed(self, change: int) -> None:
         self._durable_change = max(self._durable_change, change)
+        if self._database is not None:
+            self._database.publish()
 
     def has_wal(self) -> bool:
         return self._database is not None and self._database.wal_bytes() > 0

@@ -231,9 +231,13 @@ class Committer:
         self.counts.batches += 1
         self.counts.commits += len(sealed.records)
         self._durable = sealed.number
-        for who, record in sealed.records:
-            self._committed(record, sealed.segment)
-            who.committed(record.change)
+        try:
+            for who, record in sealed.records:
+                self._committed(record, sealed.segment)
+                who.committed(record.change)
+        except OSError as error:  # a file could not get its place: recovery makes it from the log
+            self._end(error)
+            return
         for then in sealed.controls:
             then()
         self._release()

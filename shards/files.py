@@ -133,8 +133,7 @@ class ObjectFiles:
             self._disk.close(fd)
 
     def _apply_own(self, object_id: bytes, live: Live, path: str) -> None:
-        """Apply the commits of this session that the main file does not hold yet."""
-        complete = self._change_of(path) if self._disk.exists(path) else 0
+        """Apply the commits of this session that no mark covers, and perhaps some that one does."""
         places: list[Place] = []
         segments: list[tuple[str, str, int]] = []
         for reader, index in self._log.readers(live.first_segment):
@@ -145,7 +144,7 @@ class ObjectFiles:
                     Place(commits.generation, change, len(segments) - 1, position)
                     for position, change in zip(commits.positions, commits.changes, strict=True)
                 ]
-        todo = plan(object_id, places, (live.generation, complete))
+        todo = plan(object_id, places, None)
         with Readers(self._disk, segments) as readers:
             write_images(self._disk, path, object_id, todo, readers)
         self.complete(object_id, todo.change)

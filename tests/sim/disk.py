@@ -1,0 +1,317 @@
+"""A disk that remembers what was synced, and can give back what a machine would find after a kill or a power cut.
+
+It works on a real folder. Beside it, it models each file's durable content and the writes since, and each folder's durable
+entries and the changes since. `crash` makes another folder from that: after a kill everything that was written is there (and
+still unsynced); after a power cut any subset of what was not synced is missing, the last pieces torn at 512 bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import dataclass, field
+
+import apsw
+
+from perdure.engine.disk import LocalDisk
+
+
+@dataclass(eq=False)
+class Inode:
+    """A file: what is on the disk for sure, and what was written since."""
+
+    durable: bytearray = field(default_factory=bytearray)
+    pending: list[tuple[int, bytes | None]] = field(default_factory=list)
+    """(offset, data), or (length, None) for a truncation or extension."""
+
+    def apply(self, target: bytearray, offset: int, data: bytes | None) -> None:
+        if data is None:
+            if offset < len(target):
+                del target[offset:]
+            else:
+                target.extend(bytes(offset - len(target)))
+            return
+        if len(target) < offset:
+            target.extend(bytes(offset - len(target)))
+        target[offset : offset + len(data)] = data
+
+    def sync(self) -> None:
+        for offset, data in self.pending:
+            self.apply(self.durable, offset, data)
+        self.pending = []
+
+    def current(self) -> bytearray:
+        content = bytearray(self.durable)
+        for offset, data in self.pending:
+            self.apply(content, offset, data)
+        return content
+
+    def after_power_cut(self, rng: random.Random) -> bytearray:
+        content = bytearray(self.durable)
+        for offset, data in self.pending:
+            chance = rng.random()
+            if chance < 0.35:
+                continue
+            if data is not None and chance < 0.6 and len(data) > 512:
+                data = data[: 512 * rng.randrange(1, len(data) // 512 + 1)]
+            self.apply(content, offset, data)
+        return content
+
+
+Entry = tuple[str, str, "Inode | None", str]
+"""(kind, path, inode, other path)"""
+
+
+class SimDisk(LocalDisk):
+    """Implements Disk on `root`. `cut_at`: at that event (a write or a sync) `on_cut` is called, before the event happens."""
+
+    syncs = True
+    """A broken twin sets this to False: it says that it has synced, and has not."""
+    syncs_everything = True
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.events = 0
+        self.cut_at = -1
+        self.on_cut = lambda: None
+        self.names: dict[str, Inode | None] = {root: None}
+        """Path → file, None for a folder."""
+        self.durable_names: dict[str, Inode | None] = {root: None}
+        self.pending: list[Entry] = []
+        self._open: dict[int, Inode] = {}
+        self.vfs = f"sim{id(self):x}"
+        self._vfs = SimVfs(self)
+
+    def close_vfs(self) -> None:
+        self._vfs.unregister()
+
+    def event(self) -> None:
+        self.events += 1
+        if self.events == self.cut_at:
+            self.on_cut()
+
+    # ------------------------------------------------------------------ Disk
+    def open(self, path, *, create=False, exclusive=False, write=True):
+        made = create and path not in self.names
+        if made:
+            self.event()
+        fd = super().open(path, create=create, exclusive=exclusive, write=write)
+        if made:
+            self.names[path] = inode = Inode()
+            self.pending.append(("add", path, inode, ""))
+        self._open[fd] = self._inode(path)
+        return fd
+
+    def _inode(self, path: str) -> Inode:
+        inode = self.names[path]
+        assert inode is not None, f"{path} is a folder"
+        return inode
+
+    def close(self, fd):
+        self._open.pop(fd, None)
+        super().close(fd)
+
+    def pwrite(self, fd, data, offset):
+        self.event()
+        super().pwrite(fd, data, offset)
+        self._open[fd].pending.append((offset, bytes(data)))
+
+    def pwritev(self, fd, parts, offset):
+        data = b"".join(parts)
+        half = len(data) // 2
+        self.pwrite(fd, data[:half], offset)  # so that a cut falls into the middle
+        self.pwrite(fd, data[half:], offset + half)
+
+    def truncate(self, fd, length):
+        self.event()
+        super().truncate(fd, length)
+        self._open[fd].pending.append((length, None))
+
+    def allocate(self, fd, length):
+        self.event()
+        super().allocate(fd, length)
+        self._open[fd].pending.append((length, None))
+
+    def sync_data(self, fd):
+        self.event()
+        if self.syncs:
+            self._open[fd].sync()
+
+    def sync_folder(self, path):
+        self.event()
+        if self.syncs:
+            self._sync_entries(lambda entry: os.path.dirname(entry[1]) == path or os.path.dirname(entry[3]) == path)
+
+    def sync_all(self, path):
+        self.event()
+        if self.syncs and self.syncs_everything:
+            self._sync_entries(lambda entry: True)
+            for inode in self.names.values():
+                if inode is not None:
+                    inode.sync()
+
+    def _sync_entries(self, which) -> None:
+        rest: list[Entry] = []
+        for entry in self.pending:
+            if which(entry):
+                self._apply_entry(self.durable_names, entry)
+            else:
+                rest.append(entry)
+        self.pending = rest
+
+    def _apply_entry(self, names: dict[str, Inode | None], entry: Entry) -> None:
+        kind, path, inode, other = entry
+        if kind == "add":
+            names[path] = inode
+        elif kind == "del":
+            names.pop(path, None)
+        else:
+            for name in [name for name in names if name == path or name.startswith(path + "/")]:
+                names[other + name[len(path) :]] = names.pop(name)
+            if path not in names and other not in names and inode is not None:
+                names[other] = inode
+
+    def link(self, source, target):
+        self.event()
+        super().link(source, target)
+        self.names[target] = inode = self._inode(source)
+        self.pending.append(("add", target, inode, ""))
+
+    def rename(self, source, target):
+        self.event()
+        super().rename(source, target)
+        inode = self.names.get(source)
+        for name in [name for name in self.names if name == source or name.startswith(source + "/")]:
+            self.names[target + name[len(source) :]] = self.names.pop(name)
+        self.pending.append(("move", source, inode, target))
+
+    def unlink(self, path, *, missing_ok=False):
+        if missing_ok and path not in self.names:
+            return
+        self.event()
+        super().unlink(path, missing_ok=missing_ok)
+        self.names.pop(path, None)
+        self.pending.append(("del", path, None, ""))
+
+    def make_folder(self, path):
+        missing: list[str] = []
+        at = path
+        while at not in self.names:
+            missing.append(at)
+            at = os.path.dirname(at)
+        super().make_folder(path)
+        for folder in reversed(missing):
+            self.event()
+            self.names[folder] = None
+            self.pending.append(("add", folder, None, ""))
+
+    def remove_folder(self, path):
+        self.event()
+        for name in os.listdir(path):  # locks are not modelled
+            os.unlink(f"{path}/{name}")
+        super().remove_folder(path)
+        self.names.pop(path, None)
+        self.pending.append(("del", path, None, ""))
+
+    def list_folder(self, path):
+        return [name for name in super().list_folder(path) if f"{path}/{name}" in self.names]
+
+    def exists(self, path):
+        return path in self.names
+
+    # ------------------------------------------------------------------ crashes
+    def crash(self, root: str, rng: random.Random, *, power: bool) -> SimDisk:
+        """The disk that the next start finds, in the folder `root`."""
+        other = type(self)(root)
+        names: dict[str, Inode | None]
+        copies: dict[Inode, Inode] = {}
+
+        def moved(path: str) -> str:
+            return root + path[len(self.root) :]
+
+        if power:
+            names = dict(self.durable_names)
+            for entry in self.pending:
+                if rng.random() < 0.5:
+                    self._apply_entry(names, entry)
+        else:
+            names = dict(self.names)
+        for path in sorted(names):
+            inode = names[path]
+            parent = os.path.dirname(path)
+            if path != self.root and moved(parent) not in other.names:
+                continue  # its folder's own entry is lost
+            if inode is None:
+                os.makedirs(moved(path), exist_ok=True)
+                other.names[moved(path)] = None
+                continue
+            copy = copies.get(inode)
+            if copy is None:
+                copy = copies[inode] = Inode()
+                if power:
+                    copy.durable = inode.after_power_cut(rng)
+                else:
+                    copy.durable, copy.pending = bytearray(inode.durable), list(inode.pending)
+            other.names[moved(path)] = copy
+            with open(moved(path), "wb") as file:
+                file.write(copy.current())
+        if power:
+            other.durable_names = dict(other.names)
+        else:
+            other.durable_names = {
+                moved(path): None if inode is None else copies.get(inode, inode) for path, inode in self.durable_names.items()
+            }
+            other.pending = [
+                (kind, moved(path), None if inode is None else copies.get(inode, inode), moved(second) if second else "")
+                for kind, path, inode, second in self.pending
+            ]
+        return other
+
+
+class SimVfs(apsw.VFS):
+    """SQLite's files on a SimDisk."""
+
+    def __init__(self, disk: SimDisk) -> None:
+        self.disk = disk
+        super().__init__(disk.vfs, "")
+
+    def xOpen(self, name, flags):  # noqa: N802
+        return SimFile(self.disk, name, flags)
+
+    def xDelete(self, filename, syncdir):  # noqa: N802
+        self.disk.event()
+        super().xDelete(filename, syncdir)
+        self.disk.names.pop(filename, None)
+        self.disk.pending.append(("del", filename, None, ""))
+
+
+class SimFile(apsw.VFSFile):
+    """One open file of SQLite."""
+
+    def __init__(self, disk: SimDisk, name, flags) -> None:
+        self.disk = disk
+        path = name.filename() if hasattr(name, "filename") else name
+        super().__init__("", name, flags)
+        if path not in disk.names:
+            disk.event()
+            disk.names[path] = inode = Inode()
+            disk.pending.append(("add", path, inode, ""))
+        inode = disk.names[path]
+        assert inode is not None
+        self.inode = inode
+
+    def xWrite(self, data, offset):  # noqa: N802
+        self.disk.event()
+        super().xWrite(data, offset)
+        self.inode.pending.append((offset, bytes(data)))
+
+    def xTruncate(self, newsize):  # noqa: N802
+        self.disk.event()
+        super().xTruncate(newsize)
+        self.inode.pending.append((newsize, None))
+
+    def xSync(self, flags):  # noqa: N802
+        self.disk.event()
+        super().xSync(flags)
+        if self.disk.syncs:
+            self.inode.sync()

@@ -1,0 +1,191 @@
+"""One shard in this process on a simulated disk, and a workload whose every state is known.
+
+Each object's state is a pure function of how many writes it has had, so whatever a recovery finds can be checked whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from concurrent.futures import Executor, Future
+
+from perdure.engine.calls import RPC, Call
+from perdure.engine.durable import DurableObject
+from perdure.engine.errors import PerdureError
+from perdure.engine.ids import ClassKey
+from perdure.engine.instance import ClassRuntime
+from perdure.engine.limits import Limits
+from perdure.engine.residents import Residents
+from perdure.engine.values import pack, unpack
+from perdure.shards.catalogue import Catalogue
+from perdure.shards.committer import Committer
+from perdure.shards.files import ObjectFiles, remove_scratch
+from perdure.shards.log import SessionLog, delete_session, sessions
+from perdure.shards.marks import Marker
+from perdure.shards.recovery import DeadLogs
+
+from ..engine.shelf import Clock, NoTransport, PlainHttp
+from .disk import SimDisk
+
+KEY = ClassKey("sim-Thing")
+OBJECTS = 6
+
+
+def blob(number: int) -> bytes:
+    """Bytes of a size between 0 and 9,000 that belong to the number."""
+    rng = random.Random(number)
+    return rng.randbytes(rng.randrange(9_000))
+
+
+class Thing(DurableObject):
+    """Write number n sets a key, a large value, a row, and removes an older row."""
+
+    async def write(self, number):
+        storage = self.ctx.storage
+        found = await storage.get("n") or 0
+        assert found == number - 1, f"write {number} found {found}"
+        await storage.put({"n": number, f"k{number % 5}": blob(number)})
+        sql = storage.sql
+        if number % 3 == 0:
+            sql.exec("create table if not exists t(id integer primary key, data blob)")
+            sql.exec("insert into t values(?, ?)", number, blob(number + 1))
+            sql.exec("delete from t where id = ?", number - 9)
+        return number
+
+    async def dump(self):
+        storage = self.ctx.storage
+        rows = []
+        if storage.sql.exec("select 1 from sqlite_master where name = 't'").toArray():
+            rows = [[row["id"], bytes(row["data"])] for row in storage.sql.exec("select id, data from t order by id")]
+        check = storage.sql.exec("pragma quick_check").toArray()
+        values = {key: bytes(value) if key != "n" else value for key, value in (await storage.list()).items()}
+        return [values, rows, [list(row.values())[0] for row in check]]
+
+
+def expected(number: int) -> list[object]:
+    """What `dump` gives after write `number`."""
+    values: dict[str, object] = {"n": number} if number else {}
+    for slot in range(5):
+        last = next((n for n in range(number, 0, -1) if n % 5 == slot), None)
+        if last is not None:
+            values[f"k{slot}"] = blob(last)
+    rows = [[n, blob(n + 1)] for n in range(3, number + 1, 3) if n > number - number % 3 - 9]
+    return [values, rows, ["ok"]]
+
+
+class Inline(Executor):
+    """A thread that is none: a run depends on its seed alone."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        future: Future[object] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except BaseException as error:
+            future.set_exception(error)
+        return future
+
+
+class Machine:
+    """A session: startup as the shard process does it, without the process."""
+
+    def __init__(self, disk: SimDisk, number: int, limits: Limits) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.disk = disk
+        self.stopped: BaseException | None = None
+        self.reports: list[tuple[str, str, dict[str, object]]] = []
+        data = disk.root
+        disk.make_folder(f"{data}/log")
+        disk.sync_folder(data)
+        self.dead_sessions = sessions(disk, f"{data}/log")
+        remove_scratch(disk, data, self.dead_sessions)
+        self.dead = DeadLogs(disk, f"{data}/log", lambda object_id: True)
+        self.dead.read(self.dead_sessions)
+        session = f"{number:012d}-abcdef00"
+        self.log = SessionLog(disk, f"{data}/log", session, limits.segment_bytes)
+        self.files = ObjectFiles(disk, data, session, self.log, self.dead)
+        clock = Clock()
+        self.committer = Committer(
+            self.log,
+            clock,
+            limits,
+            self.loop,
+            committed=self.files.committed,
+            stop=self._stop,
+            report=self._report,
+        )
+        self.residents = Residents(
+            {KEY.unique: ClassRuntime(KEY, "Thing", Thing, None, PlainHttp())},
+            files=self.files,
+            commits=self.committer,
+            clock=clock,
+            disk=disk,
+            limits=limits,
+            transport=NoTransport(),
+            log=self._report,
+            loop=self.loop,
+        )
+        self.clock = clock
+        self.marker = Marker(
+            disk,
+            data,
+            self.log,
+            self.files,
+            self.committer,
+            self.residents,
+            Catalogue(data, range(64)),
+            limits,
+            self.loop,
+            recovered=self._recovered,
+            stop=self._stop,
+            report=self._report,
+        )
+        self.marker._thread = self.committer._threads = Inline()  # type: ignore[assignment]
+        self.marker.may_trim = not self.dead_sessions
+        self.residents.start()
+
+    def _stop(self, error: BaseException) -> None:
+        self.stopped = error
+
+    def _report(self, level: str, event: str, fields: dict[str, object]) -> None:
+        self.reports.append((level, event, fields))
+
+    def _recovered(self) -> None:
+        self.dead.close()
+        for session in self.dead_sessions:  # as the supervisor does, oldest first
+            delete_session(self.disk, f"{self.disk.root}/log", session)
+        self.marker.may_trim = True
+
+    def call(self, name: str, method: str, *args: object) -> asyncio.Future[object]:
+        future: asyncio.Future[object] = self.loop.create_future()
+
+        def answer(_call: Call, result: object) -> None:
+            if not future.done():
+                if isinstance(result, PerdureError):
+                    future.set_exception(result)
+                else:
+                    future.set_result(unpack(result))
+
+        self.residents.deliver(Call(KEY.unique, KEY.id_from_name(name), name, RPC, method, pack(list(args)), answer))
+        return future
+
+    async def tick(self, rng: random.Random) -> None:
+        """What happens beside the calls: time passes, objects are evicted, marks are made."""
+        self.clock.s += rng.choice([0.1, 5.0, 40.0])
+        self.residents.now_s = self.clock.s
+        if rng.random() < 0.5:
+            await self.marker.cycle(everything=rng.random() < 0.3)
+        if rng.random() < 0.3:
+            for instance in list(self.residents._by_id.values()):
+                if instance.quiet():
+                    self.residents._evict(instance)
+
+    def abandon(self) -> None:
+        """The process is gone: nothing of it writes any more."""
+        self.residents.stop()
+        self.committer.close()
+        self.marker.shut()
+        for instance in list(self.residents._by_id.values()):
+            database = instance.storage._database
+            if database is not None:
+                database.connection.close(True)
+        self.dead.close()

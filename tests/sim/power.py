@@ -1,0 +1,120 @@
+"""One run: workload, crash, recovery, workload, crash, …, and at the end the check of everything."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+
+from perdure.engine.errors import PerdureError
+from perdure.engine.limits import Limits
+
+from .disk import SimDisk
+from .machine import OBJECTS, Machine, expected
+
+LIMITS = Limits(segment_bytes=48 << 10, log_bytes_max=400 << 10, log_page_images_max=400, wal_bytes_checkpoint=64 << 10)
+
+
+class Lost(AssertionError):
+    """The check found something that must not be."""
+
+
+class Run:
+    """`crashes` crashes with this seed, then a check."""
+
+    def __init__(self, seed: int, folder: str, disk: type[SimDisk] = SimDisk) -> None:
+        self.rng = random.Random(seed)
+        self.folder = folder
+        self.disk = disk(f"{folder}/0")
+        self.disk.make_folder(f"{folder}/0")
+        self.acked = dict.fromkeys(range(OBJECTS), 0)
+        self.sent = dict.fromkeys(range(OBJECTS), 0)
+        self.number = 0
+        self.after: SimDisk | None = None
+
+    def crash(self) -> None:
+        """At the chosen event: take the disk as the next start will find it. What happens later has never happened."""
+        if self.after is None:
+            self.number += 1
+            power = self.rng.random() < 0.6
+            self.after = self.disk.crash(f"{self.folder}/{self.number}", self.rng, power=power)
+
+    async def phase(self, steps: int, events: int) -> None:
+        """Start, work, and be cut after about `events` writes and syncs."""
+        self.after = None
+        self.disk.cut_at = self.disk.events + self.rng.randrange(1, events)
+        self.disk.on_cut = self.crash
+        found: dict[int, int] = {}
+        machine: Machine | None = None
+        try:
+            machine = Machine(self.disk, self.number + 1, LIMITS)
+            for _ in range(steps):
+                if self.after is not None:
+                    break
+                await self.step(machine, found)
+        except PerdureError:
+            if self.after is None:
+                raise
+        if self.after is None:
+            self.crash()
+        assert self.after is not None
+        if machine is not None:
+            machine.abandon()
+        shutil.rmtree(self.disk.root)
+        self.disk.close_vfs()
+        self.disk = self.after
+
+    async def step(self, machine: Machine, found: dict[int, int]) -> None:
+        """A few writes at once to a few objects; then what happens in between."""
+        futures: list[tuple[int, int, asyncio.Future[object]]] = []
+        for number in self.rng.sample(range(OBJECTS), self.rng.randrange(1, 4)):
+            if number not in found:
+                found[number] = await self.check(machine, number)
+                if self.after is None:
+                    self.acked[number] = self.sent[number] = found[number]
+            for _ in range(self.rng.randrange(1, 4)):
+                found[number] += 1
+                if self.after is None:
+                    self.sent[number] = found[number]
+                futures.append((number, found[number], machine.call(f"o{number}", "write", found[number])))
+        for number, write, future in futures:
+            try:
+                await future
+            except PerdureError:
+                if self.after is None:
+                    raise
+                continue
+            if self.after is None:
+                self.acked[number] = max(self.acked[number], write)
+        await machine.tick(self.rng)
+
+    async def check(self, machine: Machine, number: int) -> int:
+        """The object's state is one that it had, at or after the last acknowledged write; which."""
+        values, rows, check = await machine.call(f"o{number}", "dump")  # pyright: ignore[reportGeneralTypeIssues]
+        state = values.get("n", 0)
+        if self.after is not None:
+            return state
+        if not self.acked[number] <= state <= self.sent[number]:
+            raise Lost(f"object {number} is at write {state}, acknowledged {self.acked[number]}, sent {self.sent[number]}")
+        if [dict(values), rows, check] != expected(state):
+            raise Lost(f"object {number} at write {state} is not what it was then")
+        return state
+
+    async def verify(self) -> None:
+        """A last start without a cut: every object is right."""
+        self.disk.cut_at = -1
+        machine = Machine(self.disk, self.number + 1, LIMITS)
+        self.after = None
+        for number in range(OBJECTS):
+            await self.check(machine, number)
+        machine.abandon()
+        shutil.rmtree(self.disk.root)
+        self.disk.close_vfs()
+
+
+async def run_seed(seed: int, folder: str, disk: type[SimDisk] = SimDisk, crashes: int = 4, steps: int = 30) -> None:
+    """Raises Lost, LogDamaged or AssertionError when anything acknowledged is not there, or is not whole."""
+    run = Run(seed, folder, disk)
+    for _ in range(crashes):
+        await run.phase(steps, events=run.rng.choice([30, 120, 600]))
+    await run.verify()
