@@ -15,6 +15,7 @@ from .terminal import print_ready
 
 @click.command()
 @click.argument("program", required=False)
+@click.option("--config", help="perdure.toml; each flag is a key of it, dashes written as underscores")
 @click.option("--port", type=int, help="TCP port of the gateways; 0 takes a free one [8787]")
 @click.option("--host", help="address to listen on [127.0.0.1]")
 @click.option("--data", help="data folder [one a program, under the user's state folder]")
@@ -27,10 +28,12 @@ from .terminal import print_ready
 @click.option("--router", help="tcp://HOST:PORT where clients of other machines enter")
 @click.option("--router-keys", help="folder of the CURVE keys made with `perdure keys new`")
 @click.option("--drain-s", type=float, help="seconds that accepted requests get after SIGTERM [25]")
-def run(program: str | None, **flags: object) -> None:
+def run(program: str | None, config: str | None, **flags: object) -> None:
     """Serve PROGRAM (a folder with a wrangler file, or a Python file) until Ctrl-C."""
     logs.configure()
-    setup = settings.resolve({"program": program or _here(), **flags}, os.environ, {})
+    file = settings.find_file(config)
+    given = program or (None if "program" in file else _here())
+    setup = settings.resolve({"program": given, **flags}, os.environ, file)
     sys.exit(supervise(setup, print_ready))
 
 

@@ -50,6 +50,12 @@ def read_file(path: str) -> dict[str, object]:
     return found
 
 
+def find_file(path: str | None) -> dict[str, object]:
+    """The keys of the file that was named by flag or by PERDURE_CONFIG; none when there is none."""
+    path = path or os.environ.get("PERDURE_CONFIG")
+    return read_file(path) if path else {}
+
+
 def _check(source: str, key: str, value: object) -> None:
     if key == "limits":
         return

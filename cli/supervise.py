@@ -15,11 +15,9 @@ from .terminal import print_ready
 
 
 @click.command(params=[p for p in run.params if p.name != "program"])
-@click.option("--config", help="perdure.toml; each flag is a key of it, dashes written as underscores")
 @click.option("--program", help="folder with a wrangler file, or a Python file")
 def supervise(config: str | None, **flags: object) -> None:
     """Run a program from flags, environment (PERDURE_<FLAG>) and file, in this order."""
     logs.configure()
-    path = config or os.environ.get("PERDURE_CONFIG")
-    setup = settings.resolve(flags, os.environ, settings.read_file(path) if path else {})
+    setup = settings.resolve(flags, os.environ, settings.find_file(config))
     sys.exit(run_supervisor(setup, print_ready))

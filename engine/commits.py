@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-
 Effect = tuple[Callable[..., None], tuple[object, ...]]
 
 

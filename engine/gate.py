@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from .commits import Effect, Commits, Committable
+from .commits import Commits, Committable, Effect
 
 
 class Section:

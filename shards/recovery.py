@@ -238,7 +238,9 @@ def _open_base(disk: Disk, path: str, object_id: bytes, todo: Plan) -> int:
         disk.pwrite(fd, TEMPLATE, 0)
         return fd
     try:
-        return disk.open(path)  # its header is no witness: a page image of an unfinished checkpoint may have an older one
+        return disk.open(
+            path
+        )  # its header is no witness: a page image of an unfinished checkpoint may have an older one
     except FileNotFoundError:
         raise LogDamaged(
             f"object {object_id.hex()}: its file {path} is missing, and the logs begin at commit {todo.base + 1}",

@@ -33,6 +33,7 @@ SHARD = "perdure.shards.shard"
 GATEWAY = "perdure.router.gateway"
 ENDPOINT = "perdure.router.endpoint"
 SHARDS_MAX = 64
+STOP_FD_VARIABLE = "PERDURE_STOP_FD"
 DRAIN_S = 25.0
 
 
@@ -102,6 +103,7 @@ class Supervisor:
             self._listener = _listen(self._setup.host, self._setup.port)
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._loop.add_signal_handler(number, self._on_signal)
+            self._watch_owner()
             self._start_all()
             code = await self._ended
         finally:
@@ -110,6 +112,20 @@ class Supervisor:
         if self._failure is not None:
             raise self._failure
         return code
+
+    def _watch_owner(self) -> None:
+        """End like after SIGTERM when the program that started us for itself is gone (`perdure.local`)."""
+        text = os.environ.pop(STOP_FD_VARIABLE, "")
+        if not text.isdigit():
+            return
+        descriptor = int(text)
+        os.set_inheritable(descriptor, False)
+
+        def gone() -> None:
+            self._loop.remove_reader(descriptor)
+            self._on_signal()
+
+        self._loop.add_reader(descriptor, gone)
 
     # ------------------------------------------------------------------ startup
     def _start_all(self) -> None:

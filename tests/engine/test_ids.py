@@ -8,7 +8,6 @@ import hmac
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from perdure.engine.errors import InvalidArgument, MethodNotFound, OutOfRange
 from perdure.engine.ids import ClassKey, ObjectId
 from perdure.engine.stubs import Namespace

@@ -6,10 +6,8 @@ import asyncio
 import os
 from collections.abc import Callable
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from perdure.engine.durable import DurableObject
 from perdure.engine.errors import PerdureError
 
@@ -196,7 +194,10 @@ MISTAKES = [
     ("pragma journal_mode=delete", "not authorized"),
     ("pragma user_version=3", "not authorized"),
     ("select sqlite_version()", "not authorized to use function"),
-    ("select 1 union all select 1 union all select 1 union all select 1 union all select 1 union all select 1", "too many terms"),
+    (
+        "select 1 union all select 1 union all select 1 union all select 1 union all select 1 union all select 1",
+        "too many terms",
+    ),
 ]
 
 
@@ -241,7 +242,9 @@ async def constraint_at_commit(s):
 
 @script
 def tables(s):
-    return [row["name"] for row in s.sql.exec("select name from sqlite_master where type='table' and name in ('p','c')")]
+    return [
+        row["name"] for row in s.sql.exec("select name from sqlite_master where type='table' and name in ('p','c')")
+    ]
 
 
 def test_a_commit_that_fails_resets_that_object_alone(tmp_path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-
 from perdure.engine.durable import DurableObject
 from perdure.engine.errors import ObjectReset, PerdureError, ProgramBug
 from perdure.engine.limits import Limits

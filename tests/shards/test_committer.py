@@ -213,5 +213,3 @@ def test_slow_syncs_move_to_a_thread_and_come_back(tmp_path) -> None:
         bench.committer.close()
 
     asyncio.run(run())
-
-

@@ -6,7 +6,6 @@ import errno
 import os
 
 import pytest
-
 from perdure.engine.disk import LocalDisk
 from perdure.engine.errors import DataFolderError, LogDamaged, StorageFull, VersionMismatch
 from perdure.shards.log import SessionLog, delete_session, lock_session, sessions

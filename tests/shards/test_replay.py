@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from perdure.engine.errors import LogDamaged
 from perdure.shards.replay import Place, last_images, plan
 

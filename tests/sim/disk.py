@@ -12,7 +12,6 @@ import random
 from dataclasses import dataclass, field
 
 import apsw
-
 from perdure.engine.disk import LocalDisk
 
 
@@ -259,10 +258,16 @@ class SimDisk(LocalDisk):
             other.durable_names = dict(other.names)
         else:
             other.durable_names = {
-                moved(path): None if inode is None else copies.get(inode, inode) for path, inode in self.durable_names.items()
+                moved(path): None if inode is None else copies.get(inode, inode)
+                for path, inode in self.durable_names.items()
             }
             other.pending = [
-                (kind, moved(path), None if inode is None else copies.get(inode, inode), moved(second) if second else "")
+                (
+                    kind,
+                    moved(path),
+                    None if inode is None else copies.get(inode, inode),
+                    moved(second) if second else "",
+                )
                 for kind, path, inode, second in self.pending
             ]
         return other
@@ -275,10 +280,10 @@ class SimVfs(apsw.VFS):
         self.disk = disk
         super().__init__(disk.vfs, "")
 
-    def xOpen(self, name, flags):  # noqa: N802
+    def xOpen(self, name, flags):
         return SimFile(self.disk, name, flags)
 
-    def xDelete(self, filename, syncdir):  # noqa: N802
+    def xDelete(self, filename, syncdir):
         self.disk.event()
         super().xDelete(filename, syncdir)
         self.disk.names.pop(filename, None)
@@ -300,17 +305,17 @@ class SimFile(apsw.VFSFile):
         assert inode is not None
         self.inode = inode
 
-    def xWrite(self, data, offset):  # noqa: N802
+    def xWrite(self, data, offset):
         self.disk.event()
         super().xWrite(data, offset)
         self.inode.pending.append((offset, bytes(data)))
 
-    def xTruncate(self, newsize):  # noqa: N802
+    def xTruncate(self, newsize):
         self.disk.event()
         super().xTruncate(newsize)
         self.inode.pending.append((newsize, None))
 
-    def xSync(self, flags):  # noqa: N802
+    def xSync(self, flags):
         self.disk.event()
         super().xSync(flags)
         if self.disk.syncs:

@@ -95,7 +95,9 @@ class Run:
         if self.after is not None:
             return state
         if not self.acked[number] <= state <= self.sent[number]:
-            raise Lost(f"object {number} is at write {state}, acknowledged {self.acked[number]}, sent {self.sent[number]}")
+            raise Lost(
+                f"object {number} is at write {state}, acknowledged {self.acked[number]}, sent {self.sent[number]}"
+            )
         if [dict(values), rows, check] != expected(state):
             raise Lost(f"object {number} at write {state} is not what it was then")
         return state

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-
 from perdure.engine.errors import PerdureError
 from perdure.shards.marks import Marker
 from perdure.shards.recovery import DeadLogs
