@@ -49,7 +49,7 @@ class Local:
     def _start(self) -> tuple[str, str]:
         """Start the runtime; its URL and its data folder. Raises NotConnected with what it said."""
         self._folder = tempfile.mkdtemp(prefix="perdure-local-")
-        self._log = tempfile.TemporaryFile("w+")
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in _end
         read, write = os.pipe()
         self._stop_fd = write
         command = [

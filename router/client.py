@@ -21,6 +21,7 @@ import zmq
 from ..engine.calls import FETCH, REQUEST_ID, RPC
 from ..engine.errors import (
     ClassNotFound,
+    ConfigError,
     DeadlineExceeded,
     NotConnected,
     PerdureError,
@@ -102,7 +103,7 @@ class Client:
 
     # ------------------------------------------------------------------ opening, closing
     async def open(self, address: str, *, relay: bool, keys: str | None = None) -> None:
-        """Connect to a router endpoint. Raises NotConnected, VersionMismatch."""
+        """Connect to a router endpoint. Raises NotConnected, VersionMismatch, ConfigError."""
         curve = None
         if address.startswith("tcp://"):
             from .keys import read_client
@@ -113,7 +114,12 @@ class Client:
         self._hub = hub
         if relay:
             self._relay = hub
-        hub.lead_to(ShardPlace("", address))
+        try:
+            hub.lead_to(ShardPlace("", address))
+        except zmq.ZMQError as error:
+            raise ConfigError(
+                f"{address!r} is no address: {error.strerror}", hint="an address begins with ipc:// or tcp://"
+            ) from error
         try:
             await asyncio.wait_for(self._mapped, CONNECT_S)
         except TimeoutError:

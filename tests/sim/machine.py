@@ -59,7 +59,7 @@ class Thing(DurableObject):
             rows = [[row["id"], bytes(row["data"])] for row in storage.sql.exec("select id, data from t order by id")]
         check = storage.sql.exec("pragma quick_check").toArray()
         values = {key: bytes(value) if key != "n" else value for key, value in (await storage.list()).items()}
-        return [values, rows, [list(row.values())[0] for row in check]]
+        return [values, rows, [next(iter(row.values())) for row in check]]
 
 
 def expected(number: int) -> list[object]:

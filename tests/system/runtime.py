@@ -58,11 +58,7 @@ class Runtime:
 
     def pids(self, name: str) -> list[int]:
         """Children whose title begins with `perdure <name>`."""
-        found: list[int] = []
-        for pid in children(self.process.pid):
-            if title(pid).startswith(f"perdure {name}"):
-                found.append(pid)
-        return found
+        return [pid for pid in children(self.process.pid) if title(pid).startswith(f"perdure {name}")]
 
     def stop(self, seconds: float = 30.0) -> int:
         """SIGTERM, then its exit code."""

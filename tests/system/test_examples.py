@@ -1,0 +1,54 @@
+"""The examples, as a reader would use them."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+from .runtime import EXAMPLES, serving
+
+pytestmark = pytest.mark.system
+
+
+def test_seats_are_sold_once_under_200_buyers(tmp_path) -> None:
+    with serving(f"{EXAMPLES}/seats", str(tmp_path / "data")) as runtime:
+        limits = httpx.Limits(max_connections=200)
+        with httpx.Client(base_url=runtime.url, limits=limits, timeout=30) as client:
+
+            def buy(number: int) -> tuple[int, str]:
+                if number % 2:
+                    found = client.post("/show/x/any", params={"buyer": f"b{number}"})
+                else:
+                    found = client.post("/show/x/book", params={"seat": number % 20 + 1, "buyer": f"b{number}"})
+                return found.status_code, found.text.strip()
+
+            with concurrent.futures.ThreadPoolExecutor(200) as pool:
+                results = list(pool.map(buy, range(200)))
+            sold = [seat for status, seat in results if status == 200]
+            assert len(sold) == len(set(sold))
+            overview = client.get("/show/x").json()
+            assert overview["free"] == 100 - len(sold)
+            assert set(overview["sold"]) == set(sold)
+            winners = {seat: f"b{number}" for number, (status, seat) in enumerate(results) if status == 200}
+            assert overview["sold"] == winners
+            assert {status for status, _ in results} <= {200, 409}
+            assert client.post("/show/x/any").status_code == 400
+
+
+def test_a_plain_program_embeds_the_client(tmp_path) -> None:
+    with serving(f"{EXAMPLES}/counter", str(tmp_path / "data")) as runtime:
+        for expected in ("from 0 to 100, in order: True", "from 100 to 200, in order: True"):
+            done = subprocess.run(
+                [sys.executable, f"{EXAMPLES}/embed/count.py", runtime.address],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            assert done.stdout.strip() == expected
+    done = subprocess.run([sys.executable, f"{EXAMPLES}/embed/count.py", runtime.data], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "error:" in done.stderr
