@@ -117,6 +117,8 @@ class Catalogue:
                     if group_of(object_id) in wanted:
                         status = os.stat(f"{path}/{name}")
                         rows.append(Row(object_id, class_key, None, status.st_size, int(status.st_mtime * 1000)))
+        for group in self.missing:  # also those without objects: the next start need not look again
+            self._open(group).close()
         self.write(rows)
         self.missing = []
         return len(rows)

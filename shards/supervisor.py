@@ -20,6 +20,7 @@ import structlog
 
 from ..engine.disk import LocalDisk
 from ..engine.errors import ConfigError, PerdureError, from_wire
+from ..engine.limits import Limits
 from ..router.control import Message
 from ..router.slots import deal
 from .children import Child, Phase
@@ -59,6 +60,7 @@ class Setup:
 
     def check(self) -> None:
         """Raises ConfigError with a hint."""
+        Limits.from_settings(self.settings)
         if not 1 <= self.shards <= SHARDS_MAX:
             raise ConfigError(f"shards must be 1 to {SHARDS_MAX}, got {self.shards}")
         if not 1 <= self.gateways <= 64:

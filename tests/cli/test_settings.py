@@ -1,0 +1,72 @@
+"""Where a setting comes from."""
+
+from __future__ import annotations
+
+import pytest
+from perdure.cli.settings import read_environment, read_file, resolve
+from perdure.engine.errors import ConfigError
+from perdure.engine.limits import Limits
+
+
+@pytest.fixture
+def program(tmp_path) -> str:
+    path = tmp_path / "app.py"
+    path.write_text("")
+    return str(path)
+
+
+def test_flag_then_environment_then_file_then_default(program: str) -> None:
+    file = {"port": 1, "shards": 1, "gateways": 1, "host": "::1"}
+    found = resolve({"program": program, "port": 3, "shards": None}, {"PERDURE_PORT": "2", "PERDURE_SHARDS": "2"}, file)
+    assert (found.port, found.shards, found.gateways, found.host, found.drain_s) == (3, 2, 1, "::1", 25.0)
+
+
+def test_each_program_has_its_own_data_folder(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    paths = []
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "app.py").write_text("")
+        paths.append(resolve({"program": str(tmp_path / folder / "app.py")}, {}, {}).data)
+    assert paths[0] != paths[1]
+    assert all(path.startswith(str(tmp_path / "state" / "perdure" / "app-")) for path in paths)
+
+
+def test_unknown_keys_and_wrong_types_are_errors(tmp_path) -> None:
+    path = tmp_path / "perdure.toml"
+    path.write_text("prot = 1")
+    with pytest.raises(ConfigError, match="unknown key 'prot'") as caught:
+        read_file(str(path))
+    assert "port" in caught.value.hint
+    path.write_text('port = "1"')
+    with pytest.raises(ConfigError, match="port must be int"):
+        read_file(str(path))
+    path.write_text("port = ")
+    with pytest.raises(ConfigError, match="is not TOML"):
+        read_file(str(path))
+    with pytest.raises(ConfigError, match="cannot read"):
+        read_file(str(tmp_path / "nothing"))
+    with pytest.raises(ConfigError, match="PERDURE_PORT must be int"):
+        read_environment({"PERDURE_PORT": "x"})
+
+
+@pytest.mark.parametrize(
+    ("change", "phrase"),
+    [
+        ({"shards": 0}, "shards must be"),
+        ({"port": 99999}, "port must be"),
+        ({"gateways": 100}, "gateways must be"),
+        ({"tls_key": "k"}, "both a certificate and a key"),
+        ({"router": "tcp://127.0.0.1:1"}, "needs CURVE keys"),
+    ],
+)
+def test_setups_that_cannot_be(program: str, change, phrase: str) -> None:
+    with pytest.raises(ConfigError, match=phrase):
+        resolve({"program": program, **change}, {}, {})
+
+
+def test_limits_are_checked() -> None:
+    assert Limits.from_settings({"open_databases_max": 5}).open_databases_max == 5
+    for bad in ({"nothing": 1}, {"open_databases_max": 0}, {"open_databases_max": "x"}, {"open_databases_max": 1.5}):
+        with pytest.raises(ConfigError):
+            Limits.from_settings(bad)
