@@ -22,7 +22,8 @@ class Lost(AssertionError):
 class Run:
     """`crashes` crashes with this seed, then a check."""
 
-    def __init__(self, seed: int, folder: str, disk: type[SimDisk] = SimDisk) -> None:
+    def __init__(self, seed: int, folder: str, disk: type[SimDisk] = SimDisk, alternate: bool = False) -> None:
+        self.alternate = alternate
         self.rng = random.Random(seed)
         self.folder = folder
         self.disk = disk(f"{folder}/0")
@@ -36,7 +37,7 @@ class Run:
         """At the chosen event: take the disk as the next start will find it. What happens later has never happened."""
         if self.after is None:
             self.number += 1
-            power = self.rng.random() < 0.6
+            power = self.number % 2 == 0 if self.alternate else self.rng.random() < 0.6
             self.after = self.disk.crash(f"{self.folder}/{self.number}", self.rng, power=power)
 
     async def phase(self, steps: int, events: int) -> None:
@@ -114,9 +115,20 @@ class Run:
         self.disk.close_vfs()
 
 
-async def run_seed(seed: int, folder: str, disk: type[SimDisk] = SimDisk, crashes: int = 4, steps: int = 30) -> None:
-    """Raises Lost, LogDamaged or AssertionError when anything acknowledged is not there, or is not whole."""
-    run = Run(seed, folder, disk)
-    for _ in range(crashes):
-        await run.phase(steps, events=run.rng.choice([30, 120, 600]))
+async def run_seed(
+    seed: int,
+    folder: str,
+    disk: type[SimDisk] = SimDisk,
+    crashes: int = 4,
+    steps: int = 30,
+    alternate: bool = False,
+) -> None:
+    """Raises Lost, LogDamaged or AssertionError when anything acknowledged is not there, or is not whole.
+
+    `alternate`: kills and power cuts take turns, the cuts soon after the start, so that they fall into recoveries.
+    """
+    run = Run(seed, folder, disk, alternate)
+    for number in range(crashes):
+        events = (120 if number % 2 == 0 else 60) if alternate else run.rng.choice([30, 120, 600])
+        await run.phase(steps, events=events)
     await run.verify()

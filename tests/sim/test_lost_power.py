@@ -23,6 +23,13 @@ def test_exactly_the_acknowledged_state_is_there(tmp_path, block: int) -> None:
         asyncio.run(run_seed(seed, str(folder)))
 
 
+def test_c2_power_cuts_during_recoveries_after_kills(tmp_path) -> None:
+    for seed in range(30):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        asyncio.run(run_seed(seed, str(folder), crashes=10, alternate=True))
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("block", range(40))
 def test_long(tmp_path, block: int) -> None:
@@ -32,13 +39,13 @@ def test_long(tmp_path, block: int) -> None:
         asyncio.run(run_seed(seed, str(folder), crashes=6))
 
 
-def fails_for_some_seed(tmp_path, disk: type[SimDisk] = SimDisk, seeds: int = 60) -> bool:
+def fails_for_some_seed(tmp_path, disk: type[SimDisk] = SimDisk, seeds: int = 60, alternate: bool = False) -> bool:
     """Whether the check catches a broken build."""
     for seed in range(seeds):
         folder = tmp_path / str(seed)
         folder.mkdir()
         try:
-            asyncio.run(run_seed(seed, str(folder), disk))
+            asyncio.run(run_seed(seed, str(folder), disk, crashes=10 if alternate else 4, alternate=alternate))
         except (AssertionError, PerdureError, KeyError, OSError):
             return True
     return False
@@ -74,7 +81,7 @@ def test_c2_twin_that_believes_an_unsynced_log_is_caught(tmp_path, monkeypatch) 
             disk.syncs = True
 
     monkeypatch.setattr(DeadLogs, "_read_session", careless)
-    assert fails_for_some_seed(tmp_path, seeds=150)
+    assert fails_for_some_seed(tmp_path, seeds=300, alternate=True)
 
 
 def test_c4_twin_that_drops_segments_too_early_is_caught(tmp_path, monkeypatch) -> None:

@@ -1,0 +1,79 @@
+"""`scripts/bench [NAME…] [--json FILE] [--seconds S] [--check]`: every figure beside the bare ceiling of the same run."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import sys
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from .load import Sample
+from .rigs import Bare, Product
+from .scenarios import SCENARIOS, Scenario, measure
+
+
+def row(scenario: Scenario, pairs: list[tuple[Sample, Sample]]) -> dict[str, object]:
+    """One line of the report. The ratio is the median of the pairs'."""
+    ratio = statistics.median(product.rate / bare.rate for bare, product in pairs)
+    bare = statistics.median(sample.rate for sample, _ in pairs)
+    product = statistics.median(sample.rate for _, sample in pairs)
+    return {
+        "name": scenario.name,
+        "in_flight": scenario.in_flight,
+        "ceiling_per_s": round(bare),
+        "measured_per_s": round(product),
+        "p50_ms": round(statistics.median(sample.p50_ms for _, sample in pairs), 3),
+        "p99_ms": round(statistics.median(sample.p99_ms for _, sample in pairs), 3),
+        "ratio": round(ratio, 3),
+        "goal": scenario.goal,
+        "met": scenario.goal is None or ratio >= scenario.goal,
+    }
+
+
+def show(rows: list[dict[str, object]]) -> None:
+    """A table; plain text when piped."""
+    table = Table(title="the product beside the bare path, in one run")
+    for name in ("scenario", "in flight", "ceiling/s", "measured/s", "p50 ms", "p99 ms", "ratio", "goal", ""):
+        table.add_column(name, justify="left" if name == "scenario" else "right")
+    for found in rows:
+        met = "" if found["goal"] is None else ("[green]ok[/]" if found["met"] else "[red]below[/]")
+        cells = [f"{found[key]:,}" if isinstance(found[key], int) else str(found[key]) for key in list(found)[1:7]]
+        table.add_row(str(found["name"]), *cells, str(found["goal"] or ""), met)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@click.option("--json", "path", help="write the figures to FILE")
+@click.option("--seconds", type=float, default=6.0, help="for each side of each scenario")
+@click.option("--check", is_flag=True, help="exit 1 when a figure is below its goal")
+@click.option("--folder", help="where the scratch folders go: a real disk, not tmpfs")
+def main(names: tuple[str, ...], path: str | None, seconds: float, check: bool, folder: str | None) -> None:
+    """Run the scenarios (all, or those named)."""
+    known = [scenario.name for scenario in SCENARIOS]
+    for name in names:
+        if name not in known:
+            raise click.UsageError(f"no scenario {name!r}; there are: {', '.join(known)}")
+    chosen = [scenario for scenario in SCENARIOS if not names or scenario.name in names]
+    rows: list[dict[str, object]] = []
+    with Bare(folder) as bare, Product(folder) as product:
+        for number, scenario in enumerate(chosen, start=1):
+            print(f"bench: {number}/{len(chosen)} {scenario.name}", file=sys.stderr)
+            rows.append(row(scenario, measure(scenario, bare, product, seconds)))  # type: ignore[arg-type]
+    show(rows)
+    if path:
+        machine = {"cpus": os.cpu_count(), "python": platform.python_version(), "kernel": platform.release()}
+        with open(path, "w") as file:
+            json.dump({"machine": machine, "seconds": seconds, "rows": rows}, file, indent=2)
+    below = [str(found["name"]) for found in rows if not found["met"]]
+    if check and below:
+        sys.exit(f"below the goal: {', '.join(below)}")
+
+
+if __name__ == "__main__":
+    main()
