@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Protocol
 
 from .commits import Commits, Committable, Effect
@@ -67,16 +68,39 @@ BROKEN = object()
 """Has the turn for good: the object was reset."""
 
 
-class InputGate:
-    """Who has the turn (`holder`: an event, BLOCKED, BROKEN or None), which section is open, who waits."""
+class Waiter:
+    """A place in the queue. `admitted`: it has the turn. `woken`: its task runs in this loop round anyway."""
 
-    __slots__ = ("_loop", "holder", "section", "waiters")
+    __slots__ = ("admitted", "future", "who", "woken")
+
+    def __init__(self, who: Entrant, future: GateFuture) -> None:
+        self.who = who
+        self.future = future
+        self.admitted = False
+        self.woken = False
+
+
+_AHEAD_MAX = 64
+
+
+class InputGate:
+    """Who has the turn (`holder`: an event, BLOCKED, BROKEN or None), which section is open, who waits.
+
+    A queue that empties by one waiter a loop round would give each its own commit and its own sync, and would never empty
+    under load. So the next waiters are woken together with the first, in their order, and each finds the turn free when the
+    one before it has ended in the same round. One that does not find it so waits on in its place. How many are woken
+    doubles while that works and falls back to none when a turn suspends.
+    """
+
+    __slots__ = ("_ahead", "_loop", "_woken", "holder", "section", "waiters")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.holder: object | None = None
         self.section: Section | None = None
-        self.waiters: deque[tuple[Entrant, GateFuture]] = deque()
+        self.waiters: deque[Waiter] = deque()
         self._loop = loop
+        self._ahead = 1
+        self._woken = 0
 
     def admits(self, who: Entrant) -> bool:
         """Whether the open section, if any, lets `who` run; says nothing of the turn."""
@@ -92,16 +116,23 @@ class InputGate:
         if self.holder is not None or not self.admits(who):
             return False
         # Those admitted before go first. With a section open most waiters are not admitted and do not count.
-        if self.waiters and any(self.admits(earlier) for earlier, _ in self.waiters):
+        if self.waiters and (self.section is None or any(self.admits(waiter.who) for waiter in self.waiters)):
             return False
         self.holder = who.event
         return True
 
-    def wait(self, who: Entrant) -> GateFuture:
-        """Queue up. When the future is done `who` has the turn, or the gate is broken."""
-        future = GateFuture(loop=self._loop)
-        self.waiters.append((who, future))
-        return future
+    def wait(self, who: Entrant) -> Waiter:
+        """Queue up. When its future is done look at `admitted`: if False, and the gate is whole, `wait_on`."""
+        waiter = Waiter(who, GateFuture(loop=self._loop))
+        self.waiters.append(waiter)
+        return waiter
+
+    def wait_on(self, waiter: Waiter) -> None:
+        """It was woken ahead, but the turn before it has not ended: it keeps its place."""
+        waiter.future = GateFuture(loop=self._loop)
+        waiter.woken = False
+        self._woken -= 1
+        self._ahead = 1
 
     def leave(self) -> None:
         """The turn has ended: hand it to the first waiter that may run, and to all waiters of the same event."""
@@ -113,19 +144,37 @@ class InputGate:
         if not self.waiters or self.holder is BLOCKED or self.holder is BROKEN:
             return
         if self.section is None and self.holder is None:
-            who, future = self.waiters.popleft()
-            self.holder = who.event
-            future.set_result(None)
+            waiter = self.waiters.popleft()
+            self._grant(waiter)
             if not self.waiters:
                 return
-        kept: deque[tuple[Entrant, GateFuture]] = deque()
-        for who, future in self.waiters:
-            if (self.holder is None or self.holder is who.event) and self.admits(who):
-                self.holder = who.event
-                future.set_result(None)
+            if not getattr(waiter.who.event, "children", 0):  # no other task of the event can be waiting
+                self._wake_ahead()
+                return
+        kept: deque[Waiter] = deque()
+        for waiter in self.waiters:
+            if (self.holder is None or self.holder is waiter.who.event) and self.admits(waiter.who):
+                self._grant(waiter)
             else:
-                kept.append((who, future))
+                kept.append(waiter)
         self.waiters = kept
+
+    def _grant(self, waiter: Waiter) -> None:
+        self.holder = waiter.who.event
+        waiter.admitted = True
+        if waiter.woken:
+            self._woken -= 1
+            self._ahead = min(self._ahead * 2, _AHEAD_MAX)
+        else:
+            waiter.future.set_result(None)
+
+    def _wake_ahead(self) -> None:
+        if self._woken:
+            return
+        for waiter in islice(self.waiters, self._ahead):
+            waiter.woken = True
+            self._woken += 1
+            waiter.future.set_result(None)
 
     def block(self) -> None:
         """Let nobody in. Only where nobody has the turn."""
@@ -142,8 +191,9 @@ class InputGate:
         self.holder = BROKEN
         self.section = None
         waiters, self.waiters = self.waiters, deque()
-        for _, future in waiters:
-            future.set_result(None)
+        for waiter in waiters:
+            if not waiter.woken:
+                waiter.future.set_result(None)
 
 
 class OutputGate:

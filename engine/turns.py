@@ -110,13 +110,18 @@ def drive(scope: Scope, coroutine: Coroutine[object, None, object]) -> Generator
                     turns.running = None
                     _close(coroutine)
                     raise InstanceGone
-                try:
-                    yield from gate.wait(scope).__await__()
-                except GeneratorExit:
-                    _close(coroutine)
-                    raise
-                except BaseException as late:  # kept until the gate is open, which it is now
-                    error = late
+                waiter = gate.wait(scope)
+                while True:
+                    try:
+                        yield from waiter.future.__await__()
+                    except GeneratorExit:
+                        _close(coroutine)
+                        raise
+                    except BaseException as late:  # kept until the gate is open
+                        error = late
+                    if waiter.admitted or instance.broken is not None:
+                        break
+                    gate.wait_on(waiter)
         if turns.running is not None:
             turns.end_callback()
         turns.running, turns.scope = instance, scope

@@ -41,6 +41,7 @@ from .wire import (
 )
 
 _DRAIN = 64
+FLUSH_FRAMES = 24  # so that the caller works on the first answers of a turn while we work on the rest
 Report = Callable[[str, str, dict[str, object]], None]
 
 
@@ -279,7 +280,7 @@ class Acceptor:
     def _send(self, peer: Peer, frame: Frame, size: int = 0) -> None:
         peer.queue.append(frame)
         peer.queued_bytes += size
-        if peer.queued_bytes > FLUSH_BYTES:
+        if peer.queued_bytes > FLUSH_BYTES or len(peer.queue) >= FLUSH_FRAMES:
             self._flush_peer(peer)
             return
         self._dirty[peer] = None

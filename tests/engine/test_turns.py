@@ -328,3 +328,27 @@ def test_a_full_mailbox_refuses_at_once(tmp_path) -> None:
         shard.stop()
 
     asyncio.run(run())
+
+
+def test_a_queue_at_the_gate_does_not_get_a_commit_for_each(tmp_path) -> None:
+    """Waiters let in one a loop round would each pay for a sync, and under load the queue would never empty."""
+
+    class Busy(Counter):
+        def __init__(self, ctx, env):
+            super().__init__(ctx, env)
+            ctx.blockConcurrencyWhile(lambda: asyncio.sleep(0.005))
+
+    async def run() -> None:
+        shard = Shard(Busy, tmp_path)
+        results = await asyncio.gather(*[shard.send("a", "increment") for _ in range(64)])
+        assert results == list(range(1, 65))
+        assert shard.commits.open < 16
+        order: list[int] = []
+        for number in range(20):  # the queue keeps its order when turns suspend
+            future = shard.send("a", "split" if number % 3 == 0 else "value")
+            future.add_done_callback(lambda _, number=number: order.append(number))
+        await asyncio.sleep(0.1)
+        assert [n for n in order if n % 3] == [n for n in range(20) if n % 3]
+        shard.stop()
+
+    asyncio.run(run())
