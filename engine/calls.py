@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 from .errors import PerdureError
 from .http import HttpRequest, HttpResponse
@@ -33,7 +34,7 @@ class Call:
     """Monotonic seconds; None: no deadline."""
     handle: object | None = None
     """What the receiving side needs to cancel it."""
-    origin: object | None = None
+    origin: Any = None
     """What the sending side needs to route the answer."""
     arrived_s: float = 0.0
     """When it was queued at its object: monotonic seconds, coarse."""

@@ -12,7 +12,7 @@ import os
 import traceback
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from .bodies import OutgoingBody
 from .calls import FETCH, Call
@@ -80,12 +80,13 @@ class Handler:
         if call.kind == FETCH:
             return await self._fetch(event, call)
         method = self._methods.get(call.method) or self._find(call.method)
+        result: Any
         if call.payload == EMPTY_ARGS:
             result = method()
         else:
             result = method(*cast("list[object]", unpack(call.payload)))
         if hasattr(result, "__await__"):
-            result = await cast("Awaitable[object]", result)
+            result = await result
         return pack(result)
 
     def _construct(self) -> None:

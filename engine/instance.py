@@ -245,6 +245,7 @@ class Instance:
             return
         del self.events[event]
         event.answered = True
+        event.task = call.handle = None  # cycles: without this each call would be work for the garbage collector
         if event.children:  # what it started may still belong to this turn: let it become quiet first
             self.output.emit(call.answer, call, result)
             event.quiet = self.turns.rounds

@@ -220,7 +220,7 @@ def _store(database: Database, key: str, entry: Entry) -> None:
 def encode(key: str, value: object, limits: Limits) -> Entry:
     """A value as the cache holds it. Raises TypeError, DataCloneError, StorageError when it cannot be stored."""
     kind = type(value)
-    if kind is int and -(1 << 63) <= cast("int", value) < (1 << 64):
+    if type(value) is int and -(1 << 63) <= value < (1 << 64):
         return value
     if kind is bool or kind is float or value is None:
         return value

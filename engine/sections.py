@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from .errors import Overloaded, PerdureError, ProgramBug, StorageUnavailable
 from .gate import BROKEN, Section, innermost_open
-from .turns import SCOPE, Event, InstanceGone, Scope, drive
+from .turns import SCOPE, Event, InstanceGone, SectionScope, drive
 
 if TYPE_CHECKING:
     from .instance import Instance
@@ -92,7 +92,7 @@ class Sections:
 
     async def _run(self, pending: _Pending) -> None:
         instance = self._instance
-        scope = Scope(instance, pending.event, pending.section)
+        scope = SectionScope(instance, pending.event, pending.section)
         SCOPE.set(scope)
         error: BaseException | None = None
         value: object = None

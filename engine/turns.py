@@ -36,12 +36,29 @@ class InstanceGone(BaseException):
 class Scope:
     """Whose code runs: the event, and the critical section inside it."""
 
-    __slots__ = ("event", "instance", "section")
+    __slots__ = ("instance", "section")
+    instance: Instance
+    section: Section | None
 
-    def __init__(self, instance: Instance, event: Event | None, section: Section | None) -> None:
+    @property
+    def event(self) -> Event:
+        """The event that it belongs to."""
+        raise NotImplementedError
+
+
+class SectionScope(Scope):
+    """Code inside a critical section of an event."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self, instance: Instance, event: Event, section: Section) -> None:
         self.instance = instance
-        self.event: Event = event if event is not None else cast("Event", self)
         self.section = section
+        self._event = event
+
+    @property
+    def event(self) -> Event:
+        return self._event
 
 
 class Event(Scope):
@@ -50,7 +67,8 @@ class Event(Scope):
     __slots__ = ("answered", "begun", "call", "children", "pinned", "quiet", "task", "watched")
 
     def __init__(self, instance: Instance, call: Call | None) -> None:
-        super().__init__(instance, None, None)
+        self.instance = instance
+        self.section = None
         self.call = call
         self.task: asyncio.Task[None] | None = None
         self.begun = False
@@ -62,6 +80,10 @@ class Event(Scope):
         self.quiet = 0
         """Loop rounds left until the suspended turn ends; 0: not counting."""
         self.watched = False
+
+    @property
+    def event(self) -> Event:  # not an attribute: a cycle for each call would be work for the garbage collector
+        return self
 
 
 SCOPE: ContextVar[Scope | None] = ContextVar("perdure_scope", default=None)

@@ -125,9 +125,22 @@ def sorted_or_listed(values: Iterable[object]) -> list[object]:
         return members
 
 
+_packers: list[msgpack.Packer] = []
+
+
+def _pack_plain(value: object) -> bytes:
+    """With a packer of the pool: making one costs more than packing a small value. Values within values take another."""
+    packer = _packers.pop() if _packers else msgpack.Packer(default=_default, strict_types=True, autoreset=True)
+    data = cast(
+        bytes, packer.pack(value)
+    )  # after an error the packer is left to the collector: it may hold half a value
+    _packers.append(packer)
+    return data
+
+
 def _packer(value: object) -> bytes:
     try:
-        return cast(bytes, msgpack.packb(value, default=_default, strict_types=True))
+        return _pack_plain(value)
     except OverflowError:
         return cast(bytes, msgpack.packb(_widen(value), default=_default, strict_types=True))
     except UnicodeEncodeError as error:

@@ -17,7 +17,7 @@ class CallFuture(asyncio.Future[object]):
 
     call_id: int = 0
     lane: Lane | None = None
-    frame: Frame | None = None
+    frame: Frame = []
     """As it is sent; kept for calls that must be sent again."""
     size: int = 0
     deadline_s: float = 0.0

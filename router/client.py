@@ -38,7 +38,7 @@ from .calls import CallFuture
 from .lanes import Lane
 from .slots import EMPTY, ShardPlace, SlotMap
 from .streams import Incoming
-from .wire import CALL, CANCEL, Frame, decode_response, encode_request
+from .wire import CALL, CANCEL, decode_response, encode_request
 
 DEADLINE_S = 30.0
 CONNECT_S = 5.0
@@ -276,7 +276,7 @@ class Client:
 
     # ------------------------------------------------------------------ Answers
     def replied(self, future: CallFuture, payload: bytes, stream: bool) -> None:
-        frame = cast("Frame", future.frame)
+        frame = future.frame
         if future.outgoing is not None and not stream:
             future.outgoing.cancel()
         if stream:
@@ -324,13 +324,13 @@ class Client:
     def moved(self, future: CallFuture, fields: object) -> None:
         """The shard does not have the object's slot: nothing has run, so send it where the newer map says."""
         self.mapped(fields, None)
-        frame = cast("Frame", future.frame)
+        frame = future.frame
         frame[2] = self._map.epoch
         future.sent = False
         if future.outgoing is not None or frame[11]:
             self.failed(future, NotConnected("the object moved while its request's body was being sent"))
             return
-        self._lane(cast("bytes", frame[4])).send(future)
+        self._lane(frame[4]).send(future)
 
     # ------------------------------------------------------------------ deadlines
     def _scan(self) -> None:
@@ -341,7 +341,7 @@ class Client:
         for future in late:
             if future.sent and future.lane is not None:
                 future.lane.send_frame([CANCEL, future.call_id])
-            seconds = cast("int", cast("Frame", future.frame)[9]) / 1000
+            seconds = cast("int", future.frame[9]) / 1000
             error = DeadlineExceeded(
                 f"no answer within {seconds:g} s",
                 hint="the call may have run; give a longer deadline if it takes that long",

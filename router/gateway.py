@@ -18,7 +18,7 @@ from .client import Client
 from .control import Control, Message
 from .gateway_http import Front
 from .logs import reporter
-from .process import main
+from .process import main, settle_garbage
 from .slots import SlotMap
 
 KEEP_ALIVE_S = 65  # longer than the proxies in front, so that it is never us who closes first
@@ -66,6 +66,7 @@ class Gateway:
             await asyncio.sleep(0.005)
             if serving.done():
                 serving.result()
+        settle_garbage()
         self._control.send({"type": "ready"})
         seconds = await self._drained
         server.config.timeout_graceful_shutdown = max(int(seconds), 1)

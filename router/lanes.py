@@ -105,13 +105,13 @@ class Lane:
             self.parked[future] = None
             return
         future.sent = True
-        link.send(cast("Frame", future.frame), future.size)
+        link.send(future.frame, future.size)
         if future.body is not None:
             self._start_body(future, link)
 
     def _start_body(self, future: CallFuture, link: Link) -> None:
         def send(frame: Frame) -> None:
-            link.send(frame, len(cast("bytes", frame[2])) if frame[0] == CHUNK else 0)
+            link.send(frame, len(frame[2]) if frame[0] == CHUNK else 0)
 
         body, future.body = future.body, None
         future.outgoing = Outgoing(self._loop, future.call_id, body, send, lambda: None)  # pyright: ignore[reportArgumentType]
@@ -142,9 +142,9 @@ class Lane:
             return
         for frame in frames:
             if frame[0] == REPLY:
-                future = pending.get(cast("int", frame[1]))
+                future = pending.get(frame[1])
                 if future is not None:
-                    answers.replied(future, cast("bytes", frame[2]), bool(frame[3]))
+                    answers.replied(future, frame[2], bool(frame[3]))
             else:
                 self._on_other(frame)
 
@@ -156,7 +156,7 @@ class Lane:
         if kind == MAP:
             self._answers.mapped(frame[1], frame[2])
             return
-        future = self._answers.pending.get(cast("int", frame[1]))
+        future = self._answers.pending.get(frame[1])
         if future is None:
             if kind == ERROR and frame[1] == 0 and self._on_refused is not None:
                 self._on_refused(from_wire(cast("dict[str, object]", frame[2])))
@@ -165,9 +165,9 @@ class Lane:
             self._answers.failed(future, from_wire(cast("dict[str, object]", frame[2])))
         elif kind == CHUNK and future.incoming is not None:
             error = from_wire(cast("dict[str, object]", frame[4])) if frame[4] is not None else None
-            future.incoming.feed(cast("bytes", frame[2]), bool(frame[3]), error)
+            future.incoming.feed(frame[2], bool(frame[3]), error)
         elif kind == CREDIT and future.outgoing is not None:
-            future.outgoing.credit(cast("int", frame[2]))
+            future.outgoing.credit(frame[2])
         elif kind == MOVED:
             self._answers.moved(future, frame[2])
         elif kind == CANCEL and future.outgoing is not None:

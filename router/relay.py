@@ -220,7 +220,7 @@ class Relay:
 
     def moved(self, future: CallFuture, fields: object) -> None:
         """The shard does not have the slot any more: send it where our map says."""
-        frame = cast("Frame", future.frame)
+        frame = future.frame
         future.sent = False
         self._lanes[self._map.shard_of(cast("bytes", frame[4]))].send(future)
 

@@ -41,7 +41,7 @@ from .wire import (
 )
 
 _DRAIN = 64
-FLUSH_FRAMES = 24  # so that the caller works on the first answers of a turn while we work on the rest
+FLUSH_FRAMES = 32  # so that the caller works on the first answers of a turn while we work on the rest
 Report = Callable[[str, str, dict[str, object]], None]
 
 
@@ -151,7 +151,7 @@ class Acceptor:
 
     def _on_call(self, peer: Peer, frame: Frame) -> None:
         (_, call_id, epoch, class_key, object_id, name, kind, method, payload, _deadline_ms, request_id, stream) = frame
-        if cast("int", epoch) > self._map.epoch:
+        if epoch > self._map.epoch:
             self._parked.append((peer, frame))  # the caller knows a newer map than we: it will come
             return
         if (
@@ -173,15 +173,15 @@ class Acceptor:
         elif kind != RPC or type(method) is not str:
             raise ProtocolError("malformed call")
         call = Call(
-            cast("str", class_key),
+            class_key,
             object_id,
-            cast("str | None", name),
-            cast("int", kind),
-            cast("str", method),
+            name,
+            kind,
+            method,
             payload,
             self._answer,
             request,
-            cast("str", request_id),
+            request_id,
         )
         call.origin = (peer, call_id)
         peer.calls[call_id] = call
@@ -239,7 +239,7 @@ class Acceptor:
 
     # ------------------------------------------------------------------ out
     def _answer(self, call: Call, result: bytes | HttpResponse | PerdureError) -> None:
-        peer, call_id = cast("tuple[Peer, int]", call.origin)
+        peer, call_id = call.origin
         if peer.calls.pop(call_id, None) is None:
             return
         if type(result) is bytes:

@@ -17,7 +17,7 @@ A frame is an array whose first element is its kind:
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import msgpack
 
@@ -30,7 +30,7 @@ HELLO, WELCOME, CALL, CANCEL, REPLY, ERROR, CHUNK, CREDIT, MOVED, PING, PONG, MA
 MESSAGE_BYTES_MAX = 160 << 20  # four values of the greatest size and what goes with them
 FLUSH_BYTES = 8 << 20  # more than this queued in one turn leaves in several messages
 
-Frame = list[object]
+Frame = list[Any]  # its shape is checked where it is used; casts would cost in the hot path
 _packer = msgpack.Packer(autoreset=True)
 
 

@@ -22,7 +22,7 @@ from ..engine.residents import Residents
 from ..router.client import Client
 from ..router.control import Control, Message
 from ..router.logs import reporter
-from ..router.process import main, settings_of
+from ..router.process import main, settings_of, settle_garbage
 from ..router.server import Acceptor
 from ..router.slots import SlotMap
 from ..sdk.program import Program, load
@@ -225,6 +225,7 @@ async def _body(control: Control, start: Message, loop: asyncio.AbstractEventLoo
     _forbid_forks()
     shard = Shard(control, start, program, loop, LocalDisk())
     shard.startup()
+    settle_garbage()
     return await shard.serve()
 
 
