@@ -89,6 +89,12 @@ class Handler:
             result = await result
         return pack(result)
 
+    def ready(self, call: Call) -> Method | None:
+        """The method of a call that needs nothing else first; None: take the long way (`handle`)."""
+        if call.kind == FETCH or self._instance.object is None:
+            return None
+        return self._methods.get(call.method)
+
     def _construct(self) -> None:
         instance = self._instance
         runtime = instance.runtime

@@ -12,7 +12,8 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from .bodies import OutgoingBody
 from .calls import REQUEST_ID, Call
@@ -37,6 +38,7 @@ from .sections import Sections
 from .stubs import Transport
 from .turnhost import StorageBackend
 from .turns import SCOPE, Event, InstanceGone, Turns, drive
+from .values import EMPTY_ARGS, pack, unpack
 
 if TYPE_CHECKING:
     from .storage import DurableObjectStorage
@@ -86,6 +88,10 @@ class Shelf(Protocol):
         ...
 
     def report(self, level: str, event: str, fields: dict[str, object]) -> None: ...
+
+
+async def _await(value: Awaitable[object]) -> object:
+    return await value
 
 
 class Instance:
@@ -211,7 +217,12 @@ class Instance:
             REQUEST_ID.set(call.request_id)
         result: bytes | HttpResponse | PerdureError
         try:
-            result = await drive(event, self.handler.handle(event, call))  # pyright: ignore[reportAssignmentType]
+            method = self.handler.ready(call)
+            if method is None or not self.input.try_enter(event):
+                result = await drive(event, self.handler.handle(event, call))  # pyright: ignore[reportAssignmentType]
+            else:
+                begun, value = self._begin_at_once(event, call, method)
+                result = pack((await drive(event, *value)) if begun else value)
         except (InstanceGone, GeneratorExit):
             return
         except DurableObjectAbort as abort:
@@ -231,6 +242,28 @@ class Instance:
             self.break_now()
             return
         self._finish(event, call, result)
+
+    def _begin_at_once(self, event: Event, call: Call, method: Callable[..., Any]) -> tuple[bool, Any]:
+        """The first step without a driver: most methods end in it. (False, result), or (True, what `drive` goes on with)."""
+        late = self.begin(event, call)
+        if late is not None:
+            raise late
+        turns = self.turns
+        if turns.running is not None:
+            turns.end_callback()
+        turns.running, turns.scope = self, event
+        try:
+            value = method() if call.payload == EMPTY_ARGS else method(*cast("list[object]", unpack(call.payload)))
+            if type(value) is CoroutineType:
+                try:
+                    return True, (value, True, value.send(None))
+                except StopIteration as stop:
+                    return False, stop.value
+        finally:
+            turns.running = turns.scope = None
+        if hasattr(value, "__await__"):
+            return True, (_await(value),)
+        return False, value
 
     def _report_raised(self, call: Call, error: BaseException, result: PerdureError) -> None:
         """The program's own exception, with what an operator needs to find it."""

@@ -120,40 +120,33 @@ class Turns:
 
 
 @types.coroutine
-def drive(scope: Scope, coroutine: Coroutine[object, None, object]) -> Generator[object, None, object]:
-    """Run `coroutine` in turns of its object. Returns or raises what it does, with the turn still open."""
+def drive(
+    scope: Scope, coroutine: Coroutine[object, None, object], begun: bool = False, signal: object = None
+) -> Generator[object, None, object]:
+    """Run `coroutine` in turns of its object. Returns or raises what it does, with the turn still open.
+
+    `begun`: its first step has been made in the turn that is open, and gave `signal`.
+    """
     instance, event = scope.instance, scope.event
     gate, turns = instance.input, instance.turns
     error: BaseException | None = None
     while True:
-        if gate.holder is not event or gate.section is not scope.section:
-            while not gate.try_enter(scope):
-                if instance.broken is not None:
-                    turns.running = None
-                    _close(coroutine)
-                    raise InstanceGone
-                waiter = gate.wait(scope)
-                while True:
-                    try:
-                        yield from waiter.future.__await__()
-                    except GeneratorExit:
-                        _close(coroutine)
-                        raise
-                    except BaseException as late:  # kept until the gate is open
-                        error = late
-                    if waiter.admitted or instance.broken is not None:
-                        break
-                    gate.wait_on(waiter)
-        if turns.running is not None:
-            turns.end_callback()
-        turns.running, turns.scope = instance, scope
-        try:
-            signal = coroutine.send(None) if error is None else coroutine.throw(error)
-        except StopIteration as stop:
-            return stop.value
-        finally:
-            turns.running = turns.scope = None
-            error = None
+        if begun:
+            begun = False
+        else:
+            if (gate.holder is not event or gate.section is not scope.section) and not gate.try_enter(scope):
+                late = yield from _queue(scope, coroutine)
+                error = late or error
+            if turns.running is not None:
+                turns.end_callback()
+            turns.running, turns.scope = instance, scope
+            try:
+                signal = coroutine.send(None) if error is None else coroutine.throw(error)
+            except StopIteration as stop:
+                return stop.value
+            finally:
+                turns.running = turns.scope = None
+                error = None
         if instance.fatal is not None:
             instance.break_now()
             continue
@@ -168,6 +161,29 @@ def drive(scope: Scope, coroutine: Coroutine[object, None, object]) -> Generator
             raise
         except BaseException as thrown:
             error = thrown
+
+
+def _queue(scope: Scope, coroutine: Coroutine[object, None, object]) -> Generator[object, None, BaseException | None]:
+    """Wait until the gate lets the scope in. Gives the cancellation that came meanwhile, which is kept until then."""
+    instance, gate = scope.instance, scope.instance.input
+    error: BaseException | None = None
+    while not gate.try_enter(scope):
+        if instance.broken is not None:
+            instance.turns.running = None
+            _close(coroutine)
+            raise InstanceGone
+        waiter = gate.wait(scope)
+        while not waiter.admitted and instance.broken is None:
+            if waiter.future.done():
+                gate.wait_on(waiter)
+            try:
+                yield from waiter.future.__await__()
+            except GeneratorExit:
+                _close(coroutine)
+                raise
+            except BaseException as late:
+                error = late
+    return error
 
 
 def _close(coroutine: Coroutine[object, None, object]) -> None:
