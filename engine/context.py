@@ -41,11 +41,8 @@ class DurableObjectContext:
             return
         self._instance = instance
         self.id: ObjectId = instance.id
-
-    @property
-    def storage(self) -> DurableObjectStorage:
+        self.storage: DurableObjectStorage = instance.storage_api
         """The object's own storage: KV, SQL, transactions."""
-        return self._instance.storage_api
 
     def blockConcurrencyWhile(self, body: Callable[[], Awaitable[T]]) -> Awaitable[T]:
         """Run `body` with all other events blocked, awaited or not; its value. An exception in it resets the object."""

@@ -27,7 +27,7 @@ _CHANGE = struct.Struct(">4sQ8x")
 _CHANGE_OFFSET = 72  # bytes 72..91 of the header are reserved for expansion; SQLite leaves them as they are
 APPLICATION_ID = 0x50524431
 """`PRD` and the format's number. A file with a higher number is of a newer perdure."""
-_CACHE_KIB = 64
+_CACHE_KIB = 32
 
 # spec/limits.md, the reference runtime's values
 _BOUNDS = (
@@ -229,6 +229,7 @@ class Database:
             "pragma locking_mode=exclusive;pragma synchronous=off;pragma wal_autocheckpoint=0;"
             f"pragma cache_size=-{_CACHE_KIB};pragma foreign_keys=on;pragma temp_store=memory"
         ).fetchall()
+        connection.release_memory()  # SQLite has allocated 20 pages at once, before it knew how small the cache is
         for what, bound in _BOUNDS:
             connection.limit(what, bound)
         connection.set_wal_hook(self._on_commit)

@@ -412,7 +412,7 @@ class Instance:
         turns.running, turns.scope, turns.callback = self, own, True
         turns.loop.call_soon(turns.end_callback)
 
-    def wrote(self, *, exclusive: bool, unconfirmed: bool = False) -> None:
+    def wrote(self, unconfirmed: bool = False) -> None:
         self.turn_dirty = True
         if not unconfirmed:
             self.output.closing = True

@@ -122,18 +122,15 @@ class KeyValues:
         return ((cast("str", row[0]), value_of(decode(cast("bytes", row[1])))) for row in rows)
 
     # ------------------------------------------------------------------ writes
-    def put(self, key: str, entry: Entry) -> None:
-        """Write an encoded value."""
-        self._write(key, entry)
-
     def delete(self, key: str) -> bool:
         """Remove a key; whether it existed."""
         existed = self.exists(key)
         if existed:
-            self._write(key, ABSENT)
+            self.put(key, ABSENT)
         return existed
 
-    def _write(self, key: str, entry: Entry) -> None:
+    def put(self, key: str, entry: Entry) -> None:
+        """Write an encoded value; ABSENT removes the key."""
         if self.through is not None:
             _store(self.through, key, entry)
         else:

@@ -21,7 +21,7 @@ class Limits:
     """Settings of one shard. Defaults are what the documentation promises."""
 
     idle_hibernate_ms: int = 10_000  # spec/objects.md: hibernated after 10 s without events
-    open_databases_max: int = 2_000  # an open connection costs about 80 KiB and four descriptors
+    open_databases_max: int = 2_000  # an open connection costs about 100 KiB and four descriptors
     residents_max: int = 100_000
     mailbox_length_max: int = 4_096  # events waiting for one object; above it callers get Overloaded
     mailbox_bytes_max: int = 64 << 20

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from dataclasses import dataclass
+from threading import get_ident
 from typing import Generic, NoReturn, TypeVar, cast
 
 import apsw
@@ -134,11 +135,11 @@ class ObjectStorage:
 
     def wrote_kv(self) -> None:
         if not self.depth:
-            self.host.wrote(exclusive=False, unconfirmed=self._unconfirmed)
+            self.host.wrote(self._unconfirmed)
 
     def wrote_sql(self) -> None:
         if not self.depth:
-            self.host.wrote(exclusive=True)
+            self.host.wrote()
 
     def critical(self, error: PerdureError) -> None:
         self.failure = error
@@ -313,7 +314,7 @@ class ObjectStorage:
         self.depth = 0
         if commit:
             self._exclusive = True
-            self.host.wrote(exclusive=True)
+            self.host.wrote()
         elif self._database is not None:
             self._rollback(self._database)
 
@@ -399,7 +400,9 @@ class DurableObjectStorage:
     def get(self, key: str | list[str], options: object = None, **more: object) -> Done[object]:
         """The value of a key, None when there is none; for a list of keys a dict of those that exist."""
         storage = self._storage
-        storage.enter()
+        host = storage.host
+        if host.turns.running is not host or storage.failure is not None or get_ident() != host.turns.thread:
+            storage.enter()
         if type(key) is str:
             return Done(storage.kv.get(key))
         if isinstance(key, list | tuple):
@@ -409,13 +412,17 @@ class DurableObjectStorage:
     def put(self, key: str | dict[str, object], *args: object, **more: object) -> Done[None]:
         """Store a value under a key, or all entries of a dict at once."""
         storage = self._storage
-        storage.enter()
+        host = storage.host
+        if host.turns.running is not host or storage.failure is not None or get_ident() != host.turns.thread:
+            storage.enter()
         if type(key) is str and args:
             entry = encode(key, args[0], storage.limits)
             if (more or len(args) > 1) and _options(args[1] if len(args) > 1 else None, more).get("allowUnconfirmed"):
                 storage._unconfirmed = True
-            storage.kv.put(key, entry)
-            storage._unconfirmed = False
+                storage.kv.put(key, entry)
+                storage._unconfirmed = False
+            else:
+                storage.kv.put(key, entry)
             return _NOTHING
         self._put_many(key, args, more)
         return _NOTHING

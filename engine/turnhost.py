@@ -7,13 +7,16 @@ commits when the turn ends, never in its middle.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from .clock import Clock
 from .commits import CommitRecord
 from .disk import Disk
 from .ids import ClassKey
 from .limits import Limits
+
+if TYPE_CHECKING:
+    from .turns import Turns
 
 T = TypeVar("T")
 
@@ -27,6 +30,7 @@ class TurnHost(Protocol):
     clock: Clock
     disk: Disk
     limits: Limits
+    turns: Turns
 
     def enter_storage(self) -> None:
         """Call first in every storage operation.
@@ -40,8 +44,8 @@ class TurnHost(Protocol):
         """Commit what the running turn wrote so far, as if it had ended; it goes on. Raises when that fails."""
         ...
 
-    def wrote(self, *, exclusive: bool, unconfirmed: bool = False) -> None:
-        """The running turn has written. `exclusive`: it needs a transaction of its own (SQL, alarm, deleteAll)."""
+    def wrote(self, unconfirmed: bool = False) -> None:
+        """The running turn has written. `unconfirmed`: nothing waits for it."""
         ...
 
     def durable(self) -> Awaitable[None]:

@@ -248,9 +248,10 @@ class Acceptor:
             self._send(peer, [ERROR, call_id, result.to_wire()])
         else:
             self._answer_fetch(peer, call_id, cast("HttpResponse", result))
-        body = peer.incoming.get(call_id)
-        if body is not None and call_id not in peer.outgoing:
-            body.close()
+        if peer.incoming:
+            body = peer.incoming.get(call_id)
+            if body is not None and call_id not in peer.outgoing:
+                body.close()
 
     def _answer_fetch(self, peer: Peer, call_id: int, response: HttpResponse) -> None:
         body = response.body
