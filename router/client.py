@@ -72,6 +72,7 @@ class Client:
         """Class name → its key."""
         self._loop = loop
         self._deadline_s = deadline_s
+        self._deadline_ms = int(deadline_s * 1000)
         self._role = role
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._map = EMPTY
@@ -232,12 +233,16 @@ class Client:
             self._misused()
         self._next_id = call_id = self._next_id + 1
         future = CallFuture(loop=self._loop)
-        seconds = self._deadline_s if deadline_s is None else deadline_s
         if self._timer is None:
             self._now_s = self._loop.time()
             self._timer = self._loop.call_later(_SCAN_S, self._scan)
+        if deadline_s is None:
+            future.deadline_s = self._now_s + self._deadline_s
+            deadline_ms = self._deadline_ms
+        else:
+            future.deadline_s = self._now_s + deadline_s
+            deadline_ms = int(deadline_s * 1000)
         future.call_id = call_id
-        future.deadline_s = self._now_s + seconds
         future.size = len(payload)
         future.frame = [
             CALL,
@@ -249,7 +254,7 @@ class Client:
             kind,
             method,
             payload,
-            int(seconds * 1000),
+            deadline_ms,
             REQUEST_ID.get(),
             body is not None,
         ]
@@ -261,7 +266,8 @@ class Client:
                 future, ValueTooLarge(f"the arguments are {len(payload)} bytes, the limit is {VALUE_BYTES_MAX}")
             )
         else:
-            self._lane(object_id).send(future)
+            lane = self._relay or self._lanes[self._map.groups[object_id[0] >> 2]]
+            lane.send(future)
         return future
 
     def _misused(self) -> None:

@@ -14,6 +14,8 @@ import zmq
 
 from .wire import FLUSH_BYTES, MESSAGE_BYTES_MAX, Frame, encode
 
+# Plain ints: pyzmq's enums cost a microsecond at each use.
+POLLIN, EVENTS, NOBLOCK = int(zmq.POLLIN), int(zmq.EVENTS), int(zmq.NOBLOCK)
 _DRAIN = 64  # messages handled before other callbacks of the loop get a turn
 _LOST = zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 
@@ -29,6 +31,11 @@ def prepare(socket: zmq.Socket[bytes]) -> None:
 def descriptor(socket: zmq.Socket[bytes]) -> int:
     """What an event loop watches for the socket."""
     return cast("int", socket.getsockopt(zmq.FD))
+
+
+def has_messages(socket: zmq.Socket[bytes]) -> bool:
+    """Whether a message waits; the descriptor does not tell after a send."""
+    return bool(socket.getsockopt(EVENTS) & POLLIN)  # pyright: ignore[reportOperatorIssue]
 
 
 class Link:
@@ -80,13 +87,13 @@ class Link:
         if self.closed:
             return
         self._flush_queue()
-        if cast("int", self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:  # sending eats the edge of the descriptor
+        if has_messages(self._socket):  # sending eats the edge of the descriptor
             self._loop.call_soon(self._readable)
 
     def _flush_queue(self) -> None:
         if self._queue and not self.closed:
             queue, self._queue, self._queued_bytes = self._queue, [], 0
-            self._socket.send(encode(queue), zmq.NOBLOCK)
+            self._socket.send(encode(queue), NOBLOCK)
 
     def _readable(self) -> None:
         receive, handle = self._socket.recv, self._on_message
@@ -94,7 +101,7 @@ class Link:
             if self.closed:
                 return
             try:
-                data = receive(zmq.NOBLOCK)
+                data = receive(NOBLOCK)
             except zmq.Again:
                 return
             handle(self, data)
@@ -103,7 +110,7 @@ class Link:
     def _monitored(self) -> None:
         while not self.closed:
             try:
-                event, _address = self._monitor.recv_multipart(zmq.NOBLOCK)
+                event, _address = self._monitor.recv_multipart(NOBLOCK)
             except zmq.Again:
                 return
             number = int.from_bytes(event[:2], "little")

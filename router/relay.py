@@ -14,7 +14,7 @@ import zmq
 from ..engine.errors import PerdureError, ProtocolError
 from .calls import CallFuture
 from .lanes import Lane
-from .links import descriptor, prepare
+from .links import NOBLOCK, descriptor, has_messages, prepare
 from .logs import Report
 from .slots import EMPTY, SlotMap
 from .wire import (
@@ -133,7 +133,7 @@ class Relay:
     def _readable(self, socket: zmq.Socket[bytes]) -> None:
         for _ in range(_DRAIN):
             try:
-                parts = socket.recv_multipart(zmq.NOBLOCK)
+                parts = socket.recv_multipart(NOBLOCK)
             except zmq.ZMQError:
                 return
             if len(parts) == 2:
@@ -242,7 +242,7 @@ class Relay:
         for guest in dirty:
             queue, guest.queue = guest.queue, []
             try:
-                guest.socket.send_multipart((guest.identity, encode(queue)), zmq.NOBLOCK)
+                guest.socket.send_multipart((guest.identity, encode(queue)), NOBLOCK)
             except zmq.ZMQError:  # the client is gone: nobody waits for what it asked
                 self._guests.pop((id(guest.socket), guest.identity), None)
                 for relayed in list(guest.calls.values()):
@@ -250,7 +250,7 @@ class Relay:
                         relayed.lane.send_frame([CANCEL, relayed.call_id])
                     self._forget(relayed)
         for socket in self._sockets:
-            if not socket.closed and cast("int", socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            if not socket.closed and has_messages(socket):
                 self._loop.call_soon(self._readable, socket)
 
     async def drain(self, seconds: float) -> None:

@@ -16,7 +16,7 @@ from ..engine.calls import FETCH, RPC, Call
 from ..engine.errors import PerdureError, ProtocolError
 from ..engine.http import HttpResponse
 from ..engine.limits import BODY_INLINE_BYTES_MAX
-from .links import prepare
+from .links import NOBLOCK, has_messages, prepare
 from .slots import SlotMap
 from .streams import Incoming, Outgoing
 from .wire import (
@@ -41,7 +41,7 @@ from .wire import (
 )
 
 _DRAIN = 64
-FLUSH_FRAMES = 32  # so that the caller works on the first answers of a turn while we work on the rest
+FLUSH_FRAMES = 24  # so that the caller works on the first answers of a turn while we work on the rest
 Report = Callable[[str, str, dict[str, object]], None]
 
 
@@ -116,7 +116,7 @@ class Acceptor:
         receive = self._socket.recv_multipart
         for _ in range(_DRAIN):
             try:
-                parts = receive(zmq.NOBLOCK)
+                parts = receive(NOBLOCK)
             except zmq.Again:
                 return
             except zmq.ZMQError:  # closed
@@ -295,7 +295,7 @@ class Acceptor:
         dirty, self._dirty = self._dirty, {}
         for peer in dirty:
             self._flush_peer(peer)
-        if not self._socket.closed and cast("int", self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+        if not self._socket.closed and has_messages(self._socket):
             self._loop.call_soon(self._readable)
 
     def _flush_peer(self, peer: Peer) -> None:
@@ -303,7 +303,7 @@ class Acceptor:
         if not queue:
             return
         try:
-            self._socket.send_multipart((peer.identity, encode(queue)), zmq.NOBLOCK)
+            self._socket.send_multipart((peer.identity, encode(queue)), NOBLOCK)
         except zmq.ZMQError as error:
             self._forget(peer, error)
 
