@@ -3,7 +3,7 @@
     with perdure.connect_blocking() as client:
         client.namespace("Counter").getByName("a").increment()
 
-One thread of its own runs the event loop; any number of threads may call. Arguments are copied in the calling thread.
+One thread of its own runs the event loop; any number of threads may call, each waits for its own answer.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class DataFolder:
         """
         path = os.path.abspath(path)
         try:
-            os.makedirs(path, mode=0o700, exist_ok=True)
+            _make_durably(path)
             lock_fd = os.open(f"{path}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise DataFolderError(
@@ -70,6 +70,26 @@ class DataFolder:
         if self.run != f"{self.path}/run":
             os.rmdir(self.run)
         os.close(self.lock_fd)
+
+
+def _make_durably(path: str) -> None:
+    """Make the folder and its parents; what was made is entered durably in what was there."""
+    missing: list[str] = []
+    at = path
+    while not os.path.isdir(at) and at != os.path.dirname(at):
+        missing.append(at)
+        at = os.path.dirname(at)
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    for folder in reversed(missing):
+        _sync_folder(os.path.dirname(folder))
+
+
+def _sync_folder(path: str) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _lock(path: str, lock_fd: int) -> None:
@@ -117,11 +137,7 @@ def _write_format(path: str, file: str) -> None:
     finally:
         os.close(fd)
     os.rename(f"{file}.new", file)
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    _sync_folder(path)
 
 
 def _run_folder(path: str) -> str:

@@ -134,6 +134,7 @@ class Supervisor:
         setup = self._setup
         log = f"{self._data.path}/log"
         os.makedirs(log, mode=0o700, exist_ok=True)
+        LocalDisk().sync_folder(self._data.path)  # an acknowledged batch in a folder that is lost would be lost too
         self._dead = DeadSessions(sessions(LocalDisk(), log), setup.shards)
         waiting: dict[str, object] = {str(index): {"session": "", "endpoint": None} for index in range(setup.shards)}
         self._map = {"epoch": self._next("epoch"), "groups": deal(setup.shards), "shards": waiting}

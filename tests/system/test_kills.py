@@ -67,12 +67,6 @@ def test_shards_are_killed_at_random_moments(tmp_path) -> None:
     assert all(error.retryable for error in ledger.errors)
 
 
-@pytest.mark.long
-@pytest.mark.timeout(300)
-def test_shards_are_killed_fifty_times(tmp_path) -> None:
-    kill_rounds(tmp_path, 50, 2)
-
-
 def kill_everything(tmp_path, rounds: int, seed: int) -> None:
     rng = random.Random(seed)
     ledger = Ledger(20)
@@ -98,12 +92,6 @@ def kill_everything(tmp_path, rounds: int, seed: int) -> None:
 
 def test_everything_is_killed_at_once(tmp_path) -> None:
     kill_everything(tmp_path, 4, 3)
-
-
-@pytest.mark.long
-@pytest.mark.timeout(600)
-def test_everything_is_killed_twenty_times(tmp_path) -> None:
-    kill_everything(tmp_path, 20, 4)
 
 
 def test_a_gateway_and_the_router_may_be_killed_at_any_time(tmp_path) -> None:
