@@ -17,12 +17,20 @@ from ..engine.clock import Clock
 from ..engine.commits import CommitRecord, Committable, Effect
 from ..engine.errors import LogFailed, PerdureError, StorageError, StorageFull
 from ..engine.limits import Limits
-from .log import SessionLog, full
+from .interfaces import Log
+from .log import full
 from .records import COMMIT, Head
 
 Held = tuple[Committable, Callable[..., None], tuple[object, ...]]
+_AGAIN_S = 0.1
 _CALM_SYNCS = 32
 """Syncs in a row that must be fast before they move back to the loop."""
+
+
+@dataclass(slots=True)
+class _Control:
+    heads: list[Head] = field(default_factory=list[Head])
+    then: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
 
 
 @dataclass(slots=True)
@@ -31,7 +39,7 @@ class Sealed:
 
     number: int
     records: list[tuple[Committable, CommitRecord]]
-    controls: list[Callable[[], None]]
+    control: _Control
     segment: int = 0
     began_s: float = 0.0
 
@@ -48,18 +56,12 @@ class Counts:
     sync_ms_average: float = 0.0
 
 
-@dataclass(slots=True)
-class _Control:
-    heads: list[Head] = field(default_factory=list[Head])
-    then: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
-
-
 class Committer:
-    """Implements the engine's Commits over a SessionLog. Everything runs on the loop but a slow sync."""
+    """Implements the engine's Commits over a Log. Everything runs on the loop but a slow sync."""
 
     def __init__(
         self,
-        log: SessionLog,
+        log: Log,
         clock: Clock,
         limits: Limits,
         loop: asyncio.AbstractEventLoop,
@@ -86,6 +88,7 @@ class Committer:
         self._syncing: Sealed | None = None
         self._stopped = False
         self._threaded = False
+        self._making_room = False
         self._calm = 0
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="log sync")
 
@@ -130,8 +133,8 @@ class Committer:
         if self._syncing is not None or self._stopped:
             return
         touched, self._touched = self._touched, {}
-        sealed = Sealed(self._open, [], self._control.then)
-        control, self._control = self._control.heads, _Control()
+        sealed = Sealed(self._open, [], self._control)
+        self._control = _Control()
         heads: list[Head] = []
         pages: list[bytes] = []
         for who in touched:
@@ -141,7 +144,7 @@ class Committer:
                 heads.append(_head(record))
                 pages += record.pages.values()
         self._open += 1
-        heads += control
+        heads += sealed.control.heads
         if not heads:
             self._finish(sealed)
             return
@@ -200,16 +203,19 @@ class Committer:
     def _synced(self, sealed: Sealed) -> None:
         self._watch((self._clock.monotonic_s() - sealed.began_s) * 1000)
         self.log.synced()
-        if self.log.wants_spare and self.log.nearly_full:
-            self._loop.run_in_executor(self._threads, self._make_spare)
+        if self.log.wants_room and not self._making_room:
+            self._making_room = True
+            self._loop.run_in_executor(self._threads, self._make_room)
         self._finish(sealed)
 
-    def _make_spare(self) -> None:
+    def _make_room(self) -> None:
         try:
-            self.log.make_spare()
+            self.log.make_room()
         except OSError as error:
             fields: dict[str, object] = {"error": str(error)}
             self._loop.call_soon_threadsafe(self._report, "error", "spare_segment_failed", fields)
+        finally:
+            self._making_room = False
 
     def _watch(self, took_ms: float) -> None:
         """Where the next sync runs: on the loop while they are fast, on the thread from the first slow one on."""
@@ -238,7 +244,7 @@ class Committer:
         except OSError as error:  # a file could not get its place: recovery makes it from the log
             self._end(error)
             return
-        for then in sealed.controls:
+        for then in sealed.control.then:
             then()
         self._release()
 
@@ -261,7 +267,15 @@ class Committer:
         for who, _ in sealed.records:
             self._touched.pop(who, None)
             who.failed(error, self._drop(who))
+        if sealed.control.heads:  # marks and trims are true whenever they are written: they go with a later batch
+            self._control.heads[:0] = sealed.control.heads
+            self._control.then[:0] = sealed.control.then
+            self._loop.call_later(_AGAIN_S, self._try_again)
         self._release()
+
+    def _try_again(self) -> None:
+        if not self._scheduled:
+            self._schedule()
 
     def _drop(self, who: Committable) -> list[Effect]:
         """Take away what is held for an object, in any batch."""

@@ -9,27 +9,45 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from ..engine.commits import CommitRecord
 from .records import Head
 
 
 class Log(Protocol):
-    """The log of one session: batches appended in order, each durable when `sync` has returned."""
+    """The log of one session: batches appended in order, each durable when it is synced. One batch at a time."""
 
     session: str
     number: int
     """The segment that is being written."""
 
-    def append(self, heads: Sequence[Head], pages: Sequence[bytes]) -> None:
-        """Write one batch, unsynced. Raises OSError; StorageFull when there is no room for a segment."""
+    def append(self, heads: Sequence[Head], pages: Sequence[bytes], *, control: bool = False) -> None:
+        """Write one batch, unsynced. Raises OSError when writing fails, StorageFull before anything was written.
+
+        `control`: marks and trims, which may use the last of the space.
+        """
         ...
 
-    def sync(self) -> None:
-        """Make what was appended durable. Raises OSError; never call it again for the same batch."""
+    def sync_device(self) -> None:
+        """Sync what was appended; may run on a thread. Raises OSError: never call it again for the same batch."""
+        ...
+
+    def synced(self) -> None:
+        """Note that the appended batch is durable."""
         ...
 
     def begin_anew(self) -> None:
-        """After a failed append or sync: a new segment that ends the old one before the failed batch. Raises OSError."""
+        """After a failed append or sync: a new segment that ends the old one before the failed batch.
+
+        Raises OSError, StorageFull: then nothing can be acknowledged any more.
+        """
+        ...
+
+    @property
+    def wants_room(self) -> bool:
+        """Whether it is time for `make_room`."""
+        ...
+
+    def make_room(self) -> bool:
+        """Reserve space for what comes, on a thread; False when there is none. Raises OSError."""
         ...
 
     def trim(self, first: int) -> None:
@@ -64,6 +82,3 @@ class Blobs(Protocol):
 
     def list(self, prefix: str = "") -> list[str]: ...
     def delete(self, name: str) -> None: ...
-
-
-Record = CommitRecord

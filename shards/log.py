@@ -78,7 +78,7 @@ class SessionLog:
         self._chain, self._synced_chain = Chain(), Chain()
         self.index = Index()
 
-    def make_spare(self) -> bool:
+    def make_room(self) -> bool:
         """Allocate the next segment ahead of time; False when there is no room on the disk."""
         if self._spare:
             return True
@@ -98,14 +98,9 @@ class SessionLog:
         return True
 
     @property
-    def wants_spare(self) -> bool:
-        """Whether `make_spare` has something to do."""
-        return not self._spare
-
-    @property
-    def nearly_full(self) -> bool:
-        """Whether the current segment is half used, so that it is time for a spare."""
-        return self._position * 2 > self._capacity
+    def wants_room(self) -> bool:
+        """Whether the current segment is half used and there is no spare."""
+        return not self._spare and self._position * 2 > self._capacity
 
     def _roll(self, room: int) -> None:
         """Seal the current segment with its index and begin the next. Raises StorageFull."""
@@ -147,7 +142,7 @@ class SessionLog:
             self._roll(length)
             parts = pack_batch(self._digest, self.number, self._position, self._batch, heads, pages)
         elif not control and not self._spare and self._position + length > self._capacity * (_RESERVE - 1) // _RESERVE:
-            if not self.make_spare():
+            if not self.make_room():
                 raise full()
         self._pending = (heads, self._position)
         self._disk.pwritev(self._fd, list(parts), self._position)

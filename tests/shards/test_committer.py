@@ -11,6 +11,7 @@ from perdure.engine.errors import LogFailed, StorageError, StorageFull
 from perdure.engine.limits import Limits
 from perdure.shards.committer import Committer
 from perdure.shards.log import SessionLog
+from perdure.shards.records import MARK, Head
 
 from ..engine.shelf import Clock
 from .test_log import FailingDisk
@@ -141,6 +142,31 @@ def test_a_failed_sync_is_never_retried_and_a_new_segment_begins(tmp_path) -> No
         await bench.committer.flush()
         assert bench.left[-1] == "second"
         assert bench.stops == []
+        bench.committer.close()
+
+    asyncio.run(run())
+
+
+def test_marks_of_a_failed_batch_go_with_a_later_one(tmp_path) -> None:
+    async def run() -> None:
+        bench = Bench(tmp_path)
+        thing = Thing(1)
+        bench.committer.touch(thing)
+        bench.committer.append(
+            [Head(MARK, thing.object_id, generation=1, change=1)], lambda: bench.left.append("marked")
+        )
+        bench.disk.fail = {"sync_data": errno.EIO}
+        original = bench.log.begin_anew
+
+        def repaired() -> None:
+            bench.disk.fail = {}
+            original()
+
+        bench.log.begin_anew = repaired  # type: ignore[method-assign]
+        await bench.committer.flush()
+        assert len(thing.failures) == 1
+        assert bench.left == ["marked"]
+        assert bench.log.index.marks == {thing.object_id: (1, 1)}
         bench.committer.close()
 
     asyncio.run(run())

@@ -7,7 +7,7 @@ GET  /counter/NAME/echo                   answers without using storage
      /counter/NAME/fetch/…                the object's own fetch: POST …/increment?amount=K, GET …/value
 """
 
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from workers import DurableObject, Response, WorkerEntrypoint
 
@@ -68,7 +68,7 @@ class Default(WorkerEntrypoint):
         if len(parts) < 2 or parts[0] != "counter" or not parts[1]:
             return Response("try POST /counter/NAME/increment\n", status=404)
         action = "/".join(parts[2:])
-        counter = self.env.COUNTERS.getByName(parts[1])
+        counter = self.env.COUNTERS.getByName(unquote(parts[1]))
         if action.startswith("fetch/"):
             return await counter.fetch(request)
         if request.method == "POST" and action == "increment":
