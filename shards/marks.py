@@ -25,6 +25,7 @@ from .records import MARK, TRIM, Head
 CYCLE_S = 0.5
 AGE_S_MAX = 30.0
 """An object with unmarked commits is marked after this time at the latest, busy or not."""
+_HURRY_S = 0.01
 _SLICE = 32
 _GROUP_MAX = 2_048
 _CATCH_UP = 256
@@ -74,8 +75,7 @@ class Marker:
         try:
             while True:
                 await self.cycle()
-                if not self._behind():
-                    await asyncio.sleep(CYCLE_S)
+                await asyncio.sleep(_HURRY_S if self._behind() else CYCLE_S)
         except (OSError, PerdureError) as error:
             self._report("error", "marks_failed", {"error": str(error)})
             self._stop(error)

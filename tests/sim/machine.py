@@ -6,6 +6,7 @@ Each object's state is a pure function of how many writes it has had, so whateve
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from concurrent.futures import Executor, Future
 
@@ -189,3 +190,6 @@ class Machine:
             if database is not None:
                 database.connection.close(True)
         self.dead.close()
+        os.close(self.log._lock_fd)
+        for fd in list(self.disk._open):
+            self.disk.close(fd)

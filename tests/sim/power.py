@@ -6,6 +6,7 @@ import asyncio
 import random
 import shutil
 
+import apsw
 from perdure.engine.errors import PerdureError
 from perdure.engine.limits import Limits
 
@@ -61,6 +62,9 @@ class Run:
         assert self.after is not None
         if machine is not None:
             machine.abandon()
+        else:
+            for fd in list(self.disk._open):
+                self.disk.close(fd)
         shutil.rmtree(self.disk.root)
         self.disk.close_vfs()
         self.disk = self.after
@@ -110,6 +114,13 @@ class Run:
         self.after = None
         for number in range(OBJECTS):
             await self.check(machine, number)
+        machine.residents.close_all()
+        assert await machine.marker.close(), "everything can be completed"
+        for path in [path for path in self.disk.names if path.endswith(".sqlite") and "/objects/" in path]:
+            connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
+            if connection.pragma("integrity_check") != "ok":
+                raise Lost(f"{path}: integrity_check")
+            connection.close()
         machine.abandon()
         shutil.rmtree(self.disk.root)
         self.disk.close_vfs()

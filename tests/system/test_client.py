@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 
+import httpx
 import perdure
 import pytest
 from perdure.engine.errors import (
@@ -161,6 +162,19 @@ def test_fetch_streams_both_ways(runtime, relay) -> None:
             assert await room.add() >= 1
 
     asyncio.run(run())
+
+
+def test_bodies_stream_through_the_gateway(runtime) -> None:
+    with httpx.Client(base_url=runtime.url, timeout=30) as client:
+        with client.stream("GET", "/stream") as response:
+            assert "content-length" not in response.headers
+            assert sum(len(chunk) for chunk in response.iter_bytes()) == 200 * 50_000
+        sent = [bytes([number]) * 300_000 for number in range(40)]
+        response = client.post("/upload", content=iter(sent))  # chunked, larger than any buffer between
+        assert response.content == b"".join(sent)[::-1]
+        with client.stream("GET", "/stream") as response:
+            next(response.iter_bytes())  # and leaves
+        assert client.post("/upload", content=b"abc").text == "cba"
 
 
 def test_a_slow_reader_stops_its_writer(runtime) -> None:
