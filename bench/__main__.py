@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import statistics
 import sys
 
@@ -60,6 +61,10 @@ def main(names: tuple[str, ...], path: str | None, seconds: float, check: bool, 
         if name not in known:
             raise click.UsageError(f"no scenario {name!r}; there are: {', '.join(known)}")
     chosen = [scenario for scenario in SCENARIOS if not names or scenario.name in names]
+    missing = [scenario.name for scenario in chosen if scenario.over == "http"] if shutil.which("wrk") is None else []
+    if missing:
+        print(f"bench: skipped, wrk is not installed (apt-get install wrk): {', '.join(missing)}", file=sys.stderr)
+        chosen = [scenario for scenario in chosen if scenario.over != "http"]
     rows: list[dict[str, object]] = []
     with Bare(folder) as bare, Product(folder) as product:
         for number, scenario in enumerate(chosen, start=1):
@@ -73,6 +78,8 @@ def main(names: tuple[str, ...], path: str | None, seconds: float, check: bool, 
     below = [str(found["name"]) for found in rows if not found["met"]]
     if check and below:
         sys.exit(f"below the goal: {', '.join(below)}")
+    if check and missing:
+        sys.exit(f"not measured: {', '.join(missing)}")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from .gate import OutputGate
 from .ids import ClassKey
 from .instance import ClassRuntime, Instance
 from .limits import Limits
-from .storage import ObjectStorage
+from .object_storage import ObjectStorage
 from .stubs import Transport
 from .turns import Turns
 
