@@ -39,8 +39,9 @@ class Record:
 class ObjectStorage:
     """Implements StorageBackend for the instance, KeyValueHost and SqlHost for the parts."""
 
-    def __init__(self, host: TurnHost, files: Files) -> None:
+    def __init__(self, host: TurnHost, files: Files, *, has_sql: bool = True) -> None:
         self.host = host
+        self.has_sql = has_sql
         self.limits = host.limits
         self.kv = KeyValues(self)
         self.sql = Sql(self)

@@ -145,7 +145,7 @@ class Residents:
                 hint="raise residents_max or add shards",
             )
         instance = Instance(self, runtime, call.object_id, call.name)
-        storage = ObjectStorage(instance, self.files)
+        storage = ObjectStorage(instance, self.files, has_sql=runtime.sqlite)
         instance.attach(storage, storage.api, OutputGate(self._commits, instance))
         if call.object_id in self._closing:
             instance.input.block()

@@ -15,6 +15,7 @@ from .values import JsDict
 
 if TYPE_CHECKING:
     from .object_storage import ObjectStorage
+    from .sql import Sql
 
 T = TypeVar("T")
 _OPTIONS = frozenset({"allowConcurrency", "allowUnconfirmed", "noCache"})
@@ -76,12 +77,22 @@ class SyncKeyValues:
             yield [key, value]
 
 
+class NoSql:
+    """`storage.sql` of a class that was created with the key-value backend."""
+
+    def __getattr__(self, name: str) -> object:
+        raise StorageError(
+            "SQL is not enabled for this Durable Object class. To enable it, change `new_classes` to `new_sqlite_classes` "
+            "in the `migrations` of the wrangler file."
+        )
+
+
 class DurableObjectStorage:
     """What programs see as `ctx.storage`. Asynchronous calls take effect when made, awaited or not."""
 
     def __init__(self, storage: ObjectStorage) -> None:
         self._storage = storage
-        self.sql = storage.sql
+        self.sql: Sql = storage.sql if storage.has_sql else cast("Sql", NoSql())
         self.kv = SyncKeyValues(storage)
 
     def get(self, key: str | list[str], options: object = None, **more: object) -> Done[object]:
@@ -187,6 +198,8 @@ class DurableObjectStorage:
 
     def transactionSync(self, body: Callable[[], T]) -> T:
         """Run `body()`; what it wrote is undone if it raises."""
+        if not self._storage.has_sql:
+            raise StorageError("Durable Object is not backed by SQL")
         storage = self._storage
         storage.enter()
         name = storage.savepoint()

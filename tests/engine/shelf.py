@@ -155,7 +155,9 @@ class NoTransport:
 class Shard:
     """Residents of one class; `call` gives the result or raises what the caller would get."""
 
-    def __init__(self, cls: type, folder: object, *, auto: bool = True, limits: Limits | None = None) -> None:
+    def __init__(
+        self, cls: type, folder: object, *, auto: bool = True, limits: Limits | None = None, sql: bool = True
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.clock = Clock()
         self.disk = LocalDisk()
@@ -163,7 +165,7 @@ class Shard:
         self.files = FolderFiles(str(folder), self.disk)
         self.key = ClassKey(f"test-{cls.__name__}")
         self.logs: list[tuple[str, str, dict[str, object]]] = []
-        runtime = ClassRuntime(self.key, cls.__name__, cls, None, PlainHttp())
+        runtime = ClassRuntime(self.key, cls.__name__, cls, None, PlainHttp(), sql)
         self.residents = Residents(
             {self.key.unique: runtime},
             files=self.files,

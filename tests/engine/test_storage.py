@@ -304,6 +304,30 @@ def test_c11_a_cursor_left_open_holds_no_read_transaction(tmp_path) -> None:
     asyncio.run(body())
 
 
+def test_sql_is_off_for_key_value_classes(tmp_path) -> None:
+    def tries(s):
+        found = []
+        for attempt in (lambda: s.sql.exec("select 1"), lambda: s.sql.databaseSize, lambda: s.transactionSync(list)):
+            try:
+                attempt()
+            except PerdureError as error:
+                found.append(error.message)
+        s.put("k", 1)
+        return found
+
+    SCRIPTS["tries"] = tries
+
+    async def body() -> None:
+        shard = Shard(Box, tmp_path, sql=False)
+        first, second, third = await shard.call("a", "do", "tries")
+        assert "SQL is not enabled for this" in first
+        assert "new_sqlite_classes" in second
+        assert "not backed by SQL" in third
+        shard.stop()
+
+    asyncio.run(body())
+
+
 def test_no_file_exists_before_the_first_write(tmp_path) -> None:
     async def reads(s):
         return [await s.get("a"), len(await s.list())]

@@ -251,6 +251,7 @@ def test_ids_and_classes_that_are_not_ours(thing) -> None:
         ("def broken(:", "SyntaxError"),
         ("x = 1", "declares no class"),
         ("raise SystemExit(3)", "SystemExit"),
+        ("import os; os._exit(9)", "keeps dying before it serves"),
     ],
 )
 def test_programs_that_cannot_be_served_say_why(tmp_path, text: str, phrase: str) -> None:
