@@ -137,16 +137,16 @@ class Lane:
         pending = answers.pending
         try:
             frames = decode(data)
-        except ProtocolError as error:  # what it was an answer to cannot be known: all that was sent is in doubt
-            self._on_lost(link, error.message)
-            return
-        for frame in frames:
-            if frame[0] == REPLY:
-                future = pending.get(frame[1])
-                if future is not None:
-                    answers.replied(future, frame[2], bool(frame[3]))
-            else:
-                self._on_other(frame)
+            for frame in frames:
+                if frame[0] == REPLY:
+                    future = pending.get(frame[1])
+                    if future is not None:
+                        answers.replied(future, frame[2], frame[3])
+                else:
+                    self._on_other(frame)
+        except (ProtocolError, TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
+            # What it was an answer to cannot be known: all that was sent is in doubt.
+            self._on_lost(link, f"malformed message: {error}")
 
     def _on_other(self, frame: Frame) -> None:
         kind = frame[0]
