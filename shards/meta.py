@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import apsw
 
-from ..engine.errors import DataFolderError
+from ..engine.errors import DataFolderError, VersionMismatch
+
+FORMAT = 1
 
 
 class LocalMeta:
@@ -18,10 +20,18 @@ class LocalMeta:
                 "pragma journal_mode=wal;pragma synchronous=extra;"
                 "create table if not exists meta(key text primary key, value blob) without rowid"
             ).fetchall()
+            found = self._connection.pragma("user_version")
         except apsw.Error as error:
             raise DataFolderError(
                 f"cannot use {path}: {error}", hint="is the disk full, or the folder not writable by this user?"
             ) from error
+        if found > FORMAT:
+            self._connection.close()
+            raise VersionMismatch(
+                f"{path} has format {found}, this perdure understands up to {FORMAT}", hint="upgrade perdure"
+            )
+        if found < FORMAT:
+            self._connection.pragma("user_version", FORMAT)
 
     def get(self, key: str) -> bytes | None:
         """The value, None when there is none."""

@@ -74,6 +74,13 @@ def test_meta_compares_and_sets(tmp_path) -> None:
     again = LocalMeta(str(tmp_path / "meta.sqlite"))
     assert again.get("epoch") == b"2"
     again.close()
+    import apsw
+
+    connection = apsw.Connection(str(tmp_path / "meta.sqlite"))
+    connection.pragma("user_version", 7)
+    connection.close()
+    with pytest.raises(VersionMismatch, match="has format 7"):
+        LocalMeta(str(tmp_path / "meta.sqlite"))
     with pytest.raises(DataFolderError, match="cannot use"):
         LocalMeta(str(tmp_path))
 

@@ -52,6 +52,44 @@ def test_ten_thousand_residents_are_small_and_files_are_bounded(tmp_path) -> Non
         assert asyncio.run(count()) == 1  # its database was closed in between
 
 
+def log_bytes(data: str) -> int:
+    return sum(os.path.getsize(f"{folder}/{name}") for folder, _, names in os.walk(f"{data}/log") for name in names)
+
+
+def test_the_log_stays_bounded_under_load(tmp_path) -> None:
+    config = tmp_path / "perdure.toml"
+    config.write_text(
+        "[limits]\nsegment_bytes = 262144\nlog_bytes_max = 2097152\nlog_page_images_max = 20000\nlog_live_objects_max = 200\n"
+    )
+    data = str(tmp_path / "data")
+    with serving(COUNTER, data, "--shards", "1", "--config", str(config)) as runtime:
+
+        async def load() -> int:
+            async with perdure.connect(runtime.address) as client:
+                counters = client.namespace("Counter")
+                stop, calls, highest = time.monotonic() + 6, 0, 0
+
+                async def user(number: int) -> None:
+                    nonlocal calls
+                    while time.monotonic() < stop:
+                        await counters.getByName(f"m{(number + calls) % 500}").increment()
+                        calls += 1
+
+                async def watch() -> None:
+                    nonlocal highest
+                    while time.monotonic() < stop:
+                        highest = max(highest, log_bytes(data))
+                        await asyncio.sleep(0.1)
+
+                await asyncio.gather(watch(), *[user(n) for n in range(64)])
+                assert calls > 2_000
+                return highest
+
+        assert asyncio.run(load()) < 3 * 2_097_152
+        assert runtime.stop() == 0, runtime.text()
+    assert os.listdir(f"{data}/objects")
+
+
 @pytest.mark.long
 @pytest.mark.timeout(300)
 def test_back_within_two_seconds_whatever_the_log_holds(tmp_path) -> None:
