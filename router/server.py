@@ -41,7 +41,7 @@ from .wire import (
 )
 
 _DRAIN = 64
-FLUSH_FRAMES = 24  # so that the caller works on the first answers of a turn while we work on the rest
+FLUSH_FRAMES = 32  # so that the caller works on the first answers of a turn while we work on the rest
 Report = Callable[[str, str, dict[str, object]], None]
 
 
@@ -288,6 +288,11 @@ class Acceptor:
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self.flush)
+
+    def send_now(self) -> None:
+        """Send what is queued, in the middle of a loop turn."""
+        for peer in list(self._dirty):
+            self._flush_peer(peer)
 
     def flush(self) -> None:
         """Send what is queued for every peer."""

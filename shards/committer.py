@@ -23,6 +23,8 @@ from .records import COMMIT, Head
 
 Held = tuple[Committable, Callable[..., None], tuple[object, ...]]
 _AGAIN_S = 0.1
+_RELEASE_GROUP = 16
+"""Answers that leave together, so that callers work on them while the rest of the batch is answered."""
 _CALM_SYNCS = 32
 """Syncs in a row that must be fast before they move back to the loop."""
 
@@ -72,6 +74,8 @@ class Committer:
     ) -> None:
         """`committed(record, segment)`: a record is durable. `stop(error)`: nothing can be acknowledged any more."""
         self.counts = Counts()
+        self.send_now: Callable[[], None] = _nothing
+        """Sends the answers that are queued: the shard's door."""
         self.log = log
         self._clock = clock
         self._limits = limits
@@ -249,9 +253,13 @@ class Committer:
         self._release()
 
     def _release(self) -> None:
+        count = 0
         for number in [number for number in self._held if number <= self._durable]:
             for _who, effect, args in self._held.pop(number):
                 effect(*args)
+                count += 1
+                if count % _RELEASE_GROUP == 0:
+                    self.send_now()
 
     def _fail(self, sealed: Sealed, error: PerdureError, *, anew: bool) -> None:
         """The batch is not in the log: its objects are reset, with all that they did since."""
@@ -300,6 +308,10 @@ class Committer:
     def close(self) -> None:
         self._stopped = True
         self._threads.shutdown()
+
+
+def _nothing() -> None:
+    """No door yet."""
 
 
 def _head(record: CommitRecord) -> Head:

@@ -118,6 +118,7 @@ class Shard:
             cancel=self.residents.cancel,
             report=self._report,
         )
+        self.committer.send_now = self.acceptor.send_now
 
     # ------------------------------------------------------------------ serve
     async def serve(self) -> int:
