@@ -207,9 +207,6 @@ class ObjectStorage:
         if self._database is not None:
             self._database.publish()
 
-    def has_wal(self) -> bool:
-        return self._database is not None and self._database.wal_bytes() > 0
-
     def wal_bytes(self) -> int:
         return 0 if self._database is None else self._database.wal_bytes()
 

@@ -83,10 +83,6 @@ class StorageBackend(Protocol):
         """The record `change` is durable."""
         ...
 
-    def has_wal(self) -> bool:
-        """Whether the main file misses commits that lie in the scratch -wal."""
-        ...
-
     def wal_bytes(self) -> int: ...
 
     def checkpoint(self) -> int:

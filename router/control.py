@@ -7,6 +7,7 @@ of the channel and must end too.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -49,6 +50,70 @@ class Lines:
         return messages
 
 
+class Channel:
+    """One end on an event loop: messages queued out, messages handed in. Both the supervisor and its children have one."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        end: socket.socket,
+        lines: Lines,
+        on_message: Callable[[Message], None],
+        on_eof: Callable[[], None],
+    ) -> None:
+        """`on_eof`: the other side is gone."""
+        end.setblocking(False)
+        self._loop = loop
+        self._socket = end
+        self._lines = lines
+        self._on_message = on_message
+        self._on_eof = on_eof
+        self._out = b""
+        loop.add_reader(end.fileno(), self.read)
+
+    def send(self, message: Message) -> None:
+        """Queue a message; nothing is lost while the other side lives."""
+        self._out += encode(message)
+        self._write()
+
+    def _write(self) -> None:
+        try:
+            while self._out:
+                self._out = self._out[self._socket.send(self._out) :]
+        except BlockingIOError:
+            self._loop.add_writer(self._socket.fileno(), self._writable)
+        except OSError:
+            self._out = b""  # the other side is gone: the reader's end, or waitpid, says so
+
+    def _writable(self) -> None:
+        self._loop.remove_writer(self._socket.fileno())
+        self._write()
+
+    def read(self) -> bool:
+        """Hand in what has arrived; False when there is nothing (more)."""
+        try:
+            data = self._socket.recv(65536)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self._loop.remove_reader(self._socket.fileno())
+            self._on_eof()
+            return False
+        for message in self._lines.feed(data):
+            self._on_message(message)
+        return True
+
+    def close(self) -> None:
+        """Hand in the rest, then close."""
+        while self.read():
+            continue
+        self._loop.remove_reader(self._socket.fileno())
+        self._loop.remove_writer(self._socket.fileno())
+        self._socket.close()
+
+
 class Control:
     """The child's side."""
 
@@ -56,8 +121,7 @@ class Control:
         self._socket = end
         self._lines = Lines()
         self._early: list[Message] = []
-        self._out = b""
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._channel: Channel | None = None
 
     @classmethod
     def from_environment(cls) -> Control:
@@ -95,45 +159,15 @@ class Control:
         on_eof: Callable[[], None],
     ) -> None:
         """Hand every later message to `on_message` on the loop; `on_eof` when the supervisor is gone."""
-        self._socket.setblocking(False)
-        self._loop = loop
-
-        def readable() -> None:
-            try:
-                data = self._socket.recv(65536)
-            except BlockingIOError:
-                return
-            except OSError:
-                data = b""
-            if not data:
-                loop.remove_reader(self._socket.fileno())
-                on_eof()
-                return
-            for message in self._lines.feed(data):
-                on_message(message)
-
-        loop.add_reader(self._socket.fileno(), readable)
+        self._channel = Channel(loop, self._socket, self._lines, on_message, on_eof)
         for message in self._early:
             loop.call_soon(on_message, message)
         self._early = []
 
     def send(self, message: Message) -> None:
-        """Queue a message; nothing is lost while the supervisor lives."""
-        self._out += encode(message)
-        self._write()
-
-    def _write(self) -> None:
-        try:
-            while self._out:
-                sent = self._socket.send(self._out, 0 if self._loop is None else socket.MSG_DONTWAIT)
-                self._out = self._out[sent:]
-        except BlockingIOError:
-            if self._loop is not None:
-                self._loop.add_writer(self._socket.fileno(), self._writable)
-        except OSError:
-            self._out = b""  # the supervisor is gone: the reader's end says so
-
-    def _writable(self) -> None:
-        if self._loop is not None:
-            self._loop.remove_writer(self._socket.fileno())
-        self._write()
+        """Queue a message; nothing is lost while the supervisor lives. Before `attach` it is sent at once."""
+        if self._channel is not None:
+            self._channel.send(message)
+            return
+        with contextlib.suppress(OSError):  # the supervisor is gone: there is nobody to tell
+            self._socket.sendall(encode(message))

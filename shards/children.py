@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from enum import Enum
 
-from ..router.control import FD_VARIABLE, Lines, Message, encode
+from ..router.control import FD_VARIABLE, Channel, Lines, Message
 
 
 class Phase(Enum):
@@ -49,11 +49,7 @@ class Child:
         self._loop = loop
         self._on_message = on_message
         self._on_death = on_death
-        self._lines = Lines()
-        self._out = b""
         ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        self._socket = ours
         with theirs:
             environment = {**os.environ, FD_VARIABLE: str(theirs.fileno())}
             self._process = subprocess.Popen(
@@ -66,7 +62,7 @@ class Child:
         self.pid = self._process.pid
         self._pidfd = os.pidfd_open(self.pid)
         loop.add_reader(self._pidfd, self._died)
-        loop.add_reader(ours.fileno(), self._readable)
+        self._channel = Channel(loop, ours, Lines(), self._on_line, lambda: None)
         self.send(start)
 
     def __repr__(self) -> str:
@@ -76,64 +72,26 @@ class Child:
         """Queue a message to the child."""
         if self.phase is Phase.DEAD:
             return
-        self._out += encode(message)
-        self._write()
+        self._channel.send(message)
 
-    def _write(self) -> None:
-        try:
-            while self._out:
-                self._out = self._out[self._socket.send(self._out) :]
-        except BlockingIOError:
-            self._loop.add_writer(self._socket.fileno(), self._writable)
-        except OSError:
-            self._out = b""  # it is dying: waitpid will say so
-
-    def _writable(self) -> None:
-        self._loop.remove_writer(self._socket.fileno())
-        self._write()
-
-    def _readable(self) -> None:
-        try:
-            data = self._socket.recv(65536)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._loop.remove_reader(self._socket.fileno())
-            return
-        for message in self._lines.feed(data):
-            if message.get("type") == "ready":
-                self.phase = Phase.SERVING if self.phase is Phase.STARTING else self.phase
-                self.served = True
-            elif message.get("type") == "failed":
-                self.failure = message
-            self._on_message(self, message)
+    def _on_line(self, message: Message) -> None:
+        if message.get("type") == "ready":
+            self.phase = Phase.SERVING if self.phase is Phase.STARTING else self.phase
+            self.served = True
+        elif message.get("type") == "failed":
+            self.failure = message
+        self._on_message(self, message)
 
     def _died(self) -> None:
         code = self._process.poll()
         if code is None:
             return
-        self._readable_rest()
+        self._channel.close()  # with what it said before it died
         self._loop.remove_reader(self._pidfd)
-        self._loop.remove_reader(self._socket.fileno())
-        self._loop.remove_writer(self._socket.fileno())
         os.close(self._pidfd)
-        self._socket.close()
         self.returncode = code
         self.phase = Phase.DEAD
         self._on_death(self)
-
-    def _readable_rest(self) -> None:
-        """What it said before it died."""
-        try:
-            while data := self._socket.recv(65536):
-                for message in self._lines.feed(data):
-                    if message.get("type") == "failed":
-                        self.failure = message
-                    self._on_message(self, message)
-        except OSError:
-            return
 
     def drain(self, seconds: float) -> None:
         """Ask it to finish what it has accepted, and to end."""

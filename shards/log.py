@@ -42,7 +42,6 @@ class SessionLog:
         self._synced_chain = Chain()
         self._pending: tuple[Sequence[Head], int] | None = None
         self._ends: dict[int, tuple[int, int]] = {}
-        self._sizes: dict[int, int] = {}
         self._spare = False
         disk.make_folder(self.folder)
         self._lock_fd = lock_session(self.folder, exclusive=True)
@@ -126,7 +125,6 @@ class SessionLog:
                 raise full() from error
             raise
         self._ends[old] = (end, index_at)
-        self._sizes[old] = end
 
     # ------------------------------------------------------------------ batches
     def append(self, heads: Sequence[Head], pages: Sequence[bytes], *, control: bool = False) -> None:
@@ -181,14 +179,13 @@ class SessionLog:
     @property
     def bytes(self) -> int:
         """Valid bytes of all segments that are kept."""
-        return sum(self._sizes.values()) + self._synced
+        return sum(end for end, _ in self._ends.values()) + self._synced
 
     def trim(self, first: int) -> None:
         """Delete the segments below `first`. The TRIM record that says so must be durable."""
         while self.first < min(first, self.number):
             self._disk.unlink(f"{self.folder}/{name_of(self.first)}", missing_ok=True)
             self._ends.pop(self.first, None)
-            self._sizes.pop(self.first, None)
             self.first += 1
 
     def readers(self, first: int) -> Iterator[tuple[SegmentReader, Index]]:

@@ -80,6 +80,17 @@ class Bench:
         )
         self.left: list[object] = []
 
+    def fail_next_sync(self) -> None:
+        """The next sync fails; the disk is whole again when the new segment begins."""
+        self.disk.fail = {"sync_data": errno.EIO}
+        original = self.log.begin_anew
+
+        def repaired() -> None:
+            self.disk.fail = {}
+            original()
+
+        self.log.begin_anew = repaired  # type: ignore[method-assign]
+
     def hold(self, batch: int, who: Thing, what: object) -> None:
         self.committer.hold(batch, who, self.left.append, what)
 
@@ -125,14 +136,7 @@ def test_a_failed_sync_is_never_retried_and_a_new_segment_begins(tmp_path) -> No
         bench = Bench(tmp_path)
         first, second, reader = Thing(1), Thing(2), Thing(3)
         bench.hold(bench.committer.touch(first), first, "first")
-        bench.disk.fail = {"sync_data": errno.EIO}
-        original = bench.log.begin_anew
-
-        def repaired() -> None:
-            bench.disk.fail = {}
-            original()
-
-        bench.log.begin_anew = repaired  # type: ignore[method-assign]
+        bench.fail_next_sync()
         bench.hold(1, reader, "a read that depends on nothing that failed")
         await bench.committer.flush()
         assert isinstance(first.failures[0][0], LogFailed)
@@ -155,14 +159,7 @@ def test_marks_of_a_failed_batch_go_with_a_later_one(tmp_path) -> None:
         bench.committer.append(
             [Head(MARK, thing.object_id, generation=1, change=1)], lambda: bench.left.append("marked")
         )
-        bench.disk.fail = {"sync_data": errno.EIO}
-        original = bench.log.begin_anew
-
-        def repaired() -> None:
-            bench.disk.fail = {}
-            original()
-
-        bench.log.begin_anew = repaired  # type: ignore[method-assign]
+        bench.fail_next_sync()
         await bench.committer.flush()
         assert len(thing.failures) == 1
         assert bench.left == ["marked"]
@@ -194,14 +191,7 @@ def test_c10_commits_made_while_a_batch_is_syncing_fail_with_it(tmp_path) -> Non
         bench.committer._threaded = True
         thing, other = Thing(1), Thing(2)
         bench.hold(bench.committer.touch(thing), thing, "first")
-        bench.disk.fail = {"sync_data": errno.EIO}
-        original = bench.log.begin_anew
-
-        def repaired() -> None:
-            bench.disk.fail = {}
-            original()
-
-        bench.log.begin_anew = repaired  # type: ignore[method-assign]
+        bench.fail_next_sync()
         await asyncio.sleep(0)  # sealed; the thread has it
         bench.hold(bench.committer.touch(thing), thing, "later of the same")
         bench.hold(bench.committer.touch(other), other, "of another")
