@@ -34,6 +34,7 @@ from .http import HttpRequest, HttpResponse
 from .ids import ClassKey, ObjectId
 from .lifecycle import State, check_move
 from .limits import Limits
+from .meters import Meters
 from .sections import Sections
 from .stubs import Transport
 from .turnhost import StorageBackend
@@ -112,6 +113,7 @@ class Instance:
         "input",
         "key",
         "limits",
+        "meters",
         "name",
         "object",
         "object_id",
@@ -140,6 +142,7 @@ class Instance:
         self.object_id = object_id
         self.name = name
         self.clock, self.disk, self.limits, self.turns = shelf.clock, shelf.disk, shelf.limits, shelf.turns
+        self.meters = Meters()
         self.object: object | None = None
         self.context: object | None = None
         self.input = InputGate(shelf.turns.loop)

@@ -14,6 +14,7 @@ from .commits import CommitRecord
 from .disk import Disk
 from .ids import ClassKey
 from .limits import Limits
+from .meters import Meters
 
 if TYPE_CHECKING:
     from .turns import Turns
@@ -30,6 +31,7 @@ class TurnHost(Protocol):
     clock: Clock
     disk: Disk
     limits: Limits
+    meters: Meters
     turns: Turns
 
     def enter_storage(self) -> None:
