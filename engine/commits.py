@@ -18,12 +18,18 @@ class Committable(Protocol):
     def capture(self) -> CommitRecord | None:
         """Commit what the ended turns wrote, and return the new page images; None when nothing changed.
 
+        A large commit comes in pieces (`CommitRecord.part`): what gave a piece must be asked again for the next batch.
+
         Raises PerdureError when this object's commit fails (full, constraint): the object alone is reset.
         """
         ...
 
     def committed(self, change: int) -> None:
         """The record with that change number is durable."""
+        ...
+
+    def postponed(self, batch: int) -> None:
+        """What it wrote goes with that later batch: what was held for it too."""
         ...
 
     def failed(self, error: BaseException, dropped: Sequence[Effect]) -> None:
@@ -43,6 +49,8 @@ class CommitRecord(Protocol):
     generation: int
     change: int
     size_pages: int
+    part: int
+    """0: whole. Negative: a piece of a large commit, more follow. Positive: the last one, after that many pieces."""
     pages: dict[int, bytes]
     """Page number (from 1) → 4,096 bytes."""
     alarm_ms: int | None

@@ -23,11 +23,13 @@ PAGE = 4096
 _WAL_HEADER = 32
 _FRAME = 24 + PAGE
 _FRAME_HEAD = struct.Struct(">IIII")
-_CHANGE = struct.Struct(">4sQ8x")
+_CHANGE = struct.Struct(">4sQI4x")
 _CHANGE_OFFSET = 72  # bytes 72..91 of the header are reserved for expansion; SQLite leaves them as they are
 APPLICATION_ID = 0x50524431
 """`PRD` and the format's number. A file with a higher number is of a newer perdure."""
 _CACHE_KIB = 32
+CAPTURE_FRAMES_MAX = 256
+"""Page images that one capture reads at once: 1 MiB, a few milliseconds of reading, compressing and writing."""
 
 # spec/limits.md, the reference runtime's values
 _BOUNDS = (
@@ -65,6 +67,10 @@ class Files(Protocol):
         """The database was closed with its main file complete up to `change`."""
         ...
 
+    def may_fold(self, object_id: bytes) -> bool:
+        """Whether a checkpoint may change the main file now: not while somebody copies it."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Located:
@@ -79,10 +85,14 @@ class Located:
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """What was committed since the last capture: the last image of each page, and the database's size in pages."""
+    """What was committed since the last capture: the last image of each page, and the database's size in pages.
+
+    A large one comes in pieces: `part` is -1, -2, … for those before the last, whose `part` says how many there were.
+    """
 
     pages: dict[int, bytes]
     size_pages: int
+    part: int = 0
 
 
 def _without_lookaside() -> None:
@@ -113,23 +123,22 @@ _without_lookaside()
 TEMPLATE = _build_template()
 
 
-def pack_change(change: int) -> bytes:
-    """The change number as it stands in the file's header."""
-    return _CHANGE.pack(b"PRDU", change)
+def read_version(disk: Disk, fd: int) -> tuple[int, int]:
+    """(generation, change number) in the header of an open main file; (0, 0) when there is none.
 
-
-def read_change(disk: Disk, fd: int) -> int:
-    """The change number in the header of an open main file; 0 when there is none."""
+    Every page 1 of a generation carries its number, so it can be believed as soon as the file is; the change number of an
+    unfinished checkpoint may be an older one.
+    """
     data = disk.pread(fd, _CHANGE.size, _CHANGE_OFFSET)
     if len(data) < _CHANGE.size:
-        return 0
-    magic, change = _CHANGE.unpack(data)
-    return change if magic == b"PRDU" else 0
+        return 0, 0
+    magic, change, after_first = _CHANGE.unpack(data)
+    return (after_first + 1, change) if magic == b"PRDU" else (0, 0)
 
 
-def write_change(disk: Disk, fd: int, change: int) -> None:
-    """Write the change number into the header of an open main file (unsynced)."""
-    disk.pwrite(fd, pack_change(change), _CHANGE_OFFSET)
+def write_version(disk: Disk, fd: int, generation: int, change: int) -> None:
+    """Write generation and change number into the header of an open main file (unsynced)."""
+    disk.pwrite(fd, _CHANGE.pack(b"PRDU", change, generation - 1), _CHANGE_OFFSET)
 
 
 def describe(error: apsw.Error) -> str:
@@ -170,9 +179,12 @@ class Database:
         "_located",
         "_main_fd",
         "_pages",
+        "_part",
         "_salts",
+        "_until",
         "_wal_fd",
         "change",
+        "complete",
         "connection",
         "guarded",
         "linked",
@@ -183,9 +195,14 @@ class Database:
         self._disk = disk
         self._located = located
         self.change = located.change
+        self.complete = located.change
+        """The main file holds everything up to this change number, unsynced."""
         self.linked = located.exists
         self._captured = 0
         self._pages = 0
+        self._until = 0
+        """Where the large capture that is under way ends, in frames; 0: none is."""
+        self._part = 0
         self._salts = b""
         self._wal_fd = -1
         self.guarded = False
@@ -209,6 +226,7 @@ class Database:
             return disk.open(live)
         fd = disk.open(live, create=True, exclusive=True)
         disk.pwrite(fd, TEMPLATE, 0)
+        write_version(disk, fd, self._located.generation, 0)
         return fd
 
     def _connect(self) -> apsw.Connection:
@@ -246,7 +264,7 @@ class Database:
         return apsw.SQLITE_OK
 
     def capture(self) -> Capture | None:
-        """The pages committed since the last capture; None when there are none.
+        """The pages committed since the last capture, or the next piece of them; None when there are none.
 
         Asserts the frames' salts, page size and the last one's commit flag: a wrong capture is a lost write.
         """
@@ -256,7 +274,21 @@ class Database:
             self._wal_fd = self._disk.open(self._located.live_path + "-wal", write=False)
         if self._captured == 0 or self._pages < self._captured:
             self._read_wal_header()
-        count = self._pages - self._captured
+        until = self._until or self._pages
+        if until - self._captured > CAPTURE_FRAMES_MAX:
+            self._until = until
+            self._part += 1
+            pages, _ = self._read_frames(self._captured + CAPTURE_FRAMES_MAX)
+            return Capture(pages, 0, -self._part)
+        pages, size = self._read_frames(until)
+        assert size > 0, "the last captured frame is no commit"
+        parts, self._part, self._until = self._part, 0, 0
+        self.change += 1
+        return Capture(pages, size, parts)
+
+    def _read_frames(self, until: int) -> tuple[dict[int, bytes], int]:
+        """Page images from the last captured frame up to `until`, and the commit size of the last."""
+        count = until - self._captured
         data = self._disk.pread(self._wal_fd, count * _FRAME, _WAL_HEADER + self._captured * _FRAME)
         assert len(data) == count * _FRAME, "the -wal is shorter than what was committed"
         pages: dict[int, bytes] = {}
@@ -265,10 +297,8 @@ class Database:
             number, size, salt1, salt2 = _FRAME_HEAD.unpack_from(data, start)
             assert data[start + 8 : start + 16] == self._salts, f"frame of another -wal: salts {salt1:x} {salt2:x}"
             pages[number] = data[start + 24 : start + _FRAME]
-        assert size > 0, "the last captured frame is no commit"
-        self._captured = self._pages
-        self.change += 1
-        return Capture(pages, size)
+        self._captured = until
+        return pages, size
 
     def _read_wal_header(self) -> None:
         header = self._disk.pread(self._wal_fd, _WAL_HEADER, 0)
@@ -314,7 +344,8 @@ class Database:
                 raise translate(error) from error
             assert frames == folded, f"checkpoint stopped at frame {folded} of {frames}"
             self._pages = self._captured = 0
-            write_change(self._disk, self._main_fd, self.change)
+            self.complete = self.change
+            write_version(self._disk, self._main_fd, self._located.generation, self.change)
         return self.change
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
@@ -74,6 +75,8 @@ class Shelf(Protocol):
     disk: Disk
     limits: Limits
     transport: Transport
+    threads: Executor
+    """For checkpoints that would stop the loop for too long."""
     now_s: float
 
     def forget(self, instance: Instance, error: PerdureError) -> None:
@@ -109,6 +112,7 @@ class Instance:
         "disk",
         "events",
         "fatal",
+        "folding",
         "handler",
         "input",
         "key",
@@ -160,6 +164,8 @@ class Instance:
         """Breaks the object as soon as the running step is over."""
         self.broken: PerdureError | None = None
         self.abandoned = False
+        self.folding = False
+        """A checkpoint runs on a thread: the storage must not be touched."""
         self._settling = False
         self._state = State.COLD
         self.handler = Handler(self)
@@ -466,7 +472,13 @@ class Instance:
             return
         self.storage.committed(change)
         if self.broken is None and self.storage.wal_bytes() > self.limits.wal_bytes_checkpoint:
-            self.settle()
+            if self.storage.may_close():
+                self.settle()
+
+    def postponed(self, batch: int) -> None:
+        if self.output.batch == self.touched:
+            self.output.batch = batch
+        self.touched = batch
 
     def failed(self, error: BaseException, dropped: Sequence[Effect]) -> None:
         """A batch with this object's commits failed: nothing in memory or scratch can be trusted."""
@@ -488,6 +500,7 @@ class Instance:
             and not self.events
             and not self.tasks
             and self.touched <= self.output.commits.durable()
+            and self.storage.may_close()
         )
 
     def settle(self) -> int | None:
@@ -495,9 +508,11 @@ class Instance:
         if self.broken is not None or self._settling:
             return None
         if self.input.holder is None and not self.turn_dirty and not self.sections.open():
-            if self.touched <= self.output.commits.durable():
+            if self.touched <= self.output.commits.durable() and not self._large():
+                self.storage.before_checkpoint()
                 return self.storage.checkpoint()
             self._settle_when_durable()
+            return None
         self._settling = True
         return None
 
@@ -512,8 +527,30 @@ class Instance:
     def _settle_now(self) -> None:
         if self.broken is not None or self.input.holder is not BLOCKED:
             return
+        self.storage.before_checkpoint()
+        if self._large():
+            self.folding = True
+            future = self.turns.loop.run_in_executor(self.shelf.threads, self.storage.checkpoint)
+            future.add_done_callback(self._settled_on_thread)
+            return
+        self._settled(self.storage.checkpoint())
+
+    def _large(self) -> bool:
+        """Whether a checkpoint would stop the loop for too long."""
+        return self.storage.wal_bytes() > 2 * self.limits.wal_bytes_checkpoint
+
+    def _settled_on_thread(self, future: asyncio.Future[int]) -> None:
+        self.folding = False
+        error = future.exception()
+        if error is None:
+            self._settled(future.result())
+            return
         self._settling = False
-        change = self.storage.checkpoint()
+        failure = error if isinstance(error, PerdureError) else StorageUnavailable(f"a checkpoint failed: {error}")
+        self.reset(failure, discard=True)
+
+    def _settled(self, change: int) -> None:
+        self._settling = False
         self.input.unblock()
         self.shelf.settled(self, change)
 

@@ -31,6 +31,7 @@ class Record:
     generation: int
     change: int
     size_pages: int
+    part: int
     pages: dict[int, bytes]
     alarm_ms: int | None
     time_ms: int
@@ -195,8 +196,9 @@ class ObjectStorage:
             host.key.unique,
             host.name,
             self._generation,
-            database.change,
+            database.change if capture.part >= 0 else database.change + 1,
             capture.size_pages,
+            capture.part,
             capture.pages,
             None,
             host.clock.now_ms(),
@@ -210,11 +212,18 @@ class ObjectStorage:
     def wal_bytes(self) -> int:
         return 0 if self._database is None else self._database.wal_bytes()
 
+    def before_checkpoint(self) -> None:
+        self.sql.detach_cursors()
+
     def checkpoint(self) -> int:
         if self._database is None:
             return self._durable_change
-        self.sql.detach_cursors()
+        if not self._files.may_fold(self.host.object_id):
+            return self._database.complete
         return self._database.checkpoint()
+
+    def may_close(self) -> bool:
+        return self._database is None or self._files.may_fold(self.host.object_id)
 
     def is_open(self) -> bool:
         return self._database is not None

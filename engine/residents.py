@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 from .calls import Call
 from .clock import Clock
@@ -52,6 +53,9 @@ class OpenDatabases:
     def rebuild(self, key: ClassKey, object_id: bytes) -> None:
         self._files.rebuild(key, object_id)
 
+    def may_fold(self, object_id: bytes) -> bool:
+        return self._files.may_fold(object_id)
+
     def closed(self, object_id: bytes, change: int) -> None:
         self.count -= 1
         self._files.closed(object_id, change)
@@ -72,7 +76,9 @@ class Residents:
         transport: Transport,
         log: Report,
         loop: asyncio.AbstractEventLoop,
+        threads: Executor | None = None,
     ) -> None:
+        self.threads = threads or ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self.turns = Turns(loop, limits.quiescent_rounds)
         self.clock = clock
         self.disk = disk
@@ -103,6 +109,7 @@ class Residents:
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
+        self.threads.shutdown(wait=False)
 
     # ------------------------------------------------------------------ calls
     def deliver(self, call: Call) -> None:
@@ -230,7 +237,7 @@ class Residents:
             "This Durable Object's process is shutting down: retry on a new stub", retryable=True, reset=False
         )
         end = self.clock.monotonic_s() + seconds
-        while any(instance.events for instance in self._by_id.values()):
+        while any(instance.events or instance.folding for instance in self._by_id.values()):
             if self.clock.monotonic_s() > end:
                 return False
             await asyncio.sleep(0.01)
@@ -241,7 +248,7 @@ class Residents:
         for instance in list(self._by_id.values()):
             if instance.events or instance.tasks:
                 instance.reset(ObjectReset("This Durable Object's process was shut down", retryable=True))
-            elif instance.touched <= self._commits.durable():
+            elif instance.touched <= self._commits.durable() and not instance.folding and instance.storage.may_close():
                 self._evict(instance)
 
     @property

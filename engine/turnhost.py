@@ -87,8 +87,20 @@ class StorageBackend(Protocol):
 
     def wal_bytes(self) -> int: ...
 
+    def before_checkpoint(self) -> None:
+        """On the loop: let go of what would hold a checkpoint back."""
+        ...
+
     def checkpoint(self) -> int:
-        """Fold the -wal into the main file and write the change number; returns it. Only when all is durable."""
+        """Fold the -wal into the main file and write the change number; returns it. Only when all is durable.
+
+        May run on a thread while nothing else uses the storage. While somebody copies the main file nothing is folded, and
+        the change number is the last complete one.
+        """
+        ...
+
+    def may_close(self) -> bool:
+        """Whether `release` may be called: nobody copies the main file."""
         ...
 
     def is_open(self) -> bool: ...

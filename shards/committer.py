@@ -19,12 +19,14 @@ from ..engine.errors import LogFailed, PerdureError, StorageError, StorageFull
 from ..engine.limits import Limits
 from .interfaces import Log
 from .log import full
-from .records import COMMIT, Head
+from .records import COMMIT, PART, Head
 
 Held = tuple[Committable, Callable[..., None], tuple[object, ...]]
 _AGAIN_S = 0.1
 _RELEASE_GROUP = 16
 """Answers that leave together, so that callers work on them while the rest of the batch is answered."""
+_BATCH_PAGES_MAX = 1_024
+"""Page images in one batch: 4 MiB, so that packing and writing it stops the loop for some milliseconds only."""
 _CALM_SYNCS = 32
 """Syncs in a row that must be fast before they move back to the loop."""
 
@@ -69,10 +71,14 @@ class Committer:
         loop: asyncio.AbstractEventLoop,
         *,
         committed: Callable[[CommitRecord, int], None],
+        partial: Callable[[CommitRecord, int], None],
         stop: Callable[[BaseException], None],
         report: Callable[[str, str, dict[str, object]], None],
     ) -> None:
-        """`committed(record, segment)`: a record is durable. `stop(error)`: nothing can be acknowledged any more."""
+        """`committed(record, segment)`: a record is durable. `partial(record, segment)`: a piece of a large one is written.
+
+        `stop(error)`: nothing can be acknowledged any more.
+        """
         self.counts = Counts()
         self.send_now: Callable[[], None] = _nothing
         """Sends the answers that are queued: the shard's door."""
@@ -81,6 +87,7 @@ class Committer:
         self._limits = limits
         self._loop = loop
         self._committed = committed
+        self._partial = partial
         self._stop = stop
         self._report = report
         self._touched: dict[Committable, None] = {}
@@ -141,13 +148,21 @@ class Committer:
         self._control = _Control()
         heads: list[Head] = []
         pages: list[bytes] = []
+        later: dict[Committable, None] = {}
         for who in touched:
+            if len(pages) >= _BATCH_PAGES_MAX:
+                later[who] = None
+                continue
             record = self._capture(who)
             if record is not None:
                 sealed.records.append((who, record))
                 heads.append(_head(record))
                 pages += record.pages.values()
+                if record.part < 0:
+                    later[who] = None
         self._open += 1
+        if later:
+            self._postpone(later, sealed.number)
         heads += sealed.control.heads
         if not heads:
             self._finish(sealed)
@@ -163,6 +178,17 @@ class Committer:
         sealed.segment = self.log.number
         self.counts.pages += len(pages)
         self._sync(sealed)
+
+    def _postpone(self, later: dict[Committable, None], number: int) -> None:
+        """These have more to commit than fits: they and what is held for them go with the next batch."""
+        held = self._held.get(number, [])
+        moved = [entry for entry in held if entry[0] in later]
+        if moved:
+            self._held[number] = [entry for entry in held if entry[0] not in later]
+            self._held[self._open] = moved + self._held.get(self._open, [])
+        self._touched = {**later, **self._touched}
+        for who in later:
+            who.postponed(self._open)
 
     def _capture(self, who: Committable) -> CommitRecord | None:
         try:
@@ -243,6 +269,9 @@ class Committer:
         self._durable = sealed.number
         try:
             for who, record in sealed.records:
+                if record.part < 0:
+                    self._partial(record, sealed.segment)
+                    continue
                 self._committed(record, sealed.segment)
                 who.committed(record.change)
         except OSError as error:  # a file could not get its place: recovery makes it from the log
@@ -251,6 +280,8 @@ class Committer:
         for then in sealed.control.then:
             then()
         self._release()
+        if self._touched and not self._scheduled:
+            self._schedule()
 
     def _release(self) -> None:
         count = 0
@@ -280,6 +311,8 @@ class Committer:
             self._control.then[:0] = sealed.control.then
             self._loop.call_later(_AGAIN_S, self._try_again)
         self._release()
+        if self._touched and not self._scheduled:
+            self._schedule()
 
     def _try_again(self) -> None:
         if not self._scheduled:
@@ -316,7 +349,7 @@ def _nothing() -> None:
 
 def _head(record: CommitRecord) -> Head:
     return Head(
-        COMMIT,
+        PART if record.part < 0 else COMMIT,
         record.object_id,
         record.class_key,
         record.name,
@@ -325,6 +358,7 @@ def _head(record: CommitRecord) -> Head:
         record.size_pages,
         record.alarm_ms,
         record.time_ms,
+        record.part,
         tuple(record.pages),
     )
 

@@ -1,7 +1,8 @@
 """Objects' files: where each is, brought up to date before it is opened, and what of it the logs still hold.
 
 What always holds: a file is opened only after everything that the dead logs hold of it was applied; an object leaves the
-ledger only when a mark for its newest commit is durable; an unmarked new object is rebuilt from the template.
+ledger only when a mark for its newest commit is durable; an unmarked new object is rebuilt from the template; a file says
+itself of which generation it is, and commits of an earlier one are nothing to it.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ import errno
 from dataclasses import dataclass
 
 from ..engine.commits import CommitRecord
-from ..engine.database import Located, read_change
+from ..engine.database import Located, read_version
 from ..engine.disk import Disk
-from ..engine.errors import DataFolderError, PerdureError, StorageFull
+from ..engine.errors import DataFolderError, Overloaded, PerdureError, StorageFull
 from ..engine.ids import ClassKey
 from .log import SessionLog
-from .recovery import DeadLogs, Readers, write_images
+from .recovery import DeadLogs, Readers, generation_of, write_images
 from .replay import Place, plan
 
 FIRST_GENERATION = 1
@@ -39,6 +40,8 @@ class Live:
     """The main file holds everything up to this change, unsynced."""
     segment_at_complete: int = 0
     images_at_complete: int = 0
+    before: int = 0
+    """Commits up to this change are not needed of this session's log: marked, or taken from a dead one's."""
 
 
 class ObjectFiles:
@@ -56,56 +59,77 @@ class ObjectFiles:
         self._live_folder = f"{data}/live/{session}"
         self._log = log
         self._rebuild: set[bytes] = set()
+        self._begun: dict[bytes, tuple[int, int]] = {}
+        """Object → (segment where the parts of its large commit begin, page images in them), until it is durable."""
+        self._generations: dict[bytes, int] = {}
+        """Of objects that were deleted while logs may still speak of them: the generation that begins anew."""
+        self._pinned: dict[bytes, bool] = {}
+        """Objects whose main files are being copied → whether the file stayed as it was since."""
         self._behind = list(dead.objects)
         disk.make_folder(self._live_folder)
 
-    def path(self, key: ClassKey, object_id: bytes, generation: int) -> str:
-        """DATA/objects/<class key>/<2 hex>/<id>.<generation>.sqlite."""
+    def path(self, key: ClassKey, object_id: bytes) -> str:
+        """DATA/objects/<class key>/<2 hex>/<id>.sqlite."""
         text = object_id.hex()
-        return f"{self._data}/objects/{key.folder}/{text[:2]}/{text}.{generation}.sqlite"
+        return f"{self._data}/objects/{key.folder}/{text[:2]}/{text}.sqlite"
 
-    def _generation(self, object_id: bytes) -> int:
-        live = self.live.get(object_id)
-        if live is not None:
-            return live.generation
-        dead = self.dead.objects.get(object_id)
-        return FIRST_GENERATION if dead is None else dead.generation
+    def new_path(self, object_id: bytes) -> str:
+        """Where a file that is to replace the object's is made: on the same file system, forgotten after a crash."""
+        return f"{self._live_folder}/{object_id.hex()}.new"
 
     # ------------------------------------------------------------------ Files
     def exists(self, key: ClassKey, object_id: bytes) -> bool:
         """Whether the object has any committed state."""
-        if object_id in self.live or object_id in self.dead.objects:
+        if object_id in self.live:
             return True
-        return self._disk.exists(self.path(key, object_id, FIRST_GENERATION))
+        dead = self.dead.objects.get(object_id)
+        if dead is not None and (dead.exists or dead.deleted):
+            return dead.exists
+        return self._disk.exists(self.path(key, object_id))
 
     def locate(self, key: ClassKey, object_id: bytes) -> Located:
         """Bring the main file up to date and say where it is. Raises LogDamaged, StorageFull, DataFolderError."""
-        generation = self._generation(object_id)
-        path = self.path(key, object_id, generation)
+        path = self.path(key, object_id)
         try:
             change = self._bring_up(object_id, path)
             exists = self._disk.exists(path)
-            if exists:
-                change = max(change, self._change_of(path))
+            generation, written = self._version_of(path) if exists else (0, 0)
+            change = max(change, written)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise StorageFull("the disk of the data folder is full", hint="free space there") from error
             raise DataFolderError(f"cannot use {path}: {error.strerror}") from error
-        return Located(exists, path, f"{self._live_folder}/{object_id.hex()}.{generation}.sqlite", generation, change)
+        generation = generation or self._generations.get(object_id, FIRST_GENERATION)
+        return Located(exists, path, f"{self._live_folder}/{object_id.hex()}.sqlite", generation, change)
 
     def rebuild(self, key: ClassKey, object_id: bytes) -> None:
         """The scratch files are gone: the next `locate` applies this session's log."""
+        self.images -= self._begun.pop(object_id, (0, 0))[1]
         if object_id in self.live:
             self._rebuild.add(object_id)
+
+    def may_fold(self, object_id: bytes) -> bool:
+        """Whether a checkpoint may change the main file now."""
+        return object_id not in self._pinned
+
+    def pin(self, object_id: bytes) -> None:
+        """Let nothing be folded into the main file until `unpin`. Raises Overloaded when it is pinned already."""
+        if object_id in self._pinned:
+            raise Overloaded("this object is being copied already", hint="try again when that is done")
+        self._pinned[object_id] = True
+
+    def unpin(self, object_id: bytes) -> bool:
+        """Whether the main file stayed as it was; a rebuild after a failed commit changes it all the same."""
+        return self._pinned.pop(object_id, False)
 
     def closed(self, object_id: bytes, change: int) -> None:
         """The database was closed with its main file complete up to `change`."""
         self.complete(object_id, change)
 
-    def _change_of(self, path: str) -> int:
+    def _version_of(self, path: str) -> tuple[int, int]:
         fd = self._disk.open(path, write=False)
         try:
-            return read_change(self._disk, fd)
+            return read_version(self._disk, fd)
         finally:
             self._disk.close(fd)
 
@@ -113,8 +137,18 @@ class ObjectFiles:
         dead = self.dead.objects.get(object_id)
         live = self.live.get(object_id)
         if dead is not None and live is None:
+            if dead.deleted:
+                self._remove_deleted(object_id, dead.deleted, path)
             change = self.dead.apply(object_id, path)
-            live = Live(dead.class_key, dead.name, dead.generation, 0, change, self.now_s, complete=change)
+            if (
+                change is None
+            ):  # deleted, or replaced by a whole file: the folder says so durably, nothing is left to do
+                self._sync_folder(path)
+                self.dead.done(object_id)
+                return 0
+            live = Live(
+                dead.class_key, dead.name, dead.generation, 0, change, self.now_s, complete=change, before=change
+            )
             live.size_pages = self._pages_of(path)
             self.live[object_id] = live
             return change
@@ -125,6 +159,17 @@ class ObjectFiles:
             self._rebuild.discard(object_id)
         return live.change
 
+    def _remove_deleted(self, object_id: bytes, generation: int, path: str) -> None:
+        self._generations[object_id] = generation + 1
+        if 0 < generation_of(self._disk, path) <= generation:
+            self._disk.unlink(path, missing_ok=True)
+            self._sync_folder(path)
+
+    def _sync_folder(self, path: str) -> None:
+        folder = path.rpartition("/")[0]
+        if self._disk.exists(folder):
+            self._disk.sync_folder(folder)
+
     def _pages_of(self, path: str) -> int:
         fd = self._disk.open(path, write=False)
         try:
@@ -134,6 +179,8 @@ class ObjectFiles:
 
     def _apply_own(self, object_id: bytes, live: Live, path: str) -> None:
         """Apply the commits of this session that no mark covers, and perhaps some that one does."""
+        if object_id in self._pinned:
+            self._pinned[object_id] = False
         places: list[Place] = []
         segments: list[tuple[str, str, int]] = []
         for reader, index in self._log.readers(live.first_segment):
@@ -141,30 +188,39 @@ class ObjectFiles:
             commits = index.commits.get(object_id)
             if commits is not None:
                 places += [
-                    Place(commits.generation, change, len(segments) - 1, position)
-                    for position, change in zip(commits.positions, commits.changes, strict=True)
+                    Place(commits.generation, change, len(segments) - 1, position, part)
+                    for position, change, part in zip(commits.positions, commits.changes, commits.parts, strict=True)
                 ]
-        todo = plan(object_id, places, None)
-        with Readers(self._disk, segments) as readers:
-            write_images(self._disk, path, object_id, todo, readers)
-        self.complete(object_id, todo.change)
+        todo = plan(object_id, places, (live.generation, live.before))
+        if todo.places:  # else its commits are in dead logs, which were applied before it was opened
+            with Readers(self._disk, segments) as readers:
+                write_images(self._disk, path, object_id, todo, readers)
+            self.complete(object_id, todo.change)
 
     # ------------------------------------------------------------------ the ledger
     def committed(self, record: CommitRecord, segment: int) -> None:
         """A commit is durable in that segment of this session's log."""
+        segment, parts = self._begun.pop(record.object_id, (segment, 0))
         live = self.live.get(record.object_id)
         if live is None:
             live = self.live[record.object_id] = Live(
                 record.class_key, record.name, record.generation, segment, record.change, self.now_s
             )
+            live.before = record.change - 1
         live.change = record.change
         live.size_pages = record.size_pages
         live.time_ms = record.time_ms
         if live.name is None:
             live.name = record.name
         count = len(record.pages)
-        live.images += count
+        live.images += count + parts
         self.images += count
+
+    def partial(self, record: CommitRecord, segment: int) -> None:
+        """A part of a large commit lies in that segment: it is needed until the commit is marked, or given up."""
+        first, images = self._begun.get(record.object_id, (segment, 0))
+        self._begun[record.object_id] = (first, images + len(record.pages))
+        self.images += len(record.pages)
 
     def complete(self, object_id: bytes, change: int) -> None:
         """The main file holds everything up to `change`, unsynced."""
@@ -186,6 +242,7 @@ class ObjectFiles:
             live.images -= complete_images
             live.images_at_complete = max(live.images_at_complete - complete_images, 0)
             live.first_segment = complete_segment
+            live.before = change
             live.since_s = self.now_s
             self.live[object_id] = live
 
@@ -195,7 +252,7 @@ class ObjectFiles:
         for live in self.live.values():
             if live.first_segment:
                 needed = min(needed, live.first_segment)
-        return needed
+        return min([needed, *(segment for segment, _ in self._begun.values())])
 
     def bring_up_one(self, broken: set[bytes]) -> bytes | None:
         """Bring one more object of the dead logs up to date; None when all are.

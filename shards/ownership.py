@@ -14,7 +14,8 @@ import tempfile
 
 from ..engine.errors import DataFolderError
 
-FORMAT = 1
+FORMAT = 2
+"""1 had the generation in the names of objects' files; 2 has it in their headers."""
 SOCKET_PATH_BYTES_MAX = 107  # sun_path of Linux, less the final zero
 _LONGEST_SOCKET_NAME = "/s63-000000000000-00000000"
 
@@ -121,12 +122,26 @@ def _check_format(path: str) -> None:
     try:
         found = json.loads(text)["format"]
     except (ValueError, KeyError, TypeError):
-        raise DataFolderError(f"{file} is damaged: {text[:80]!r}", hint='it should read {"format":1}') from None
-    if not isinstance(found, int) or found > FORMAT:
+        raise DataFolderError(
+            f"{file} is damaged: {text[:80]!r}", hint=f'it should read {{"format":{FORMAT}}}'
+        ) from None
+    if found == 1:
+        _rename_objects(path)
+        _write_format(path, file)
+    elif not isinstance(found, int) or found > FORMAT:
         raise DataFolderError(
             f"the data folder {path} has format {found}, this perdure understands up to {FORMAT}",
             hint="upgrade perdure; a newer folder is never opened by an older program",
         )
+
+
+def _rename_objects(path: str) -> None:
+    """From format 1: `<id>.1.sqlite` becomes `<id>.sqlite`. May be broken off and begun again."""
+    for folder, _, names in os.walk(f"{path}/objects"):
+        for name in names:
+            if name.endswith(".1.sqlite"):
+                os.rename(f"{folder}/{name}", f"{folder}/{name.removesuffix('.1.sqlite')}.sqlite")
+        _sync_folder(folder)
 
 
 def _write_format(path: str, file: str) -> None:

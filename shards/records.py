@@ -21,13 +21,15 @@ from ..engine.errors import LogDamaged
 
 COMMIT, PART, MARK, REPLACE, DELETE, RELEASE, TRIM, END, SEAL = range(1, 10)
 """Kinds of records. MARK: the main file is complete up to `change`, and synced. TRIM: segments below `change` are not
-needed. SEAL: the segment's own index. PART, REPLACE, DELETE and RELEASE are reserved: this version refuses to read them."""
-KNOWN = frozenset({COMMIT, MARK, TRIM, END, SEAL})
+needed. SEAL: the segment's own index. PART: pages of a large commit, which counts only with its COMMIT. DELETE: the object
+is gone, with all generations up to this one. REPLACE and RELEASE are reserved: this version refuses to read them."""
+KNOWN = frozenset({COMMIT, PART, MARK, DELETE, TRIM, END, SEAL})
 
 _HEAD = struct.Struct("<4s8sIQQIIIII")
 _CRC = struct.Struct("<I")
 HEADER = _HEAD.size + _CRC.size
 _MAGIC = b"PRDB"
+_FIELDS_1 = 9  # of segments of format 1, which have no parts
 
 
 class Head(NamedTuple):
@@ -42,6 +44,8 @@ class Head(NamedTuple):
     size_pages: int = 0
     alarm_ms: int | None = None
     time_ms: int = 0
+    part: int = 0
+    """Of a COMMIT: how many PART records lie before it. Of a PART: its number from 1, negative."""
     pages: tuple[int, ...] = ()
     """Page numbers, in the order of the images in the payload."""
 
@@ -113,6 +117,8 @@ def read_toc(toc: bytes, header: BatchHeader) -> list[Head] | None:
             raise LogDamaged(
                 f"the log holds a record of kind {fields[0]}, which this perdure does not know", hint="upgrade perdure"
             )
+        if len(fields) == _FIELDS_1:
+            fields.append(0)
         heads.append(Head._make([*fields, tuple(cast("list[int]", pages))]))
     return heads
 

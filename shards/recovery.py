@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ..engine.database import PAGE, TEMPLATE, write_change
+from ..engine.database import PAGE, TEMPLATE, read_version, write_version
 from ..engine.disk import Disk
 from ..engine.errors import LogDamaged
 from .log import lock_session
@@ -26,12 +26,19 @@ class DeadObject:
     class_key: str
     name: str | None
     mark: tuple[int, int] | None = None
+    deleted: int = 0
+    """The newest generation that is gone, with all before it; 0: none."""
     pieces: list[tuple[int, Commits]] = field(default_factory=list[tuple[int, Commits]])
     """(number of the segment in `DeadLogs`, its commits)."""
 
     @property
     def generation(self) -> int:
-        return max(commits.generation for _, commits in self.pieces)
+        return max((commits.generation for _, commits in self.pieces), default=self.deleted)
+
+    @property
+    def exists(self) -> bool:
+        """Whether any commit came after its deletion."""
+        return self.generation > self.deleted
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,9 @@ class _Segment:
     session: str
     number: int
     path: str
+    end: int | None
+    """Its valid bytes; None: up to the last whole batch."""
+    index_at: int
 
 
 class DeadLogs:
@@ -58,8 +68,12 @@ class DeadLogs:
         """Sync and index the logs, oldest first. Raises LogDamaged, VersionMismatch, DataFolderError, OSError."""
         self.sessions = sorted(sessions)
         marks: dict[bytes, tuple[int, int]] = {}
+        deletes: dict[bytes, tuple[int, str]] = {}
         for session in self.sessions:
-            self._read_session(session, marks)
+            self._read_session(session, marks, deletes)
+        for object_id, (generation, class_key) in deletes.items():
+            if self._owns(object_id):
+                self.objects.setdefault(object_id, DeadObject(class_key, None)).deleted = generation
         for object_id, mark in marks.items():
             found = self.objects.get(object_id)
             if found is not None:
@@ -67,7 +81,13 @@ class DeadLogs:
         for object_id in [key for key, found in self.objects.items() if _is_done(found)]:
             del self.objects[object_id]
 
-    def _read_session(self, session: str, marks: dict[bytes, tuple[int, int]]) -> None:
+    def segments(self) -> list[_Segment]:
+        """All segments of the dead sessions, oldest first."""
+        return list(self._segments)
+
+    def _read_session(
+        self, session: str, marks: dict[bytes, tuple[int, int]], deletes: dict[bytes, tuple[int, str]]
+    ) -> None:
         disk, folder = self._disk, f"{self._folder}/{session}"
         self._locks.append(lock_session(folder, exclusive=False))
         names = [name for name in disk.list_folder(folder) if name.endswith(".segment")]
@@ -98,7 +118,8 @@ class DeadLogs:
             reader = SegmentReader(disk, path, session, header.number)
             try:
                 end = after.previous_length if after is not None else None
-                index, _, digest = reader.index(end, after.previous_index if after is not None else 0)
+                index_at = after.previous_index if after is not None else 0
+                index, _, digest = reader.index(end, index_at)
                 if after is not None and digest and digest != after.previous_hash:
                     raise reader.damage(SEGMENT_HEADER)
             finally:
@@ -106,7 +127,9 @@ class DeadLogs:
             trim = max(trim, index.trim)
             for object_id, mark in index.marks.items():
                 marks[object_id] = max(marks.get(object_id, (0, 0)), mark)
-            indexes.append((_Segment(session, header.number, path), index.commits))
+            for object_id, gone in index.deletes.items():
+                deletes[object_id] = max(deletes.get(object_id, (0, "")), gone)
+            indexes.append((_Segment(session, header.number, path, end, index_at), index.commits))
         if first is not None and first > trim:
             raise LogDamaged(f"{folder}: the segments {trim} to {first - 1} are missing")
         for segment, commits in indexes:
@@ -131,19 +154,25 @@ class DeadLogs:
             found.pieces.append((number, piece))
 
     # ------------------------------------------------------------------ one object
-    def plan(self, object_id: bytes) -> Plan:
-        """What has to be applied to the object's file. Raises LogDamaged."""
+    def plan(self, object_id: bytes, replaced: int = 0) -> Plan:
+        """What has to be applied to the object's file, which is of generation `replaced`. Raises LogDamaged."""
         found = self.objects[object_id]
         places = (
-            Place(piece.generation, change, number, position)
+            Place(piece.generation, change, number, position, part)
             for number, piece in found.pieces
-            for position, change in zip(piece.positions, piece.changes, strict=True)
+            for position, change, part in zip(piece.positions, piece.changes, piece.parts, strict=True)
         )
-        return plan(object_id, places, found.mark)
+        covered = max(found.mark or (0, 0), (found.deleted, _FOR_GOOD if found.deleted else 0), (replaced, 0))
+        return plan(object_id, places, covered if covered > (1, 0) else found.mark)
 
-    def apply(self, object_id: bytes, path: str) -> int:
-        """Bring the main file up to date, unsynced, and give its change number. Raises LogDamaged, OSError."""
-        todo = self.plan(object_id)
+    def apply(self, object_id: bytes, path: str) -> int | None:
+        """Bring the main file up to date, unsynced, and give its change number; None when nothing is to be done.
+
+        Raises LogDamaged, OSError.
+        """
+        todo = self.plan(object_id, generation_of(self._disk, path))
+        if not todo.places:
+            return None
         with Readers(self._disk, [(s.path, s.session, s.number) for s in self._segments]) as readers:
             return write_images(self._disk, path, object_id, todo, readers)
 
@@ -158,10 +187,32 @@ class DeadLogs:
         self._locks = []
 
 
+_FOR_GOOD = 1 << 62
+"""Above every change number: a deletion covers its whole generation."""
+
+
+def generation_of(disk: Disk, path: str) -> int:
+    """Of the file at `path`; 0 when there is none, or one that was never completed."""
+    try:
+        fd = disk.open(path, write=False)
+    except FileNotFoundError:
+        return 0
+    try:
+        return read_version(disk, fd)[0]
+    finally:
+        disk.close(fd)
+
+
 def _is_done(found: DeadObject) -> bool:
-    if found.mark is None:
+    """Whether nothing is left to do: a mark covers its commits, and parts without a commit do not count."""
+    mark = found.mark or (0, 0)
+    if found.deleted and mark[0] <= found.deleted:
         return False
-    return all((piece.generation, change) <= found.mark for _, piece in found.pieces for change in piece.changes[-1:])
+    return not any(
+        part >= 0 and (piece.generation, change) > mark
+        for _, piece in found.pieces
+        for change, part in zip(reversed(piece.changes), reversed(piece.parts), strict=True)
+    )
 
 
 class Readers:
@@ -196,8 +247,6 @@ def _head_of(heads: list[Head], object_id: bytes, place: Place, reader: SegmentR
 
 def write_images(disk: Disk, path: str, object_id: bytes, todo: Plan, readers: Readers) -> int:
     """Write the last image of each page, the size and the change number. Unsynced: the log stays until a mark."""
-    if not todo.places:
-        return todo.base
     tocs: list[tuple[int, ...]] = []
     size_pages = 0
     for place in todo.places:
@@ -224,7 +273,7 @@ def write_images(disk: Disk, path: str, object_id: bytes, todo: Plan, readers: R
             for number in wanted[index]:
                 disk.pwrite(fd, pages[number], (number - 1) * PAGE)
         disk.truncate(fd, size_pages * PAGE)
-        write_change(disk, fd, todo.change)
+        write_version(disk, fd, todo.generation, todo.change)
     finally:
         disk.close(fd)
     return todo.change
@@ -236,6 +285,7 @@ def _open_base(disk: Disk, path: str, object_id: bytes, todo: Plan) -> int:
         fd = disk.open(path, create=True)
         disk.truncate(fd, 0)
         disk.pwrite(fd, TEMPLATE, 0)
+        write_version(disk, fd, todo.generation, 0)
         return fd
     try:
         return disk.open(

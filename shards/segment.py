@@ -20,9 +20,11 @@ from ..engine.disk import Disk
 from ..engine.errors import LogDamaged, VersionMismatch
 from .records import (
     COMMIT,
+    DELETE,
     END,
     HEADER,
     MARK,
+    PART,
     SEAL,
     TRIM,
     BatchHeader,
@@ -33,7 +35,7 @@ from .records import (
     read_toc,
 )
 
-VERSION = 1
+VERSION = 2
 _HEAD = struct.Struct("<8sH40sIIQQ16s")
 _CRC = struct.Struct("<I")
 SEGMENT_HEADER = 128
@@ -55,13 +57,14 @@ class SegmentHeader:
 
 @dataclass(slots=True)
 class Commits:
-    """One object's commits in one segment: where their batches begin, and their change numbers."""
+    """One object's commits in one segment: where their batches begin, their change numbers, and `Head.part`."""
 
     class_key: str
     name: str | None
     generation: int
     positions: array[int] = field(default_factory=lambda: array("Q"))
     changes: array[int] = field(default_factory=lambda: array("Q"))
+    parts: array[int] = field(default_factory=lambda: array("i"))
 
 
 @dataclass(slots=True)
@@ -71,12 +74,14 @@ class Index:
     commits: dict[bytes, Commits] = field(default_factory=dict[bytes, Commits])
     marks: dict[bytes, tuple[int, int]] = field(default_factory=dict[bytes, tuple[int, int]])
     """Object → (generation, change)."""
+    deletes: dict[bytes, tuple[int, str]] = field(default_factory=dict[bytes, tuple[int, str]])
+    """Object → (newest generation that is gone, class key)."""
     trim: int = 0
     ended: bool = False
 
     def add(self, head: Head, position: int) -> None:
         """Note a record of the batch at `position`."""
-        if head.kind == COMMIT:
+        if head.kind in (COMMIT, PART):
             commits = self.commits.get(head.object_id)
             if commits is None or commits.generation != head.generation:
                 commits = self.commits[head.object_id] = Commits(head.class_key, head.name, head.generation)
@@ -84,8 +89,11 @@ class Index:
                 commits.name = head.name
             commits.positions.append(position)
             commits.changes.append(head.change)
+            commits.parts.append(head.part)
         elif head.kind == MARK:
             self.marks[head.object_id] = max(self.marks.get(head.object_id, (0, 0)), (head.generation, head.change))
+        elif head.kind == DELETE:
+            self.deletes[head.object_id] = (head.generation, head.class_key)
         elif head.kind == TRIM:
             self.trim = max(self.trim, head.change)
         elif head.kind == END:
@@ -94,24 +102,31 @@ class Index:
     def pack(self) -> bytes:
         """As bytes, for the SEAL record."""
         commits = {
-            key: [c.class_key, c.name, c.generation, c.positions.tobytes(), c.changes.tobytes()]
+            key: [
+                *(c.class_key, c.name, c.generation, c.positions.tobytes(), c.changes.tobytes()),
+                c.parts.tobytes() if any(c.parts) else b"",
+            ]
             for key, c in self.commits.items()
         }
-        return cast("bytes", msgpack.packb([commits, self.marks, self.trim, self.ended]))
+        return cast("bytes", msgpack.packb([commits, self.marks, self.trim, self.ended, self.deletes]))
 
     @classmethod
     def unpack(cls, data: bytes) -> Index:
         """The inverse of `pack`."""
         packed = cast("list[object]", msgpack.unpackb(data, strict_map_key=False))
         index = cls(trim=cast("int", packed[2]), ended=bool(packed[3]))
-        for key, (class_key, name, generation, positions, changes) in cast(
-            "dict[bytes, tuple[str, str | None, int, bytes, bytes]]", packed[0]
+        for key, (class_key, name, generation, positions, changes, *more) in cast(
+            "dict[bytes, tuple[str, str | None, int, bytes, bytes, bytes]]", packed[0]
         ).items():
             commits = index.commits[key] = Commits(class_key, name, generation)
             commits.positions.frombytes(positions)
             commits.changes.frombytes(changes)
+            commits.parts.frombytes(more[0] if more and more[0] else bytes(4 * len(commits.changes)))
         marks = cast("dict[bytes, list[int]]", packed[1])
         index.marks = {key: (generation, change) for key, (generation, change) in marks.items()}
+        if len(packed) > 4:
+            deletes = cast("dict[bytes, tuple[int, str]]", packed[4])
+            index.deletes = {key: (generation, class_key) for key, (generation, class_key) in deletes.items()}
         return index
 
 

@@ -74,6 +74,7 @@ class Shard:
             limits,
             loop,
             committed=self.files.committed,
+            partial=self.files.partial,
             stop=self._stop,
             report=self._report,
         )

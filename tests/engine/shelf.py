@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from perdure.engine.calls import FETCH, RPC, Call
 from perdure.engine.commits import CommitRecord, Committable, Effect
-from perdure.engine.database import Located, read_change
+from perdure.engine.database import Located, read_version
 from perdure.engine.disk import LocalDisk
 from perdure.engine.errors import LogFailed, PerdureError
 from perdure.engine.http import HttpRequest, HttpResponse
@@ -69,6 +69,8 @@ class HandCommits:
         for who in touched:
             try:
                 record = who.capture()
+                while record is not None and record.part < 0:
+                    record = who.capture()
             except PerdureError as error:
                 who.failed(error, self.drop(who))
                 continue
@@ -112,7 +114,7 @@ class FolderFiles:
         os.makedirs(f"{folder}/live", exist_ok=True)
 
     def path(self, object_id: bytes) -> str:
-        return f"{self.folder}/objects/{object_id.hex()}.1.sqlite"
+        return f"{self.folder}/objects/{object_id.hex()}.sqlite"
 
     def exists(self, key: ClassKey, object_id: bytes) -> bool:
         return os.path.exists(self.path(object_id))
@@ -123,15 +125,18 @@ class FolderFiles:
         change = 0
         if exists:
             fd = self.disk.open(path, write=False)
-            change = read_change(self.disk, fd)
+            change = read_version(self.disk, fd)[1]
             self.disk.close(fd)
-        return Located(exists, path, f"{self.folder}/live/{object_id.hex()}.1.sqlite", 1, change)
+        return Located(exists, path, f"{self.folder}/live/{object_id.hex()}.sqlite", 1, change)
 
     def rebuild(self, key: ClassKey, object_id: bytes) -> None:
         self.rebuilt.append(object_id)
 
     def closed(self, object_id: bytes, change: int) -> None:
         pass
+
+    def may_fold(self, object_id: bytes) -> bool:
+        return True
 
 
 class PlainHttp:

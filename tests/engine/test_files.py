@@ -8,18 +8,18 @@ import subprocess
 import sys
 
 import pytest
-from perdure.engine.database import APPLICATION_ID, TEMPLATE, Database, Located, read_change
+from perdure.engine.database import APPLICATION_ID, TEMPLATE, Database, Located, read_version
 from perdure.engine.disk import LocalDisk
 from perdure.engine.errors import VersionMismatch
 
 
 def located(tmp_path, exists: bool, change: int = 0) -> Located:
     (tmp_path / "live").mkdir(exist_ok=True)
-    return Located(exists, str(tmp_path / "objects" / "x.1.sqlite"), str(tmp_path / "live" / "x.1.sqlite"), 1, change)
+    return Located(exists, str(tmp_path / "objects" / "x.sqlite"), str(tmp_path / "live" / "x.sqlite"), 1, change)
 
 
 def written(tmp_path, value: bytes = b"1") -> Database:
-    database = Database(LocalDisk(), located(tmp_path, os.path.exists(tmp_path / "objects" / "x.1.sqlite")))
+    database = Database(LocalDisk(), located(tmp_path, os.path.exists(tmp_path / "objects" / "x.sqlite")))
     database.connection.execute("insert or replace into _cf_KV values('k', ?)", (value,))
     database.make_place()
     assert database.capture() is not None
@@ -40,13 +40,13 @@ def test_c5_closing_is_no_checkpoint(tmp_path) -> None:
     database.checkpoint()
     database.connection.execute("insert or replace into _cf_KV values('k', 'unlogged')")
     database.close()
-    assert content(tmp_path / "objects" / "x.1.sqlite") == [("k", b"1")]
+    assert content(tmp_path / "objects" / "x.sqlite") == [("k", b"1")]
     assert os.listdir(tmp_path / "live") == []
 
 
 def test_c6_a_wal_that_this_session_did_not_write_is_not_trusted(tmp_path) -> None:
     database = written(tmp_path, b"old")
-    live = tmp_path / "live" / "x.1.sqlite"
+    live = tmp_path / "live" / "x.sqlite"
     stale = (live.parent / (live.name + "-wal")).read_bytes()
     database.checkpoint()
     database.close()
@@ -68,7 +68,7 @@ def test_c7_nobody_else_writes_while_it_is_open(tmp_path) -> None:
         "try: sqlite3.connect(sys.argv[1], timeout=0.1).execute(\"insert into _cf_KV values('intruder', 1)\")\n"
         "except sqlite3.OperationalError as error: print(error)\n"
     )
-    path = str(tmp_path / "objects" / "x.1.sqlite")
+    path = str(tmp_path / "objects" / "x.sqlite")
     done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)
     assert "locked" in done.stdout  # also after our own descriptor has written the change number
     database.close()
@@ -76,7 +76,7 @@ def test_c7_nobody_else_writes_while_it_is_open(tmp_path) -> None:
 
 def test_s2_there_is_no_shared_memory_and_no_journal(tmp_path) -> None:
     database = written(tmp_path)
-    assert sorted(os.listdir(tmp_path / "live")) == ["x.1.sqlite", "x.1.sqlite-wal"]
+    assert sorted(os.listdir(tmp_path / "live")) == ["x.sqlite", "x.sqlite-wal"]
     assert database.connection.pragma("journal_mode") == "wal"
     assert database.connection.pragma("locking_mode") == "exclusive"
     assert database.connection.pragma("synchronous") == 0
@@ -87,8 +87,8 @@ def test_the_change_number_is_in_the_file(tmp_path) -> None:
     database = written(tmp_path)
     assert database.checkpoint() == 1
     database.close()
-    fd = os.open(tmp_path / "objects" / "x.1.sqlite", os.O_RDONLY)
-    assert read_change(LocalDisk(), fd) == 1
+    fd = os.open(tmp_path / "objects" / "x.sqlite", os.O_RDONLY)
+    assert read_version(LocalDisk(), fd) == (1, 1)
     os.close(fd)
 
 
@@ -96,7 +96,7 @@ def test_a_newer_format_is_refused(tmp_path) -> None:
     (tmp_path / "objects").mkdir()
     image = bytearray(TEMPLATE)
     image[68:72] = (APPLICATION_ID + 1).to_bytes(4, "big")
-    (tmp_path / "objects" / "x.1.sqlite").write_bytes(image)
+    (tmp_path / "objects" / "x.sqlite").write_bytes(image)
     with pytest.raises(VersionMismatch, match="has format 2"):
         Database(LocalDisk(), located(tmp_path, True))
 

@@ -25,6 +25,7 @@ class Record:
     name: str | None = None
     generation: int = 1
     size_pages: int = 3
+    part: int = 0
     pages: dict[int, bytes] = field(default_factory=lambda: {1: bytes(4096)})
     alarm_ms: int | None = None
     time_ms: int = 0
@@ -39,15 +40,29 @@ class Thing:
         self.durable: list[int] = []
         self.failures: list[tuple[BaseException, int]] = []
         self.raises: BaseException | None = None
+        self.pieces = 0
+        """How many pieces its next commit has before the last one."""
+        self.moved: list[int] = []
+        self._piece = 0
 
     def capture(self):
         if self.raises is not None:
             raise self.raises
+        if self._piece < self.pieces:
+            self._piece += 1
+            return Record(self.object_id, self.change + 1, part=-self._piece, pages={1: bytes(4096)})
+        if self.pieces:
+            self.change += 1
+            parts, self.pieces, self._piece = self.pieces, 0, 0
+            return Record(self.object_id, self.change, part=parts)
         self.change += 1
         return Record(self.object_id, self.change)
 
     def committed(self, change: int) -> None:
         self.durable.append(change)
+
+    def postponed(self, batch: int) -> None:
+        self.moved.append(batch)
 
     def failed(self, error, dropped) -> None:
         self.failures.append((error, len(dropped)))
@@ -59,6 +74,7 @@ class Bench:
         self.syncs = 0
         self.stops: list[BaseException] = []
         self.reports: list[str] = []
+        self.partial: list[tuple[bytes, int]] = []
         self.clock = Clock()
         sync = self.disk.sync_data
 
@@ -75,6 +91,7 @@ class Bench:
             limits or Limits(),
             asyncio.get_running_loop(),
             committed=lambda record, segment: None,
+            partial=lambda record, segment: self.partial.append((record.object_id, record.part)),
             stop=self.stops.append,
             report=lambda level, event, fields: self.reports.append(event),
         )
@@ -229,3 +246,59 @@ def test_slow_syncs_move_to_a_thread_and_come_back(tmp_path) -> None:
         bench.committer.close()
 
     asyncio.run(run())
+
+
+def test_a_large_commit_goes_in_pieces_and_its_replies_wait_for_the_last(tmp_path) -> None:
+    async def body() -> None:
+        bench = Bench(tmp_path)
+        large, small = Thing(1), Thing(2)
+        large.pieces = 3
+        bench.committer.hold(bench.committer.touch(large), large, bench.left.append, "large")
+        bench.committer.hold(bench.committer.touch(small), small, bench.left.append, "small")
+        await asyncio.sleep(0)
+        assert bench.left == ["small"], "another object's reply does not wait for the pieces"
+        assert (bench.partial, large.durable) == ([(large.object_id, -1)], [])
+        await bench.committer.flush()
+        assert bench.left == ["small", "large"]
+        assert large.durable == [1]
+        assert large.moved == [2, 3, 4]
+        bench.committer.close()
+        bench.log.close(clean=False)
+
+    asyncio.run(body())
+
+
+def test_a_failed_piece_takes_the_whole_commit_with_it(tmp_path) -> None:
+    async def body() -> None:
+        bench = Bench(tmp_path)
+        large = Thing(1)
+        large.pieces = 3
+        bench.committer.hold(bench.committer.touch(large), large, bench.left.append, "large")
+        await asyncio.sleep(0)
+        bench.fail_next_sync()
+        await bench.committer.flush()
+        assert bench.left == []
+        assert large.durable == []
+        assert [dropped for _, dropped in large.failures] == [1], "the caller that waits is told"
+        bench.committer.close()
+        bench.log.close(clean=False)
+
+    asyncio.run(body())
+
+
+def test_a_batch_is_bounded_and_what_does_not_fit_goes_with_the_next(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("perdure.shards.committer._BATCH_PAGES_MAX", 2)
+
+    async def body() -> None:
+        bench = Bench(tmp_path)
+        things = [Thing(number) for number in range(1, 6)]
+        for thing in things:
+            bench.committer.hold(bench.committer.touch(thing), thing, bench.left.append, thing.object_id[0])
+        await asyncio.sleep(0)
+        assert bench.left == [1, 2]
+        await bench.committer.flush()
+        assert bench.left == [1, 2, 3, 4, 5], "in the order touched"
+        bench.committer.close()
+        bench.log.close(clean=False)
+
+    asyncio.run(body())

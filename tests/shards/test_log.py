@@ -41,7 +41,7 @@ class FailingDisk(LocalDisk):
 
 
 def commit(change: int, object_id: bytes = ID, pages: tuple[int, ...] = (1,)) -> Head:
-    return Head(COMMIT, object_id, "w-C", "name", 1, change, 3, None, 0, pages)
+    return Head(COMMIT, object_id, "w-C", "name", 1, change, 3, None, 0, 0, pages)
 
 
 def page(seed: int) -> bytes:
@@ -230,7 +230,7 @@ def test_a_newer_format_is_refused(tmp_path) -> None:
         changed = data[:8] + (segment.VERSION + 1).to_bytes(2, "little") + data[10:]
         head = changed[: segment._HEAD.size]
         file.write(head + zlib.crc32(head).to_bytes(4, "little"))
-    with pytest.raises(VersionMismatch, match="has format 2"):
+    with pytest.raises(VersionMismatch, match="has format 3"):
         changes(tmp_path)
 
 

@@ -46,7 +46,7 @@ def test_dead_sessions_go_oldest_first_when_every_shard_has_finished() -> None:
 def test_a_data_folder_has_one_owner_and_a_format(tmp_path) -> None:
     path = str(tmp_path / "data")
     folder = DataFolder.open(path)
-    assert json.loads((tmp_path / "data" / "FORMAT").read_text()) == {"format": 1}
+    assert json.loads((tmp_path / "data" / "FORMAT").read_text()) == {"format": 2}
     with pytest.raises(DataFolderError, match=f"supervisor {os.getpid()}"):
         DataFolder.open(path)
     inherited = os.dup(folder.lock_fd)  # as a child has it
@@ -114,7 +114,7 @@ def test_the_catalogue_is_rebuilt_when_missing(tmp_path) -> None:
     for name in os.listdir(f"{data}/catalogue"):
         os.unlink(f"{data}/catalogue/{name}")
     os.makedirs(f"{data}/objects/folder/00")
-    with open(f"{data}/objects/folder/00/{first.hex()}.1.sqlite", "wb") as file:
+    with open(f"{data}/objects/folder/00/{first.hex()}.sqlite", "wb") as file:
         file.write(bytes(4096))
     again = Catalogue(data, range(64))
     assert len(again.missing) == 64

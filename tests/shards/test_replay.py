@@ -50,3 +50,30 @@ def test_the_last_image_of_a_page_wins(tocs: list[list[int]]) -> None:
     for number, index in found.items():
         assert number in tocs[index]
         assert not any(number in pages for pages in tocs[index + 1 :])
+
+
+def test_parts_count_only_with_their_commit() -> None:
+    parts = [Place(1, 2, 0, 10, -1), Place(1, 2, 0, 20, -2)]
+    assert plan(b"x", [Place(1, 1, 0, 0), *parts], None).change == 1
+    todo = plan(b"x", [Place(1, 1, 0, 0), *parts, Place(1, 2, 0, 30, 2)], None)
+    assert [place.position for place in todo.places] == [0, 10, 20, 30]
+
+
+def test_a_later_try_begins_again_at_part_one() -> None:
+    """A shard that died between the parts of a commit: the next session gives the same change number anew."""
+    given_up = [Place(1, 2, 0, 10, -1), Place(1, 2, 0, 20, -2)]
+    again = [Place(1, 2, 1, 5, -1), Place(1, 2, 1, 6, 1)]
+    todo = plan(b"x", [Place(1, 1, 0, 0), *given_up, *again], None)
+    assert [(place.log, place.position) for place in todo.places] == [(0, 0), (1, 5), (1, 6)]
+    small = plan(b"x", [Place(1, 1, 0, 0), *given_up, Place(1, 2, 1, 7)], None)
+    assert [(place.log, place.position) for place in small.places] == [(0, 0), (1, 7)]
+
+
+def test_a_missing_part_is_damage() -> None:
+    with pytest.raises(LogDamaged, match="part of commit 1 is missing"):
+        plan(b"x", [Place(1, 1, 0, 20, -2), Place(1, 1, 0, 30, 2)], None)
+
+
+def test_parts_of_a_marked_commit_may_be_gone() -> None:
+    todo = plan(b"x", [Place(1, 4, 0, 30, 2), Place(1, 5, 0, 40)], (1, 4))
+    assert [place.change for place in todo.places] == [5]

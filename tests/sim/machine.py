@@ -111,6 +111,7 @@ class Machine:
             limits,
             self.loop,
             committed=self.files.committed,
+            partial=self.files.partial,
             stop=self._stop,
             report=self._report,
         )
@@ -124,6 +125,7 @@ class Machine:
             transport=NoTransport(),
             log=self._report,
             loop=self.loop,
+            threads=Inline(),
         )
         self.clock = clock
         self.marker = Marker(

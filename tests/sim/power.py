@@ -7,6 +7,7 @@ import random
 import shutil
 
 import apsw
+from perdure.engine import database
 from perdure.engine.errors import PerdureError
 from perdure.engine.limits import Limits
 
@@ -136,8 +137,11 @@ async def run_seed(
 ) -> None:
     """Raises Lost, LogDamaged or AssertionError when anything acknowledged is not there, or is not whole.
 
+    With odd seeds most commits are large ones, written in pieces.
+
     `alternate`: kills and power cuts take turns, the cuts soon after the start, so that they fall into recoveries.
     """
+    database.CAPTURE_FRAMES_MAX = 2 if seed % 2 else 256
     run = Run(seed, folder, disk, alternate)
     for number in range(crashes):
         events = (120 if number % 2 == 0 else 60) if alternate else run.rng.choice([30, 120, 600])

@@ -71,12 +71,12 @@ def test_c2_twin_that_believes_an_unsynced_log_is_caught(tmp_path, monkeypatch) 
     """Recovery that applies a readable but unsynced tail, then loses power, mixes two states."""
     read = DeadLogs._read_session
 
-    def careless(self: DeadLogs, session: str, marks: dict[bytes, tuple[int, int]]) -> None:
+    def careless(self: DeadLogs, *found: object) -> None:
         disk = self._disk
         assert isinstance(disk, SimDisk)
         disk.syncs = False
         try:
-            read(self, session, marks)
+            read(self, *found)
         finally:
             disk.syncs = True
 
