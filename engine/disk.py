@@ -7,6 +7,7 @@ the data folder. Offsets and lengths are bytes. Errors are OSError as the system
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from typing import Protocol
 
@@ -22,6 +23,7 @@ class Disk(Protocol):
     def pread(self, fd: int, length: int, offset: int) -> bytes: ...
     def pwrite(self, fd: int, data: bytes | memoryview, offset: int) -> None: ...
     def pwritev(self, fd: int, parts: list[bytes | memoryview], offset: int) -> None: ...
+    def copy(self, source: int, target: int, length: int, offset: int) -> None: ...
     def truncate(self, fd: int, length: int) -> None: ...
     def allocate(self, fd: int, length: int) -> None: ...
     def size(self, fd: int) -> int: ...
@@ -81,6 +83,21 @@ class LocalDisk:
         if done < total:
             rest = memoryview(b"".join(parts))[done:]
             self.pwrite(fd, rest, offset + done)
+
+    def copy(self, source: int, target: int, length: int, offset: int) -> None:
+        """Copy bytes to the same place of another file, inside the kernel where that can be."""
+        done = 0
+        while done < length:
+            try:
+                count = os.copy_file_range(source, target, length - done, offset + done, offset + done)
+            except OSError as error:
+                if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                    raise
+                self.pwrite(target, self.pread(source, length - done, offset + done), offset + done)
+                return
+            if count == 0:
+                return
+            done += count
 
     def truncate(self, fd: int, length: int) -> None:
         os.ftruncate(fd, length)

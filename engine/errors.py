@@ -157,6 +157,24 @@ class StorageFull(PerdureError):
     default_retryable = True
 
 
+class HistoryGone(PerdureError):
+    """A point in time that history does not reach back to, or not any more. The hint says what can be restored."""
+
+    code = "history_gone"
+
+
+class ImportRefused(PerdureError):
+    """A file cannot become an object's: no SQLite database, damaged, too large, or with names that are the runtime's."""
+
+    code = "import_refused"
+
+
+class NotFound(PerdureError):
+    """There is no object with that id."""
+
+    code = "not_found"
+
+
 class Overloaded(PerdureError):
     """A queue is full by count, bytes or age. Back off; shard the object if this lasts."""
 

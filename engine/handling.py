@@ -74,6 +74,9 @@ class Handler:
         if late is not None:
             raise late
         if instance.object is None:
+            position = instance.storage.pending_restore()
+            if position is not None:
+                await instance.restore(event, position)
             self._construct()
             while instance.input.section is not None:  # begun by the constructor: events come after it
                 await one_round()

@@ -17,6 +17,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from .bodies import OutgoingBody
+from .bookmarks import History, Position
 from .calls import REQUEST_ID, Call
 from .clock import Clock
 from .commits import CommitRecord, Effect
@@ -75,6 +76,8 @@ class Shelf(Protocol):
     disk: Disk
     limits: Limits
     transport: Transport
+    history: History | None
+    """None: nothing of the past is kept."""
     threads: Executor
     """For checkpoints that would stop the loop for too long."""
     now_s: float
@@ -549,6 +552,10 @@ class Instance:
         failure = error if isinstance(error, PerdureError) else StorageUnavailable(f"a checkpoint failed: {error}")
         self.reset(failure, discard=True)
 
+    def settling(self) -> bool:
+        """Whether its main file is being completed, so that its storage must be left alone."""
+        return self._settling or self.folding
+
     def _settled(self, change: int) -> None:
         self._settling = False
         self.input.unblock()
@@ -559,6 +566,31 @@ class Instance:
         self.move(State.EVICTED)
         self.abandoned = True
         self.storage.release()
+
+    # ------------------------------------------------------------------ the past
+    @property
+    def history(self) -> History:
+        found = self.shelf.history
+        if found is None:
+            raise StorageUnavailable("no history is kept here", retryable=False)
+        return found
+
+    async def restore(self, event: Event, position: Position) -> None:
+        """Before the constructor: put the state at a point in the place of the present one. The turn is held meanwhile.
+
+        Raises HistoryGone, StorageFull, StorageError: the object goes on with the state that it has.
+        """
+        event.pinned += 1
+        try:
+            self.storage.release()
+            await self.history.restore(self.key, self.object_id, self.name, position)
+        except PerdureError as error:
+            self.storage.give_up_restore()
+            fields: dict[str, object] = {"object": str(self), "id": self.object_id.hex(), "error": error.message}
+            self.shelf.report("error", "restore_failed", fields)
+            raise
+        finally:
+            event.pinned -= 1
 
     # ------------------------------------------------------------------ reset
     def abort_error(self, reason: str | None) -> PerdureError:

@@ -29,6 +29,7 @@ class Limits:
     critical_section_ms_max: int = 30_000  # blockConcurrencyWhile and transaction() (spec: 30 s)
     critical_section_depth_max: int = 64
     key_and_value_bytes_max: int = 2 << 20  # spec/limits.md
+    object_bytes_max: int = 10_000_000_000  # spec/limits.md: 10 GB
     sql_statement_bytes_max: int = 100_000
     sql_parameters_max: int = 100
     sql_columns_max: int = 100
@@ -40,6 +41,9 @@ class Limits:
     log_page_images_max: int = 262_144  # 1 GiB of page images
     log_live_objects_max: int = 20_000
     segment_bytes: int = 16 << 20
+    history_days: int = 30  # spec/point-in-time-recovery: how far back an object can be restored
+    history_object_bytes_max: int = 64 << 20  # and twice the object's size: beyond it older points are thinned
+    history_bytes_max: int = 8 << 30  # of the data folder: beyond it the oldest is thinned, of whatever object
     sync_inline_ms_max: float = 1.5  # syncs come back to the loop when this many ms are not passed for a while
     sync_thread_ms_min: float = 5.0  # one sync slower than this moves them to a thread
 

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import apsw
 
+from .bookmarks import Position
 from .database import Database, Files, is_critical, translate
 from .errors import PerdureError, StorageError, StorageFull
 from .kv import KeyValues
@@ -54,6 +55,7 @@ class ObjectStorage:
         self._database: Database | None = None
         self._absent: bool | None = None
         self._generation = 1
+        self._stamp = 0
         self._exclusive = False
         self._unconfirmed = False
         self._durable_change = 0
@@ -227,6 +229,42 @@ class ObjectStorage:
 
     def is_open(self) -> bool:
         return self._database is not None
+
+    # ------------------------------------------------------------------ the past
+    def position(self) -> Position:
+        """Of the newest commit. Only when everything is durable."""
+        database = self.reading()
+        return Position(self._generation, 0 if database is None else database.change)
+
+    def stamp(self) -> int:
+        """Nanoseconds since the epoch, larger than any given before."""
+        self._stamp = max(self._stamp + 1, self.host.clock.now_ms() * 1_000_000)
+        return self._stamp
+
+    def request_restore(self, position: Position) -> None:
+        """Commit the wish, apart from the turn: `abort()` after it must not undo it."""
+        self.host.commit_turn()
+        database = self.begin_exclusive()
+        database.connection.execute(
+            "insert or replace into _cf_METADATA values('restore', ?)", (f"{position.generation}.{position.change}",)
+        )
+        self.host.wrote()
+        self.host.commit_turn()
+
+    def pending_restore(self) -> Position | None:
+        database = self.reading()
+        if database is None:
+            return None
+        row = database.connection.execute("select value from _cf_METADATA where key = 'restore'").fetchone()
+        if row is None:
+            return None
+        generation, change = str(row[0]).split(".")
+        return Position(int(generation), int(change))
+
+    def give_up_restore(self) -> None:
+        database = self.begin_exclusive()
+        database.connection.execute("delete from _cf_METADATA where key = 'restore'")
+        self.host.wrote()
 
     def release(self) -> None:
         database, self._database = self._database, None

@@ -7,18 +7,21 @@ storage is closed and its file is right.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import asynccontextmanager
 
+from .bookmarks import History
 from .calls import Call
 from .clock import Clock
 from .commits import Commits
 from .database import Files, Located
 from .disk import Disk
 from .errors import ClassNotFound, InvalidArgument, ObjectReset, Overloaded, PerdureError
-from .gate import OutputGate
+from .gate import BLOCKED, OutputGate
 from .ids import ClassKey
 from .instance import ClassRuntime, Instance
+from .lifecycle import State
 from .limits import Limits
 from .object_storage import ObjectStorage
 from .stubs import Transport
@@ -77,7 +80,9 @@ class Residents:
         log: Report,
         loop: asyncio.AbstractEventLoop,
         threads: Executor | None = None,
+        history: History | None = None,
     ) -> None:
+        self.history = history
         self.threads = threads or ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self.turns = Turns(loop, limits.quiescent_rounds)
         self.clock = clock
@@ -92,6 +97,10 @@ class Residents:
         self._log = log
         self._by_id: dict[bytes, Instance] = {}
         self._closing: dict[bytes, Instance] = {}
+        self._vacated: set[bytes] = set()
+        """Objects whose file is being changed as a whole: their events wait."""
+        self._waiting: dict[bytes, list[asyncio.Future[None]]] = {}
+        """Who waits for an object's main file to be complete, or its storage to be closed."""
         self._draining: PerdureError | None = None
         self._resets = 0
         self._evictions = 0
@@ -154,7 +163,7 @@ class Residents:
         instance = Instance(self, runtime, call.object_id, call.name)
         storage = ObjectStorage(instance, self.files, has_sql=runtime.sqlite)
         instance.attach(storage, storage.api, OutputGate(self._commits, instance))
-        if call.object_id in self._closing:
+        if call.object_id in self._closing or call.object_id in self._vacated:
             instance.input.block()
         self._by_id[call.object_id] = instance
         return instance
@@ -172,13 +181,25 @@ class Residents:
         if self._closing.get(instance.object_id) is not instance:
             return
         del self._closing[instance.object_id]
+        self._tell(instance.object_id)
         successor = self._by_id.get(instance.object_id)
-        if successor is not None:
+        if successor is not None and instance.object_id not in self._vacated:
             successor.input.unblock()
 
     def settled(self, instance: Instance, change: int) -> None:
         if self.on_settled is not None:
             self.on_settled(instance.object_id, change)
+        self._tell(instance.object_id)
+
+    def _tell(self, object_id: bytes) -> None:
+        for future in self._waiting.pop(object_id, ()):
+            if not future.done():
+                future.set_result(None)
+
+    def _told(self, object_id: bytes) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = self.turns.loop.create_future()
+        self._waiting.setdefault(object_id, []).append(future)
+        return future
 
     def report(self, level: str, event: str, fields: dict[str, object]) -> None:
         self._log(level, event, fields)
@@ -192,6 +213,51 @@ class Residents:
         if instance is None:
             return None if object_id in self._closing else 0
         return instance.settle()
+
+    async def complete(self, object_id: bytes) -> None:
+        """Until the main file holds everything that is durable now."""
+        while (instance := self._by_id.get(object_id)) is not None or object_id in self._closing:
+            change = instance.settle() if instance is not None else None
+            if change is not None:
+                if self.on_settled is not None:
+                    self.on_settled(object_id, change)
+                return
+            await self._told(object_id)
+            if instance is not None and instance.broken is None:
+                return
+
+    @asynccontextmanager
+    async def vacated(self, object_id: bytes, why: str) -> AsyncGenerator[None, None]:
+        """Inside nobody runs on the object and its database is closed; its events wait. `why`: what running ones are told.
+
+        Raises Overloaded while somebody else changes or copies its file.
+        """
+        if object_id in self._vacated or not self.files.may_fold(object_id):
+            raise Overloaded(
+                "this object's file is being copied or replaced already", hint="try again when that is done"
+            )
+        self._vacated.add(object_id)
+        try:
+            await self._empty(object_id, ObjectReset(f"The Durable Object was {why}", retryable=True))
+            yield
+        finally:
+            self._vacated.discard(object_id)
+            successor = self._by_id.get(object_id)
+            if successor is not None and object_id not in self._closing and successor.input.holder is BLOCKED:
+                successor.input.unblock()
+
+    async def _empty(self, object_id: bytes, error: PerdureError) -> None:
+        """Until nobody has the object's database open."""
+        while True:
+            instance = self._by_id.get(object_id)
+            if object_id in self._closing or (instance is not None and instance.settling()):
+                await self._told(object_id)
+            elif instance is None or (instance.state is State.COLD and instance.input.holder is BLOCKED):
+                return
+            elif instance.quiet():
+                self._evict(instance)
+            else:
+                instance.reset(error)
 
     # ------------------------------------------------------------------ bounds
     def _tick(self) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from .errors import InvalidArgument, StorageError
 from .kv import check_key, encode, list_query
+from .past import Past
 from .values import JsDict
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class NoSql:
         )
 
 
-class DurableObjectStorage:
+class DurableObjectStorage(Past):
     """What programs see as `ctx.storage`. Asynchronous calls take effect when made, awaited or not."""
 
     def __init__(self, storage: ObjectStorage) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from .bookmarks import History, Position
 from .clock import Clock
 from .commits import CommitRecord
 from .disk import Disk
@@ -48,6 +49,11 @@ class TurnHost(Protocol):
 
     def wrote(self, unconfirmed: bool = False) -> None:
         """The running turn has written. `unconfirmed`: nothing waits for it."""
+        ...
+
+    @property
+    def history(self) -> History:
+        """The object's past. Raises StorageUnavailable when none is kept."""
         ...
 
     def durable(self) -> Awaitable[None]:
@@ -104,6 +110,14 @@ class StorageBackend(Protocol):
         ...
 
     def is_open(self) -> bool: ...
+
+    def pending_restore(self) -> Position | None:
+        """The point that the next instance is to begin with, if the program asked for one."""
+        ...
+
+    def give_up_restore(self) -> None:
+        """It could not be restored: forget that it was asked for."""
+        ...
 
     def release(self) -> None:
         """Checkpoint and close the database (all commits durable); it opens again on use, pragmas re-applied."""

@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import cast
 
 from ..engine.errors import ProtocolError
@@ -151,6 +151,17 @@ class Control:
         if message.get("type") != "start":
             raise ProtocolError(f"the first control message is {message.get('type')!r}, expected 'start'")
         return message
+
+    def messages(self) -> Iterator[Message]:
+        """Every later message, for a process without a loop; ends when the other side is gone."""
+        self._socket.setblocking(True)
+        while True:
+            while self._early:
+                yield self._early.pop(0)
+            data = self._socket.recv(65536)
+            if not data:
+                return
+            self._early += self._lines.feed(data)
 
     def attach(
         self,

@@ -91,6 +91,15 @@ class Catalogue:
             finally:
                 connection.close()
 
+    def delete(self, object_id: bytes) -> None:
+        """Remove an object's row, durably; its pages are overwritten."""
+        connection = self._open(group_of(object_id))
+        try:
+            connection.execute("pragma secure_delete=on").fetchall()
+            connection.execute("delete from objects where id = ?", (object_id,))
+        finally:
+            connection.close()
+
     def read(self, group: int) -> Iterator[Row]:
         """The rows of one group."""
         if not os.path.exists(self._path(group)):

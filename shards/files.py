@@ -126,6 +126,14 @@ class ObjectFiles:
         """The database was closed with its main file complete up to `change`."""
         self.complete(object_id, change)
 
+    def change_of(self, path: str) -> int:
+        """Up to which change number a main file is complete."""
+        return self._version_of(path)[1]
+
+    def bytes_of(self, path: str) -> int:
+        """Of a main file."""
+        return self._pages_of(path) * 4096
+
     def _version_of(self, path: str) -> tuple[int, int]:
         fd = self._disk.open(path, write=False)
         try:
@@ -245,6 +253,23 @@ class ObjectFiles:
             live.before = change
             live.since_s = self.now_s
             self.live[object_id] = live
+
+    def replaced(self, object_id: bytes) -> None:
+        """A whole file of the next generation, complete and synced, has the object's place: no log is needed for it."""
+        self._let_go(object_id)
+
+    def deleted(self, object_id: bytes, generation: int) -> None:
+        """A record that the object is gone is durable. If it comes again, then as the next generation."""
+        self._let_go(object_id)
+        self._generations[object_id] = generation + 1
+
+    def _let_go(self, object_id: bytes) -> None:
+        live = self.live.pop(object_id, None)
+        if live is not None:
+            self.images -= live.images
+        self.images -= self._begun.pop(object_id, (0, 0))[1]
+        self._rebuild.discard(object_id)
+        self.dead.done(object_id)
 
     def first_needed(self) -> int:
         """The oldest segment of this session that any object needs."""

@@ -188,6 +188,14 @@ class SessionLog:
             self._ends.pop(self.first, None)
             self.first += 1
 
+    def places(self) -> list[tuple[str, str, int, int | None, int]]:
+        """(path, session, number, valid bytes, where its index is) of the segments that are kept, oldest first."""
+        found: list[tuple[str, str, int, int | None, int]] = []
+        for number in range(self.first, self.number + 1):
+            end, index_at = self._ends.get(number, (self._synced, 0))
+            found.append((f"{self.folder}/{name_of(number)}", self.session, number, end, index_at))
+        return found
+
     def readers(self, first: int) -> Iterator[tuple[SegmentReader, Index]]:
         """The segments from `first` on with their indexes, oldest first; each reader is closed after its turn."""
         for number in range(max(first, self.first), self.number + 1):

@@ -1,8 +1,8 @@
 """The marker: completes objects' main files in groups, syncs each group once, marks them, and lets old segments go.
 
-complete → sync → catalogue → mark → trim. What always holds: a mark is appended only after a sync that began when the file was
-complete; objects are taken by the age of their oldest unmarked commit, so that the oldest segment is always the next to go; a
-failed sync of main files is never tried again, the shard stops and recovery writes them anew.
+complete → sync → catalogue → mark → fold into history → trim. What always holds: a mark is appended only after a sync that
+began when the file was complete; objects are taken by the age of their oldest unmarked commit, so that the oldest segment
+is always the next to go; a failed sync of main files is never tried again, the shard stops and recovery writes them anew.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import cast
 
 from ..engine.disk import Disk
 from ..engine.errors import PerdureError
+from ..engine.ids import ClassKey
 from ..engine.limits import Limits
 from ..engine.residents import Residents
 from .catalogue import Catalogue, Row
@@ -21,6 +23,7 @@ from .committer import Committer
 from .files import ObjectFiles
 from .log import SessionLog
 from .records import MARK, TRIM, Head
+from .timeline import SegmentPlace, Timeline
 
 CYCLE_S = 0.5
 AGE_S_MAX = 30.0
@@ -29,6 +32,8 @@ _HURRY_S = 0.01
 _SLICE = 32
 _GROUP_MAX = 2_048
 _CATCH_UP = 256
+_BEHIND = 0.9
+"""Part of the log's bytes beyond which segments go without being folded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,13 @@ class Marker:
         self._committer, self._residents, self._catalogue = committer, residents, catalogue
         self._limits, self._loop = limits, loop
         self._recovered, self._stop, self._report = recovered, stop, report
+        self.timeline: Timeline | None = None
+        """Folds segments into history before they go; None: they just go."""
         self._told = False
+        self._folded = log.first
+        """Segments of this session below it are in history, or given up."""
+        self._folding: asyncio.Task[None] | None = None
+        self._dead_folding: asyncio.Task[None] | None = None
         self._broken: set[bytes] = set()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="marks sync")
         residents.on_settled = files.complete
@@ -108,7 +119,7 @@ class Marker:
                 files.marked(item.object_id, item.change, item.segment, item.images)
         if not files.dead.objects and not self._told:
             self._told = True
-            self._recovered()
+            self._dead_folding = self._loop.create_task(self._fold_dead(), name="fold dead logs")
         if self.may_trim and not files.dead.objects:
             await self._trim()
         return len(due)
@@ -185,10 +196,54 @@ class Marker:
         await done
 
     async def _trim(self) -> None:
-        first = self._files.first_needed()
+        needed = self._files.first_needed()
+        self._begin_folding(needed)
+        first = min(needed, self._folded)
         if first > self._log.first:
             await self._append([Head(TRIM, change=first)])
             self._log.trim(first)
+
+    def _begin_folding(self, needed: int) -> None:
+        """Fold what can go, beside everything else. History is given up before a write is refused."""
+        if self._folded >= needed:
+            return
+        if self.timeline is None or self._log.bytes > self._limits.log_bytes_max * _BEHIND:
+            if self.timeline is not None:
+                fields: dict[str, object] = {"segments": needed - self._folded, "reason": "the log is full"}
+                self._report("warning", "history_dropped", fields)
+            self._folded = needed
+        elif self._folding is None or self._folding.done():
+            self._folding = self._loop.create_task(self._fold(needed), name="fold")
+
+    async def _fold(self, until: int) -> None:
+        while self._folded < until:
+            number = self._folded
+            for place in self._log.places():
+                if place[2] == number:
+                    await self._fold_one(place)
+            self._folded = max(self._folded, number + 1)
+
+    async def _fold_dead(self) -> None:
+        """What dead sessions leave behind goes into history before their logs go."""
+        for place in self._files.dead.places() if self.timeline is not None else ():
+            await self._fold_one(place)
+        self._recovered()
+
+    async def _fold_one(self, place: SegmentPlace) -> None:
+        """One segment. What fails is said, and its objects' histories begin anew: they have a gap."""
+        assert self.timeline is not None, "history is kept"
+        try:
+            answer = await self.timeline.fold(place)
+            if answer["dropped"]:
+                self._report("warning", "history_dropped", {"reason": "the disk is full", "groups": answer["dropped"]})
+            for object_id, class_key in cast("dict[str, str]", answer["missing"]).items():
+                await self.timeline.take_base(ClassKey(class_key), bytes.fromhex(object_id))
+        except PerdureError as error:
+            self._report("error", "history_failed", {"segment": place[0], "error": error.message, "hint": error.hint})
+
+    def on_thread(self, work: Callable[[], None]) -> asyncio.Future[None]:
+        """Do something with the catalogue, which is used from one thread."""
+        return self._loop.run_in_executor(self._thread, work)
 
     async def close(self) -> bool:
         """Mark everything; True when nothing is left that only the log holds."""
@@ -199,4 +254,7 @@ class Marker:
         return False
 
     def shut(self) -> None:
+        for task in (self._folding, self._dead_folding):
+            if task is not None:
+                task.cancel()
         self._thread.shutdown()

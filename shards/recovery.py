@@ -81,9 +81,9 @@ class DeadLogs:
         for object_id in [key for key, found in self.objects.items() if _is_done(found)]:
             del self.objects[object_id]
 
-    def segments(self) -> list[_Segment]:
-        """All segments of the dead sessions, oldest first."""
-        return list(self._segments)
+    def places(self) -> list[tuple[str, str, int, int | None, int]]:
+        """(path, session, number, valid bytes, where its index is) of all their segments, oldest first."""
+        return [(s.path, s.session, s.number, s.end, s.index_at) for s in self._segments]
 
     def _read_session(
         self, session: str, marks: dict[bytes, tuple[int, int]], deletes: dict[bytes, tuple[int, str]]
@@ -185,6 +185,7 @@ class DeadLogs:
         for fd in self._locks:
             os.close(fd)
         self._locks = []
+        self._segments = []
 
 
 _FOR_GOOD = 1 << 62

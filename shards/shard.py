@@ -26,12 +26,14 @@ from ..router.process import main, settings_of, settle_garbage
 from ..router.server import Acceptor
 from ..router.slots import SlotMap
 from ..sdk.program import Program, load
+from .archive import ArchiveProcess
 from .catalogue import Catalogue
 from .committer import Committer
 from .files import ObjectFiles, remove_scratch
 from .log import SessionLog
 from .marks import Marker
 from .recovery import DeadLogs
+from .timeline import Timeline
 
 _EXIT_STOPPED = 3
 
@@ -43,6 +45,7 @@ class Shard:
         self, control: Control, start: Message, program: Program, loop: asyncio.AbstractEventLoop, disk: Disk
     ) -> None:
         self._control = control
+        self._start = start
         self._loop = loop
         self._disk = disk
         self._program = program
@@ -106,6 +109,23 @@ class Shard:
             stop=self._stop,
             report=self._report,
         )
+        self.archive = ArchiveProcess(
+            loop, f"archivist {self._index}", f"{data}/history", cast("int", self._start["lock_fd"]), self._report
+        )
+        self.timeline = Timeline(
+            disk,
+            self.log,
+            self.files,
+            self.committer,
+            self.residents,
+            self.catalogue,
+            self.archive,
+            SystemClock(),
+            limits,
+            list(groups),
+            on_catalogue=self.marker.on_thread,
+        )
+        self.marker.timeline = self.residents.history = self.timeline
         self.marker.may_trim = not self._dead_sessions
         number = self._session.split("-")[0].lstrip("0")
         self.acceptor = Acceptor(
@@ -199,6 +219,7 @@ class Shard:
         self.log.close(clean=complete)
         self.committer.close()
         self.marker.shut()
+        self.archive.close()
         self.acceptor.close()
         await self.client.close()
         self._ended.set_result(0 if clean else 1)

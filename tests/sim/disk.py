@@ -121,6 +121,9 @@ class SimDisk(LocalDisk):
         self.pwrite(fd, data[:half], offset)  # so that a cut falls into the middle
         self.pwrite(fd, data[half:], offset + half)
 
+    def copy(self, source, target, length, offset):
+        self.pwrite(target, self.pread(source, length, offset), offset)
+
     def truncate(self, fd, length):
         self.event()
         super().truncate(fd, length)

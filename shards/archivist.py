@@ -1,0 +1,265 @@
+"""The archivist: `python -m perdure.shards.archivist`, a process beside each shard for what would stop its loop.
+
+It folds segments of the log into history and makes whole files: for restore, import, export, fork. One job after the
+other, each a plain message; it has no state that a job does not name, so it may be killed and started again at any time.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import cast
+
+import apsw
+import lz4.block
+
+from ..engine.database import PAGE
+from ..engine.disk import Disk, LocalDisk
+from ..engine.errors import InvalidArgument, PerdureError, StorageError, StorageFull
+from ..router.control import Control, Message
+from ..router.slots import group_of
+from . import wholefiles
+from .folding import Folder
+from .history import History, Moment
+from .runs import RUN_PAGES_MAX, Point, Run, pack_run
+from .segment import SegmentReader
+from .thinning import Bounds, bound_folder, bound_object, give_back
+
+_NICENESS = 10
+_BASE_SLICE = 256
+
+
+class Archivist:
+    """Does jobs. `work` gives the answer as plain values, or raises PerdureError, OSError."""
+
+    def __init__(self, disk: Disk, folder: str) -> None:
+        """`folder`: DATA/history."""
+        self._disk = disk
+        self._history = History(folder)
+        self._kinds: dict[str, Callable[[Message], Message]] = {
+            "fold": self._fold,
+            "base": self._base,
+            "build": self._build,
+            "find": self._find,
+            "reaches": self._reaches,
+            "moments": self._moments,
+            "prepare": self._prepare,
+            "confirm": self._confirm,
+            "forget": self._forget,
+            "export": self._export,
+            "adopt": self._adopt,
+        }
+
+    def work(self, job: Message) -> Message:
+        """Do one job."""
+        kind = self._kinds.get(str(job["kind"]))
+        if kind is None:
+            raise InvalidArgument(f"the archivist knows no job {job['kind']!r}")
+        try:
+            return kind(job)
+        except apsw.FullError as error:
+            raise StorageFull("the disk of the data folder is full", hint="free space there") from error
+        except apsw.Error as error:
+            raise StorageError(f"history cannot be used: {error}", hint="see DATA/history, and the disk") from error
+
+    def close(self) -> None:
+        self._history.close()
+
+    # ------------------------------------------------------------------ history
+    def _fold(self, job: Message) -> Message:
+        """Fold a segment, for the objects of some groups or for one. A full disk drops history, not the job."""
+        groups = frozenset(cast("list[int]", job["groups"]))
+        only = bytes.fromhex(cast("str", job["object"])) if job.get("object") else None
+
+        def wanted(object_id: bytes) -> bool:
+            return object_id == only if only is not None else group_of(object_id) in groups
+
+        dropped: list[int] = []
+        while True:
+            reader = SegmentReader(
+                self._disk, cast("str", job["path"]), cast("str", job["session"]), cast("int", job["number"])
+            )
+            try:
+                if only is not None and self._index_says_no(reader, job, only):
+                    return {"missing": {}}
+                folded = Folder(self._history, wanted).fold(reader, cast("int | None", job["end"]))
+                break
+            except apsw.FullError:
+                mine = [group for group in self._history.groups() if group in groups]
+                if not mine:
+                    raise
+                largest = max(mine, key=lambda group: os.path.getsize(self._history.path(group)))
+                self._history.drop_group(largest)
+                dropped.append(largest)
+            finally:
+                reader.close()
+        if only is None:
+            self._keep_bounds(job, folded.objects, sorted(groups))
+        return {
+            "commits": folded.commits,
+            "raw_bytes": folded.raw_bytes,
+            "stored_bytes": folded.stored_bytes,
+            "missing": {object_id.hex(): class_key for object_id, class_key in folded.missing.items()},
+            "dropped": dropped,
+        }
+
+    def _index_says_no(self, reader: SegmentReader, job: Message, object_id: bytes) -> bool:
+        """Whether the segment's own index shows that it has nothing of the object."""
+        if not job["index_at"] or job["end"] is None:
+            return False
+        index, _, _ = reader.index(cast("int", job["end"]), cast("int", job["index_at"]))
+        return object_id not in index.commits and object_id not in index.deletes
+
+    def _keep_bounds(self, job: Message, objects: set[bytes], groups: list[int]) -> None:
+        bounds = Bounds(*cast("list[int]", job["bounds"]))
+        now_ms = cast("int", job["now_ms"])
+        for object_id in objects:
+            bound_object(self._history, object_id, bounds, now_ms)
+        mine = [group for group in self._history.groups() if group in groups]
+        bound_folder(self._history, mine, bounds, now_ms)
+        for group in {group_of(object_id) for object_id in objects}:
+            give_back(self._history, group)
+
+    def _base(self, job: Message) -> Message:
+        """Begin an object's history with its main file as it is."""
+        object_id = bytes.fromhex(cast("str", job["object"]))
+        at = Moment(cast("int", job["generation"]), cast("int", job["change"]), cast("int", job["time_ms"]))
+        path = cast("str", job["path"])
+        fd = self._disk.open(path, write=False)
+        try:
+            size = self._disk.size(fd) // PAGE
+            with self._history.connection(object_id):
+                self._history.set_base(object_id, cast("str", job["class_key"]), at, self._packed_pages(fd, size), size)
+        finally:
+            self._disk.close(fd)
+        return {"bytes": size * PAGE}
+
+    def _packed_pages(self, fd: int, size: int) -> Iterator[tuple[int, bytes]]:
+        for start in range(0, size, _BASE_SLICE):
+            data = self._disk.pread(fd, min(_BASE_SLICE, size - start) * PAGE, start * PAGE)
+            for at in range(0, len(data), PAGE):
+                yield start + at // PAGE + 1, lz4.block.compress(data[at : at + PAGE])
+
+    def _find(self, job: Message) -> Message:
+        found = self._history.at_time(bytes.fromhex(cast("str", job["object"])), cast("int", job["time_ms"]))
+        return {"generation": found.generation, "change": found.change, "time_ms": found.time_ms}
+
+    def _reaches(self, job: Message) -> Message:
+        self._history.check(
+            bytes.fromhex(cast("str", job["object"])), cast("int", job["generation"]), cast("int", job["change"])
+        )
+        return {}
+
+    def _moments(self, job: Message) -> Message:
+        """The newest points, and what history as a whole has of the object."""
+        object_id = bytes.fromhex(cast("str", job["object"]))
+        base = self._history.base(object_id)
+        points: list[list[int]] = []
+        for moment in self._history.moments(object_id):
+            points.append([moment.generation, moment.change, moment.time_ms, moment.bytes])
+            if len(points) >= cast("int", job["limit"]):
+                break
+        oldest = next(iter(self._history.moments(object_id, newest_first=False)), None)
+        return {
+            "points": points,
+            "bytes": base.bytes if base is not None else 0,
+            "oldest_ms": oldest.time_ms if oldest is not None else None,
+        }
+
+    def _forget(self, job: Message) -> Message:
+        object_id = bytes.fromhex(cast("str", job["object"]))
+        with self._history.connection(object_id):
+            self._history.forget(object_id)
+        return {}
+
+    # ------------------------------------------------------------------ whole files
+    def _build(self, job: Message) -> Message:
+        """The state at a point as a file of its own, unfinished and unsynced."""
+        object_id = bytes.fromhex(cast("str", job["object"]))
+        target = cast("str", job["target"])
+        self._disk.unlink(target, missing_ok=True)
+        fd = self._disk.open(target, create=True, exclusive=True)
+        try:
+            generation, change = cast("int", job["generation"]), cast("int", job["change"])
+            at, size = self._history.write_state(object_id, generation, change, self._disk, fd)
+        finally:
+            self._disk.close(fd)
+        if job.get("finish"):
+            size = wholefiles.finish(self._disk, target, cast("int", job["finish"]))
+        elif job.get("plain"):
+            wholefiles.make_plain(self._disk, target)
+        return {"generation": at.generation, "change": at.change, "time_ms": at.time_ms, "size_pages": size}
+
+    def _export(self, job: Message) -> Message:
+        """A copy of a main file that is pinned meanwhile, for any program."""
+        target = cast("str", job["target"])
+        size = wholefiles.copy(self._disk, cast("str", job["path"]), target)
+        wholefiles.make_plain(self._disk, target)
+        return {"bytes": size}
+
+    def _adopt(self, job: Message) -> Message:
+        """An object's file from any SQLite database."""
+        size = wholefiles.adopt(
+            self._disk,
+            cast("str", job["source"]),
+            cast("str", job["target"]),
+            cast("int", job["generation"]),
+            cast("int", job["bytes_max"]),
+        )
+        return {"size_pages": size}
+
+    def _prepare(self, job: Message) -> Message:
+        """Note in history what a new whole file changes, before it gets its place."""
+        object_id = bytes.fromhex(cast("str", job["object"]))
+        old, new = cast("str | None", job["old"]), cast("str", job["new"])
+        if self._history.base(object_id) is None and old is not None:
+            self._base({**job, "path": old, "generation": job["old_generation"], "change": job["old_change"]})
+        size = wholefiles.sync(self._disk, new)
+        runs = self._replacement(old, new, size, cast("int", job["time_ms"]))
+        with self._history.connection(object_id):
+            self._history.prepare(object_id, cast("int", job["generation"]), runs)
+        return {}
+
+    def _replacement(self, old: str | None, new: str, size: int, time_ms: int) -> Iterator[Run]:
+        """One large point, in pieces."""
+        pages: dict[int, bytes] = {}
+        part = 0
+        for number, image in wholefiles.differing(self._disk, old, new):
+            if len(pages) == RUN_PAGES_MAX:
+                part += 1
+                yield pack_run([Point(1, time_ms, 0, pages)], part)
+                pages = {}
+            pages[number] = image
+        yield pack_run([Point(1, time_ms, size, pages)], part + 1 if part else 0)
+
+    def _confirm(self, job: Message) -> Message:
+        object_id = bytes.fromhex(cast("str", job["object"]))
+        with self._history.connection(object_id):
+            self._history.confirm(object_id, cast("int", job["generation"]), cast("str", job["class_key"]))
+        return {}
+
+
+def main() -> None:
+    """Read jobs from the control channel, one a line, until it ends."""
+    control = Control.from_environment()
+    start = control.read_start()
+    os.nice(_NICENESS)
+    archivist = Archivist(LocalDisk(), cast("str", start["folder"]))
+    control.send({"type": "ready"})
+    for job in control.messages():
+        if job.get("type") == "drain":
+            break
+        answer: Message = {"type": "done", "job": job["job"]}
+        try:
+            answer["result"] = archivist.work(job)
+        except PerdureError as error:
+            answer["error"] = error.to_wire()
+        except OSError as error:
+            answer["error"] = StorageError(f"the archivist cannot work: {error}").to_wire()
+        control.send(answer)
+    archivist.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
