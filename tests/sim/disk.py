@@ -167,11 +167,12 @@ class SimDisk(LocalDisk):
             names[path] = inode
         elif kind == "del":
             names.pop(path, None)
+        elif inode is not None:  # a file, whose old name may never have been durable
+            names.pop(path, None)
+            names[other] = inode
         else:
             for name in [name for name in names if name == path or name.startswith(path + "/")]:
                 names[other + name[len(path) :]] = names.pop(name)
-            if path not in names and other not in names and inode is not None:
-                names[other] = inode
 
     def link(self, source, target):
         self.event()

@@ -18,12 +18,14 @@ from perdure.engine.instance import ClassRuntime
 from perdure.engine.limits import Limits
 from perdure.engine.residents import Residents
 from perdure.engine.values import pack, unpack
+from perdure.shards.archivist import Archivist
 from perdure.shards.catalogue import Catalogue
 from perdure.shards.committer import Committer
 from perdure.shards.files import ObjectFiles, remove_scratch
 from perdure.shards.log import SessionLog, delete_session, sessions
 from perdure.shards.marks import Marker
 from perdure.shards.recovery import DeadLogs
+from perdure.shards.timeline import Timeline
 
 from ..engine.shelf import Clock, NoTransport, PlainHttp
 from .disk import SimDisk
@@ -52,6 +54,15 @@ class Thing(DurableObject):
             sql.exec("insert into t values(?, ?)", number, blob(number + 1))
             sql.exec("delete from t where id = ?", number - 9)
         return number
+
+    async def mark(self):
+        return [await self.ctx.storage.get("n") or 0, await self.ctx.storage.getCurrentBookmark()]
+
+    async def restore(self, bookmark):
+        return await self.ctx.storage.onNextSessionRestoreBookmark(bookmark)
+
+    async def abort(self):
+        self.ctx.abort("as asked")
 
     async def dump(self):
         storage = self.ctx.storage
@@ -84,6 +95,19 @@ class Inline(Executor):
         except BaseException as error:
             future.set_exception(error)
         return future
+
+
+class InlineArchive:
+    """The archivist without its process."""
+
+    def __init__(self, disk: SimDisk) -> None:
+        self.archivist = Archivist(disk, f"{disk.root}/history")
+
+    async def ask(self, kind: str, *, urgent: bool = True, **fields: object) -> dict[str, object]:
+        return self.archivist.work({"kind": kind, **fields})
+
+    def close(self) -> None:
+        self.archivist.close()
 
 
 class Machine:
@@ -142,6 +166,21 @@ class Machine:
             stop=self._stop,
             report=self._report,
         )
+        self.archive = InlineArchive(disk)
+        self.timeline = Timeline(
+            disk,
+            self.log,
+            self.files,
+            self.committer,
+            self.residents,
+            self.marker._catalogue,
+            self.archive,
+            clock,
+            limits,
+            list(range(64)),
+            on_catalogue=self.marker.on_thread,
+        )
+        self.marker.timeline = self.residents.history = self.timeline
         self.marker._thread = self.committer._threads = Inline()  # type: ignore[assignment]
         self.marker.may_trim = not self.dead_sessions
         self.residents.start()
@@ -191,6 +230,7 @@ class Machine:
             database = instance.storage._database
             if database is not None:
                 database.connection.close(True)
+        self.archive.close()
         self.dead.close()
         os.close(self.log._lock_fd)
         for fd in list(self.disk._open):

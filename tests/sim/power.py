@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import random
 import shutil
 
@@ -12,7 +14,7 @@ from perdure.engine.errors import PerdureError
 from perdure.engine.limits import Limits
 
 from .disk import SimDisk
-from .machine import OBJECTS, Machine, expected
+from .machine import KEY, OBJECTS, Machine, expected
 
 LIMITS = Limits(segment_bytes=48 << 10, log_bytes_max=400 << 10, log_page_images_max=400, wal_bytes_checkpoint=64 << 10)
 
@@ -32,6 +34,9 @@ class Run:
         self.disk.make_folder(f"{folder}/0")
         self.acked = dict.fromkeys(range(OBJECTS), 0)
         self.sent = dict.fromkeys(range(OBJECTS), 0)
+        self.instead: dict[int, int] = {}
+        """Object → the state that a restore or a deletion under way would give it."""
+        self.bookmarks: dict[int, list[tuple[int, str]]] = {number: [] for number in range(OBJECTS)}
         self.number = 0
         self.after: SimDisk | None = None
 
@@ -41,6 +46,8 @@ class Run:
             self.number += 1
             power = self.number % 2 == 0 if self.alternate else self.rng.random() < 0.6
             self.after = self.disk.crash(f"{self.folder}/{self.number}", self.rng, power=power)
+            if os.path.isdir(f"{self.disk.root}/history"):  # SQLite files, synced by SQLite: what is written is there
+                shutil.copytree(f"{self.disk.root}/history", f"{self.folder}/{self.number}/history")
 
     async def phase(self, steps: int, events: int) -> None:
         """Start, work, and be cut after about `events` writes and syncs."""
@@ -92,7 +99,41 @@ class Run:
                 continue
             if self.after is None:
                 self.acked[number] = max(self.acked[number], write)
+        if self.rng.random() < 0.5:
+            await self.travel(machine, found, self.rng.randrange(OBJECTS))
         await machine.tick(self.rng)
+
+    async def travel(self, machine: Machine, found: dict[int, int], number: int) -> None:
+        """Note where an object is, or take it back to where it was, or delete it."""
+        if number not in found or self.after is not None:
+            return
+        choice = self.rng.random()
+        marks = self.bookmarks[number]
+        if choice < 0.45 or not marks:
+            state, bookmark = await machine.call(f"o{number}", "mark")  # pyright: ignore[reportGeneralTypeIssues]
+            if self.after is None:
+                marks.append((state, bookmark))
+        elif choice < 0.88:
+            state, bookmark = self.rng.choice(marks)
+            self.instead[number] = state
+            await machine.call(f"o{number}", "restore", bookmark)
+            self.settled(number, state)
+            with contextlib.suppress(PerdureError):
+                await machine.call(f"o{number}", "abort")
+            del found[number]
+        else:
+            self.instead[number] = 0
+            await machine.timeline.delete(KEY, KEY.id_from_name(f"o{number}"))
+            self.settled(number, 0)
+            if self.after is None:
+                marks.clear()
+            del found[number]
+
+    def settled(self, number: int, state: int) -> None:
+        """It was acknowledged: that is its state, unless the power was cut before."""
+        if self.after is None:
+            self.acked[number] = self.sent[number] = state
+            self.instead.pop(number, None)
 
     async def check(self, machine: Machine, number: int) -> int:
         """The object's state is one that it had, at or after the last acknowledged write; which."""
@@ -100,6 +141,10 @@ class Run:
         state = values.get("n", 0)
         if self.after is not None:
             return state
+        if number in self.instead and state == self.instead[number]:
+            self.acked[number] = self.sent[number] = state
+        if self.instead.pop(number, None) == 0:  # perhaps deleted, with its past
+            self.bookmarks[number].clear()
         if not self.acked[number] <= state <= self.sent[number]:
             raise Lost(
                 f"object {number} is at write {state}, acknowledged {self.acked[number]}, sent {self.sent[number]}"
