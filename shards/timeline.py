@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import cast
 
 from ..engine.bookmarks import END_OF_GENERATION, Position
@@ -156,13 +156,13 @@ class Timeline:
 
     # ------------------------------------------------------------------ whole files
     async def _replace(
-        self, key: ClassKey, object_id: bytes, name: str | None, target: str, make: Callable[[int], object]
-    ) -> None:
-        """Make a file, note in history what it changes, give it its place."""
+        self, key: ClassKey, object_id: bytes, name: str | None, target: str, make: Callable[[int], Awaitable[None]]
+    ) -> int:
+        """Make a file, note in history what it changes, give it its place; its bytes."""
         located = self._files.locate(key, object_id)
         generation = located.generation + 1
         try:
-            await make(generation)  # pyright: ignore[reportGeneralTypeIssues]
+            await make(generation)
             await self._archive.ask(
                 "prepare",
                 object=object_id.hex(),
@@ -187,6 +187,7 @@ class Timeline:
         size = self._files.bytes_of(located.path)
         row = Row(object_id, key.unique, name, size, self._clock.now_ms())
         await self._on_catalogue(lambda: self._catalogue.write([row]))
+        return size
 
     async def export(self, key: ClassKey, object_id: bytes, target: str, at: Position | None) -> Message:
         """Write a plain SQLite file with the object's state, now or at a point. Raises NotFound, HistoryGone."""
@@ -221,8 +222,15 @@ class Timeline:
             raise StorageError("the object was rebuilt while it was copied", hint="try again")
         return {**answer, "generation": generation, "change": change, "time_ms": self._clock.now_ms()}
 
-    async def import_file(self, key: ClassKey, object_id: bytes, name: str | None, source: str, replace: bool) -> None:
-        """Make a SQLite file the object's. Raises ImportRefused, InvalidArgument when it exists and `replace` is false."""
+    def generation(self, key: ClassKey, object_id: bytes) -> int:
+        """Of the object's file."""
+        return self._files.locate(key, object_id).generation
+
+    async def import_file(self, key: ClassKey, object_id: bytes, name: str | None, source: str, replace: bool) -> int:
+        """Make a SQLite file the object's; its bytes.
+
+        Raises ImportRefused, InvalidArgument when the object exists and `replace` is false.
+        """
         async with self._residents.vacated(object_id, "replaced by an import"):
             if self._files.exists(key, object_id) and not replace:
                 raise InvalidArgument("the object exists already", hint="--replace puts the file in its place")
@@ -238,7 +246,7 @@ class Timeline:
                     bytes_max=self._limits.object_bytes_max,
                 )
 
-            await self._replace(key, object_id, name, target, make)
+            return await self._replace(key, object_id, name, target, make)
 
     async def restore_now(self, key: ClassKey, object_id: bytes, name: str | None, position: Position) -> Position:
         """Restore without waiting for the object's next start; the point that undoes it."""
