@@ -177,7 +177,9 @@ def read_tariff(text: str, where: str) -> Tariff:
     try:
         found: Mapping[str, object] = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{where} is not TOML: {error}", hint="`perdure costs tariff` prints one to begin with") from error
+        raise ConfigError(
+            f"{where} is not TOML: {error}", hint="`perdure costs tariff` prints one to begin with"
+        ) from error
     known = [field.name for field in fields(Tariff)]
     for key in found:
         if key not in known:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from fractions import Fraction
 
 import pytest
-
 from perdure.engine.errors import ConfigError
 from perdure.shards.bill import Bill, Line, Usage, bill, metered, money, quantity
 from perdure.shards.tariff import METERS, REFERENCE, Billing, Tariff, load_tariff, read_tariff
@@ -197,7 +196,14 @@ def test_usage_adds_and_multiplies_every_count() -> None:
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [("0", "0.00"), ("0.075", "0.075"), ("0.15", "0.15"), ("1.005", "1.01"), ("1234.5", "1,234.50"), ("0.0004", "0.00")],
+    [
+        ("0", "0.00"),
+        ("0.075", "0.075"),
+        ("0.15", "0.15"),
+        ("1.005", "1.01"),
+        ("1234.5", "1,234.50"),
+        ("0.0004", "0.00"),
+    ],
 )
 def test_money(value: str, shown: str) -> None:
     assert money(Fraction(value)) == shown
