@@ -67,7 +67,7 @@ class Marker:
         self._recovered, self._stop, self._report = recovered, stop, report
         self._told = False
         self._broken: set[bytes] = set()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="marks sync")
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="marks sync")
         residents.on_settled = files.complete
 
     async def run(self) -> None:
@@ -102,7 +102,7 @@ class Marker:
         due = self._due(chosen)
         if due:
             rows = [self._row(item) for item in due]
-            await self._loop.run_in_executor(self._thread, self._sync, rows)
+            await self._loop.run_in_executor(self.thread, self._sync, rows)
             await self._append([Head(MARK, d.object_id, generation=d.generation, change=d.change) for d in due])
             for item in due:
                 files.marked(item.object_id, item.change, item.segment, item.images)
@@ -199,4 +199,4 @@ class Marker:
         return False
 
     def shut(self) -> None:
-        self._thread.shutdown()
+        self.thread.shutdown()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from typing import cast
 
 from ..engine.errors import ConfigError, QuotaExceeded
 
@@ -79,6 +80,16 @@ class Exceeded:
     day: int
     events: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
+
+    def to_wire(self) -> dict[str, object]:
+        """Plain values."""
+        return {"day": self.day, "events": self.events, "writes": self.writes}
+
+    @classmethod
+    def from_wire(cls, values: Mapping[str, object]) -> Exceeded:
+        """What `to_wire` gave."""
+        events, writes = (tuple(cast("list[str]", values[key])) for key in ("events", "writes"))
+        return cls(int(str(values["day"])), events, writes)
 
 
 def exceeded(quotas: Quotas, day: int, shards: Iterable[DayUse]) -> Exceeded:

@@ -31,9 +31,13 @@ from .committer import Committer
 from .files import ObjectFiles, remove_scratch
 from .log import SessionLog
 from .marks import Marker
+from .meters import Ledger
+from .quotas import Exceeded, Quotas, refusal
 from .recovery import DeadLogs
 
 _EXIT_STOPPED = 3
+_QUOTA_S = 1.0
+"""How often a shard says what was used, and looks whether a quota still refuses: only when there are quotas."""
 
 
 class Shard:
@@ -53,6 +57,8 @@ class Shard:
         self._dead_sessions = cast("list[str]", start["dead_sessions"])
         self._map = SlotMap.from_wire(start["map"])
         self._limits = Limits.from_settings(settings_of(start))
+        self._quotas = Quotas.from_settings(cast("dict[str, object]", start.get("quotas") or {}))
+        self._exceeded = Exceeded(0)
         self._report = reporter(f"shard {self._index}")
         self._ended: asyncio.Future[int] = loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -106,6 +112,7 @@ class Shard:
             report=self._report,
         )
         self.marker.may_trim = not self._dead_sessions
+        self._start_ledger()
         number = self._session.split("-")[0].lstrip("0")
         self.acceptor = Acceptor(
             f"ipc://{self._run}/s{self._index}-{number}",
@@ -119,6 +126,13 @@ class Shard:
             report=self._report,
         )
         self.committer.send_now = self.acceptor.send_now
+
+    def _start_ledger(self) -> None:
+        self.ledger = Ledger(self.catalogue, self.marker.thread, SystemClock(), self._loop, report=self._report)
+        self.residents.on_metered = self.ledger.take
+        if self._quotas:
+            self.ledger.load()
+            self.residents.meters_every_s = _QUOTA_S
 
     # ------------------------------------------------------------------ serve
     async def serve(self) -> int:
@@ -139,6 +153,9 @@ class Shard:
             }
         )
         self._marking = self._begin(self.marker.run(), "marker")
+        self._metering = self._begin(self.ledger.run(), "meters")
+        if self._quotas:
+            self._begin(self._watch_quotas(), "quotas")
         if self.catalogue.missing:
             self._begin(self._rebuild_catalogue(), "catalogue")
         return await self._ended
@@ -160,12 +177,27 @@ class Shard:
         if count:
             self._report("info", "catalogue_rebuilt", {"objects": count})
 
+    async def _watch_quotas(self) -> None:
+        """Say what was used; refuse what a quota refuses. A quota of a day that is over is lifted here, asked by nobody."""
+        clock = SystemClock()
+        while True:
+            self._control.send({"type": "usage", **self.ledger.use().to_wire()})
+            self._refuse(clock.now_ms())
+            await asyncio.sleep(_QUOTA_S)
+
+    def _refuse(self, now_ms: int) -> None:
+        over = self._exceeded
+        self.residents.refuse(refusal(over.events, over.day, now_ms), refusal(over.writes, over.day, now_ms))
+
     def _on_control(self, message: Message) -> None:
         kind = message.get("type")
         if kind == "map":
             slot_map = SlotMap.from_wire(message["map"])
             self.acceptor.adopt(slot_map)
             self.client.adopt(slot_map, cast("dict[str, str]", message.get("classes") or {}))
+        elif kind == "quotas":
+            self._exceeded = Exceeded.from_wire(message)
+            self._refuse(SystemClock().now_ms())
         elif kind == "dropped":
             self.marker.may_trim = not message["older_left"]
         elif kind == "drain" and not self._ended.done():
@@ -194,6 +226,9 @@ class Shard:
         self.residents.stop()
         self.residents.close_all()
         await self.committer.flush()
+        self.residents.take_all_meters()
+        self.ledger.end()
+        await self._metering
         complete = await self.marker.close()
         self.log.close(clean=complete)
         self.committer.close()
