@@ -6,7 +6,7 @@ price; the total is the sum of the lines and the base fee, rounded nowhere. Roun
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
@@ -112,6 +112,15 @@ def _over_free(shown: dict[str, Fraction], days: Sequence[Usage], tariff: Tariff
         if (price.free is not None and shown[meter] > price.free)
         or (price.free_per_day is not None and any(day[meter] > price.free_per_day for day in by_day))
     )
+
+
+def shares(found: Bill, parts: Mapping[str, Usage]) -> dict[str, Fraction]:
+    """How much of a bill each part of its use has caused, without the base fee: of each line in proportion to its use."""
+    by_part = {name: metered(use, found.tariff) for name, use in parts.items()}
+    return {
+        name: sum((line.amount * used[line.meter] / line.used for line in found.lines if line.used), Fraction(0))
+        for name, used in by_part.items()
+    }
 
 
 def decimal(value: Fraction, digits: int) -> Decimal:

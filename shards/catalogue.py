@@ -61,6 +61,17 @@ class MeterRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectUse:
+    """What one object used in some days, and the bytes of its main file now."""
+
+    class_key: str
+    object_id: bytes
+    name: str | None
+    bytes: int
+    meters: Meters
+
+
+@dataclass(frozen=True, slots=True)
 class StoredRow:
     """How many objects of a class there are, and the bytes of their main files."""
 
@@ -209,6 +220,25 @@ class Catalogue:
         try:
             for row in connection.execute(query, bindings):
                 yield MeterRow(int(row[0]), str(row[1]), bytes(row[2]), Meters(*[int(count) for count in row[3:]]))
+        finally:
+            connection.close()
+
+    def most_active(self, group: int, first_day: int, last_day: int, count_max: int) -> list[ObjectUse]:
+        """The objects of the group that were active longest from one UTC day to another, longest first."""
+        if not os.path.exists(self._path(group)):
+            return []
+        connection = self._open(group)
+        query = (
+            f"with used as (select class, id, {', '.join(f'sum({name}) as {name}' for name in METER_NAMES)} from meters "
+            "where day between ? and ? group by class, id order by active_us desc, id limit ?) "
+            f"select used.class, used.id, name, coalesce(bytes, 0), {', '.join(f'used.{name}' for name in METER_NAMES)} "
+            "from used left join objects using (id) order by used.active_us desc, used.id"
+        )
+        try:
+            return [
+                ObjectUse(str(row[0]), bytes(row[1]), row[2], int(row[3]), Meters(*[int(count) for count in row[4:]]))
+                for row in connection.execute(query, (first_day, last_day, count_max))
+            ]
         finally:
             connection.close()
 

@@ -138,9 +138,13 @@ class Ledger:
                 self._catalogue.add_meters(group, [MeterRow(*key, meters) for key, meters in entries.items()])
             except apsw.Error as error:
                 failed[group] = (entries, str(error))
-        if not self.watches_stored or failed:
+        if not self.watches_stored:
             return failed, None
-        return failed, self._stored_bytes()
+        try:
+            return failed, self._stored_bytes()
+        except apsw.Error as error:
+            self._report("warning", "stored_bytes_not_read", {"error": str(error)})
+            return failed, None
 
     async def prune(self) -> None:
         """Once a day: forget the meters of days that nobody asks for any more."""

@@ -118,6 +118,27 @@ def _over(quotas: Quotas, used: Mapping[str, tuple[int, int]]) -> tuple[str, ...
     return tuple(over)
 
 
+class QuotaWatch:
+    """What the supervisor knows of the use of its shards: decides when they must be told. Pure."""
+
+    def __init__(self, quotas: Quotas) -> None:
+        self._quotas = quotas
+        self._uses: dict[int, DayUse] = {}
+        self.exceeded = Exceeded(0)
+
+    def __bool__(self) -> bool:
+        return bool(self._quotas)
+
+    def on_use(self, shard: int, use: DayUse, now_ms: int) -> Exceeded | None:
+        """A shard said what it has used today, all of it: what all shards must be told; None when that is no news."""
+        self._uses[shard] = use
+        found = exceeded(self._quotas, day_of(now_ms), self._uses.values())
+        if found == self.exceeded:
+            return None
+        self.exceeded = found
+        return found
+
+
 def refusal(names: tuple[str, ...], day: int, now_ms: int) -> QuotaExceeded | None:
     """The error of the events, or writes, that these quotas refuse; None when they refuse nothing (any more)."""
     lasting = [name for name in names if name == "stored_bytes" or day_of(now_ms) == day]

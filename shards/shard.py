@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import resource
 import sys
+from dataclasses import replace
 from typing import cast
 
 from ..engine.clock import SystemClock
@@ -31,6 +32,7 @@ from .committer import Committer
 from .files import ObjectFiles, remove_scratch
 from .log import SessionLog
 from .marks import Marker
+from .measured import measure
 from .meters import Ledger
 from .quotas import Exceeded, Quotas, refusal
 from .recovery import DeadLogs
@@ -85,8 +87,9 @@ class Shard:
         )
         keys = self._program.keys()
         self.client = Client.in_process(loop, self._map, keys, role=f"shard {self._index}")
+        self._runtimes = self._program.runtimes(GatedTransport(self.client, loop))
         self.residents = Residents(
-            self._program.runtimes(GatedTransport(self.client, loop)),
+            self._runtimes,
             files=self.files,
             commits=self.committer,
             clock=SystemClock(),
@@ -188,6 +191,17 @@ class Shard:
     def _refuse(self, now_ms: int) -> None:
         over = self._exceeded
         self.residents.refuse(refusal(over.events, over.day, now_ms), refusal(over.writes, over.day, now_ms))
+
+    async def measured(self, first_day: int, last_day: int, objects_max: int) -> dict[str, object]:
+        """What this shard's objects have used from one UTC day to another, up to now, as plain values (`Measured`)."""
+        self.residents.take_all_meters()
+        await self.ledger.flush()
+        found = await self._loop.run_in_executor(
+            self.marker.thread, measure, self.catalogue, first_day, last_day, objects_max
+        )
+        names = {runtime.key.unique: runtime.name for runtime in self._runtimes.values()}
+        kv = frozenset(key for key, runtime in self._runtimes.items() if not runtime.sqlite)
+        return replace(found, names=names, kv_classes=kv).to_wire()
 
     def _on_control(self, message: Message) -> None:
         kind = message.get("type")

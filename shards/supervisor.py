@@ -28,7 +28,7 @@ from .children import Child, Phase
 from .log import delete_session, sessions
 from .meta import LocalMeta
 from .ownership import DataFolder
-from .quotas import DayUse, Exceeded, Quotas, day_of, exceeded
+from .quotas import DayUse, Quotas, QuotaWatch
 from .restarts import Restarts
 from .sessions import DeadSessions
 
@@ -92,10 +92,7 @@ class Supervisor:
         self._map: dict[str, object] = {}
         self._classes: dict[str, object] = {}
         self._program: Message = {}
-        self._quotas = Quotas.from_settings(setup.quotas)
-        self._uses: dict[int, DayUse] = {}
-        """What each shard said last that it has used today."""
-        self._exceeded = Exceeded(0)
+        self._quotas = QuotaWatch(Quotas.from_settings(setup.quotas))
         self._announced = False
         self._signals = 0
         self._ended: asyncio.Future[int]
@@ -231,7 +228,7 @@ class Supervisor:
             self._program = message
             self._push_map()
             if self._quotas:
-                child.send({"type": "quotas", **self._exceeded.to_wire()})
+                child.send({"type": "quotas", **self._quotas.exceeded.to_wire()})
             if all(shard.phase is Phase.SERVING for shard in self._shards.values()) and not self._gateways:
                 self._start_endpoint()
                 for index in range(self._setup.gateways):
@@ -243,13 +240,13 @@ class Supervisor:
 
     def _on_usage(self, shard: int, use: DayUse) -> None:
         """Sum over all shards; tell them when another quota is used up, or none any more."""
-        self._uses[shard] = use
-        found = exceeded(self._quotas, day_of(SystemClock().now_ms()), self._uses.values())
-        if found == self._exceeded:
+        found = self._quotas.on_use(shard, use, SystemClock().now_ms())
+        if found is None:
             return
-        before, self._exceeded = self._exceeded, found
-        for name in sorted({*found.events, *found.writes} - {*before.events, *before.writes}):
-            self._log.warning("quota_used_up", quota=name, hint="daily ones reset at 00:00 UTC")
+        if found.events or found.writes:
+            self._log.warning(
+                "quota_used_up", quotas=[*found.events, *found.writes], hint="daily ones reset at 00:00 UTC"
+            )
         for child in self._shards.values():
             child.send({"type": "quotas", **found.to_wire()})
 

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import apsw
 import pytest
-
 from perdure.engine.errors import ConfigError, QuotaExceeded, from_wire
 from perdure.engine.meters import Meters
 from perdure.shards.catalogue import FORMAT, Catalogue, MeterRow, Row, StoredRow
