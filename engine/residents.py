@@ -27,7 +27,7 @@ from .turns import Turns
 TICK_S = 0.05
 """Grain of the coarse clock that ages and idle times are measured with."""
 _SCAN_S = 1.0
-METERS_EVERY_S = 10.0
+METERS_EVERY_S = 5.0
 """How often the meters of objects that were used are taken; those of evicted objects are taken at once."""
 
 Report = Callable[[str, str, dict[str, object]], None]

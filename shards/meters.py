@@ -1,7 +1,8 @@
 """The ledger: what the objects of a shard have used, on its way from memory to the catalogue.
 
 What always holds: a count is in one place, the ledger or the catalogue; memory is bounded: above `entries_max` objects the counts
-of others are kept a class, not an object. A kill -9 may lose the counts of the last `FLUSH_S` and no others.
+of others are kept a class, not an object. A kill -9 may lose the counts of the last seconds (`METERS_EVERY_S` of the residents and
+`FLUSH_S`) and no others.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ..router.slots import group_of
 from .catalogue import Catalogue, MeterRow
 from .quotas import DayUse, day_of
 
-FLUSH_S = 10.0
+FLUSH_S = 5.0
 DAYS_KEPT = 62
 ENTRIES_MAX = 100_000
 
@@ -121,6 +122,8 @@ class Ledger:
 
     async def flush(self) -> None:
         """Write what was taken. What cannot be written stays, and is written with the next flush."""
+        if not self._pending and not self.watches_stored:
+            return
         pending, self._pending, self._entries = self._pending, {}, 0
         failed, stored_bytes = await self._loop.run_in_executor(self._thread, self._write, pending)
         for group, (entries, error) in failed.items():

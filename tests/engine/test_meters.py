@@ -10,6 +10,7 @@ from perdure.engine.errors import Overloaded, PerdureError, QuotaExceeded
 from perdure.engine.http import HttpRequest, HttpResponse
 from perdure.engine.limits import Limits
 from perdure.engine.meters import METER_NAMES, Meters
+from perdure.engine.residents import METERS_EVERY_S
 
 from .shelf import Shard
 
@@ -245,28 +246,24 @@ def test_a_reset_keeps_what_was_used(tmp_path) -> None:
 def test_meters_are_taken_at_eviction_and_while_an_object_stays(tmp_path) -> None:
     async def run() -> None:
         shard = Metered(tmp_path)
+        residents = shard.residents
+
+        def after(seconds: float) -> tuple[int, int]:
+            shard.clock.s += seconds
+            residents._tick()
+            residents._look_for_idle()
+            return shard.sum.requests, residents.statistics()["evictions"]
+
         await shard.call("a", "get")
         await shard.call("b", "get")
-        shard.residents.stop()
-        scan = shard.residents._look_for_idle
-        for second in range(1, 11):
-            shard.clock.s += 1
-            shard.residents._tick()
-            if second == 5:
-                await shard.call("b", "get")
-            shard.residents._timers[1].cancel() if len(shard.residents._timers) > 1 else None
-            scan()
-            assert shard.sum.requests == (3 if second == 10 else 0)
+        assert after(METERS_EVERY_S - 0.5) == (0, 0)
+        assert after(0.5) == (2, 0)
         await shard.call("b", "get")
-        shard.clock.s += 9.5
-        shard.residents._tick()
-        scan()
-        assert shard.residents.statistics()["evictions"] == 1
-        shard.clock.s += 30
-        shard.residents._tick()
-        scan()
-        assert shard.residents.statistics()["evictions"] == 2
-        assert shard.sum.requests == 4
+        assert after(METERS_EVERY_S - 1) == (2, 0)
+        assert after(2) == (3, 1)  # a was idle for ten seconds
+        residents.meters_every_s = 1_000
+        await shard.call("b", "get")
+        assert after(11) == (4, 2)
         shard.stop()
 
     asyncio.run(run())
