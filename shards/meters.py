@@ -1,8 +1,8 @@
 """The ledger: what the objects of a shard have used, on its way from memory to the catalogue.
 
 What always holds: a count is in one place, the ledger or the catalogue; memory is bounded: above `entries_max` objects the counts
-of others are kept a class, not an object. A kill -9 may lose the counts of the last seconds (`METERS_EVERY_S` of the residents and
-`FLUSH_S`) and no others.
+of others are kept a class, not an object. A kill -9 may lose the counts of the last seconds (`METERS_EVERY_S` of the residents
+and `FLUSH_S`) and no others.
 """
 
 from __future__ import annotations
