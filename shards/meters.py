@@ -80,6 +80,7 @@ class Ledger:
         self._today = replace(
             today,
             requests=today.requests + meters.requests + meters.alarms,
+            messages=today.messages + meters.messages,
             active_us=today.active_us + meters.active_us,
             rows_read=today.rows_read + meters.rows_read,
             rows_written=today.rows_written + meters.rows_written,

@@ -15,6 +15,7 @@ from ..engine.errors import ConfigError, QuotaExceeded
 
 OBJECT_GB = (128, 1000)
 """Gigabytes of memory of an active object, as a fraction: of the reference's tariff."""
+MESSAGES_A_REQUEST = 20
 DAY_MS = 86_400_000
 
 
@@ -58,6 +59,8 @@ class DayUse:
 
     day: int
     requests: int = 0
+    """With alarm runs."""
+    messages: int = 0
     active_us: int = 0
     rows_read: int = 0
     rows_written: int = 0
@@ -98,7 +101,10 @@ def exceeded(quotas: Quotas, day: int, shards: Iterable[DayUse]) -> Exceeded:
     today = [report for report in reports if report.day == day]
     active_us = sum(report.active_us for report in today)
     events = {
-        "requests_per_day": (sum(report.requests for report in today), 1),
+        "requests_per_day": (
+            sum(MESSAGES_A_REQUEST * report.requests + report.messages for report in today),
+            MESSAGES_A_REQUEST,
+        ),
         "gb_s_per_day": (active_us * OBJECT_GB[0], 1_000_000 * OBJECT_GB[1]),
         "rows_read_per_day": (sum(report.rows_read for report in today), 1),
     }

@@ -199,9 +199,14 @@ class Shard:
         found = await self._loop.run_in_executor(
             self.marker.thread, measure, self.catalogue, first_day, last_day, objects_max
         )
+        live = self.files.live  # an object's name is in the catalogue after its first mark
+        objects = tuple(
+            replace(use, name=live[use.object_id].name) if use.name is None and use.object_id in live else use
+            for use in found.objects
+        )
         names = {runtime.key.unique: runtime.name for runtime in self._runtimes.values()}
         kv = frozenset(key for key, runtime in self._runtimes.items() if not runtime.sqlite)
-        return replace(found, names=names, kv_classes=kv).to_wire()
+        return replace(found, objects=objects, names=names, kv_classes=kv).to_wire()
 
     def _on_control(self, message: Message) -> None:
         kind = message.get("type")

@@ -11,7 +11,7 @@ from perdure.engine.errors import ConfigError, QuotaExceeded, from_wire
 from perdure.engine.meters import Meters
 from perdure.shards.catalogue import FORMAT, Catalogue, MeterRow, Row, StoredRow
 from perdure.shards.meters import DAYS_KEPT, Ledger
-from perdure.shards.quotas import DAY_MS, DayUse, Exceeded, Quotas, day_of, exceeded, refusal
+from perdure.shards.quotas import DAY_MS, DayUse, Exceeded, Quotas, QuotaWatch, day_of, exceeded, refusal
 
 ONE, TWO = bytes(32), b"\x01" + bytes(31)  # of one group
 FAR = b"\xff" * 32
@@ -164,14 +164,16 @@ def test_old_days_are_forgotten(tmp_path) -> None:
 def test_a_new_session_goes_on_with_what_the_day_had(tmp_path) -> None:
     async def run() -> None:
         books = Books(tmp_path)
-        books.ledger.take(ONE, "w-C", Meters(requests=1, alarms=1, active_us=7, rows_read=2, rows_written=3))
+        books.ledger.take(
+            ONE, "w-C", Meters(requests=1, messages=9, alarms=1, active_us=7, rows_read=2, rows_written=3)
+        )
         books.ledger.take(FAR, "w-C", Meters(requests=1))
         await books.ledger.flush()
         books.catalogue.write([Row(ONE, "w-C", None, 4096, 1), Row(FAR, "w-C", None, 4096, 1)])
         again = Books(tmp_path)
         again.ledger.load()
         again.ledger.take(ONE, "w-C", Meters(requests=1))
-        assert again.ledger.use() == DayUse(DAY, 4, 7, 2, 3, 8192)
+        assert again.ledger.use() == DayUse(DAY, 4, 9, 7, 2, 3, 8192)
         again.catalogue.write([Row(ONE, "w-C", None, 8192, 1)])
         await again.ledger.flush()
         assert again.ledger.use().stored_bytes == 12_288
@@ -230,6 +232,13 @@ def test_a_catalogue_that_was_begun_but_not_rebuilt_is_rebuilt(tmp_path) -> None
     [
         ({"requests_per_day": 5}, DayUse(DAY, requests=4), DayUse(DAY, requests=5), ("requests_per_day",), ()),
         (
+            {"requests_per_day": 5},
+            DayUse(DAY, requests=4, messages=19),
+            DayUse(DAY, requests=4, messages=20),
+            ("requests_per_day",),
+            (),
+        ),
+        (
             {"gb_s_per_day": 128},
             DayUse(DAY, active_us=999_999_999),
             DayUse(DAY, active_us=1_000_000_000),
@@ -246,7 +255,7 @@ def test_a_catalogue_that_was_begun_but_not_rebuilt_is_rebuilt(tmp_path) -> None
         ),
         ({"stored_bytes": 5}, DayUse(DAY, stored_bytes=4), DayUse(DAY, stored_bytes=5), (), ("stored_bytes",)),
     ],
-    ids=["requests", "gb_s", "rows_read", "rows_written", "stored_bytes"],
+    ids=["requests", "messages", "gb_s", "rows_read", "rows_written", "stored_bytes"],
 )
 def test_a_quota_is_exceeded_when_it_is_used_up(quotas, within, above, events, writes) -> None:
     bounds = Quotas.from_settings(quotas)
@@ -262,6 +271,18 @@ def test_shards_are_summed_and_yesterday_is_no_use_of_today() -> None:
     assert exceeded(bounds, DAY + 1, reports).events == ()
     late = [DayUse(DAY + 1, requests=5), DayUse(DAY, requests=9, stored_bytes=100)]
     assert exceeded(bounds, DAY + 1, late) == Exceeded(DAY + 1, ("requests_per_day",), ("stored_bytes",))
+
+
+def test_the_supervisor_tells_only_news() -> None:
+    watch = QuotaWatch(Quotas(requests_per_day=5))
+    assert watch
+    assert not QuotaWatch(Quotas())
+    now = DAY * DAY_MS
+    assert watch.on_use(0, DayUse(DAY, requests=3), now) == Exceeded(DAY)
+    assert watch.on_use(0, DayUse(DAY, requests=4), now) is None  # replaces what it said, is not added to it
+    assert watch.on_use(1, DayUse(DAY, requests=1), now) == Exceeded(DAY, ("requests_per_day",))
+    assert watch.on_use(1, DayUse(DAY, requests=2), now) is None
+    assert watch.on_use(1, DayUse(DAY + 1), now + DAY_MS) == watch.exceeded == Exceeded(DAY + 1)
 
 
 def test_a_refusal_names_the_quota_and_ends_with_the_day() -> None:
@@ -282,7 +303,7 @@ def test_a_refusal_names_the_quota_and_ends_with_the_day() -> None:
 
 
 def test_what_travels_between_shards_and_supervisor_comes_back() -> None:
-    use = DayUse(DAY, 1, 2, 3, 4, 5)
+    use = DayUse(DAY, 1, 2, 3, 4, 5, 6)
     assert DayUse.from_wire({"type": "usage", **use.to_wire()}) == use
     over = Exceeded(DAY, ("requests_per_day",), ("stored_bytes",))
     assert Exceeded.from_wire({"type": "quotas", **over.to_wire()}) == over

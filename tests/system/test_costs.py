@@ -9,6 +9,7 @@ import time
 
 import httpx
 import pytest
+from perdure.router.client import Client
 
 from ..docs import blocks
 from .runtime import EXAMPLES, PERDURE, ROOT, serving
@@ -18,7 +19,7 @@ COUNTER = f"{EXAMPLES}/counter"
 
 
 def measured(data: str) -> dict[str, dict[str, str]]:
-    """Meters of a stopped runtime's folder by object."""
+    """Meters of a runtime's folder by object."""
     command = [PERDURE, "costs", "--data", data, "--by", "object", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
     return json.loads(done.stdout)["parts"]
@@ -37,6 +38,18 @@ def test_every_call_is_on_the_bill_also_after_a_restart(tmp_path) -> None:
         assert counted == {name: str(calls * (already + 1)) for name, calls in (("a", 5), ("b", 3), ("c", 1))}
         assert all(0 < float(part["gb_s"]) < 1 for part in parts.values())
         assert all(float(part["stored_gb"]) > 0 for part in parts.values())
+
+
+@pytest.mark.skipif(not hasattr(Client, "operate"), reason="the client of this version knows no operations")
+def test_a_running_runtime_gives_the_bill_up_to_now(tmp_path) -> None:
+    data = str(tmp_path / "data")
+    with serving(COUNTER, data, "--shards", "2") as runtime:
+        for name in ("a", "b", "b"):
+            httpx.post(f"{runtime.url}/counter/{name}/increment").raise_for_status()
+        parts = measured(data)
+        assert {name: part["requests"] for name, part in parts.items()} == {"Counter/a": "1", "Counter/b": "2"}
+        assert {name: part["requests"] for name, part in measured(data).items()} == {"Counter/a": "1", "Counter/b": "2"}
+        assert runtime.stop() == 0
 
 
 def test_a_kill_loses_no_more_than_counts(tmp_path) -> None:
