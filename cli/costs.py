@@ -41,10 +41,8 @@ class Operator(Protocol):
 @click.option("--data", metavar="FOLDER", help="data folder [the runtime of this user that is running]")
 @_TARIFF
 @click.option("--month", metavar="YYYY-MM", help="[this month, in UTC]")
-@click.option("--by", type=click.Choice(["class", "object"]), default="class", show_default=True)
-@click.option(
-    "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="objects shown, by active time"
-)
+@click.option("--by", type=click.Choice(["class", "object"]), default="class", help="whose shares are shown [class]")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, help="objects shown, by active time [20]")
 @_JSON
 @click.pass_context
 def costs(

@@ -10,6 +10,7 @@ What always holds: a file of format 0 was begun and not yet rebuilt; it counts a
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -85,6 +86,7 @@ class Catalogue:
 
     def __init__(self, data: str, groups: Iterable[int]) -> None:
         """Makes what is missing. Raises VersionMismatch for a newer format."""
+        self._opening = threading.Lock()
         self._folder = f"{data}/catalogue"
         self._data = data
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
@@ -117,7 +119,8 @@ class Catalogue:
     def _open(self, group: int) -> apsw.Connection:
         connection = apsw.Connection(self._path(group))
         connection.set_busy_timeout(5_000)
-        connection.execute(f"pragma journal_mode=wal;pragma synchronous=full;{_SCHEMA}").fetchall()
+        with self._opening:  # SQLite does not wait for another thread that makes the same file a -wal one
+            connection.execute(f"pragma journal_mode=wal;pragma synchronous=full;{_SCHEMA}").fetchall()
         return connection
 
     def _finish(self, group: int) -> None:

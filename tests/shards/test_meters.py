@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import apsw
 import pytest
@@ -224,6 +227,34 @@ def test_a_catalogue_that_was_begun_but_not_rebuilt_is_rebuilt(tmp_path) -> None
     assert [row.object_id for row in second.read(0)] == [ONE, TWO]
     assert len(list(second.meters(0, DAY, DAY))) == 1
     assert Catalogue(data, [0]).missing == []
+
+
+def test_threads_that_make_the_same_file_wait_for_each_other(tmp_path) -> None:
+    """Marks, meters and the search for objects meet on a new data folder; SQLite alone refuses one of them now and then."""
+    failures: list[BaseException] = []
+    for number in range(40):
+        catalogue = Catalogue(f"{tmp_path}/{number}", [0])
+        together = threading.Barrier(3)
+
+        def begin(work: Callable[[], object], together: threading.Barrier = together) -> None:
+            together.wait()
+            try:
+                work()
+            except apsw.Error as error:
+                failures.append(error)
+
+        works: list[Callable[[], object]] = [
+            partial(catalogue.rebuild, {}),
+            partial(catalogue.add_meters, 0, [MeterRow(DAY, "w-C", ONE, Meters(requests=1))]),
+            partial(catalogue.write, [Row(ONE, "w-C", None, 4096, 1)]),
+        ]
+        threads = [threading.Thread(target=begin, args=(work,)) for work in works]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(list(catalogue.read(0))) == len(list(catalogue.meters(0, DAY, DAY))) == 1 or failures
+    assert failures == []
 
 
 # ---------------------------------------------------------------------- quotas
