@@ -7,6 +7,7 @@ import sys
 import click
 
 from ..engine.errors import PerdureError
+from .costs import costs
 from .keys import keys
 from .new import new
 from .run import run
@@ -24,6 +25,7 @@ cli.add_command(run)
 cli.add_command(supervise)
 cli.add_command(new)
 cli.add_command(keys)
+cli.add_command(costs)
 
 
 def main() -> None:

@@ -29,6 +29,8 @@ FLAGS: dict[str, type] = {
     "router_keys": str,
     "drain_s": float,
 }
+_TABLES = {"limits": "bounds", "quotas": "quotas"}
+"""Tables of perdure.toml, and what they hold."""
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 
@@ -57,11 +59,11 @@ def find_file(path: str | None) -> dict[str, object]:
 
 
 def _check(source: str, key: str, value: object) -> None:
-    if key == "limits":
+    if key in _TABLES:
         return
     if key not in FLAGS:
-        near = difflib.get_close_matches(key, FLAGS, 1)
-        hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(FLAGS)}, limits"
+        near = difflib.get_close_matches(key, [*FLAGS, *_TABLES], 1)
+        hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join([*FLAGS, *_TABLES])}"
         raise ConfigError(f"{source}: unknown key '{key}'", hint=hint)
     wanted = FLAGS[key]
     good = isinstance(value, int | float) if wanted is float else type(value) is wanted
@@ -109,9 +111,11 @@ def resolve(flags: Mapping[str, object], environment: Mapping[str, str], file: M
     """The setup that results. `flags` holds None where none was given. Raises ConfigError."""
     given = {key: value for key, value in flags.items() if value is not None}
     merged: dict[str, object] = {**file, **read_environment(environment), **given}
-    limits = merged.pop("limits", {})
-    if not isinstance(limits, dict):
-        raise ConfigError("limits must be a table of bounds")
+    tables = {name: merged.pop(name, {}) for name in _TABLES}
+    for name, found in tables.items():
+        if not isinstance(found, dict):
+            raise ConfigError(f"{name} must be a table of {_TABLES[name]}")
+    limits, quotas = (cast("dict[str, object]", tables[name]) for name in ("limits", "quotas"))
     if "program" not in merged:
         raise ConfigError("no program was named", hint="give a folder or a file")
     program = os.path.abspath(cast("str", merged["program"]))
@@ -120,6 +124,6 @@ def resolve(flags: Mapping[str, object], environment: Mapping[str, str], file: M
     merged["program"] = program
     merged.setdefault("data", default_data(program))
     merged.setdefault("shards", min(os.cpu_count() or 1, 64))
-    setup = Setup(**merged, settings=cast("dict[str, object]", limits))  # pyright: ignore[reportArgumentType]
+    setup = Setup(**merged, settings=limits, quotas=quotas)  # pyright: ignore[reportArgumentType]
     setup.check()
     return setup

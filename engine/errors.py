@@ -182,6 +182,12 @@ class Overloaded(PerdureError):
     default_overloaded = True
 
 
+class QuotaExceeded(PerdureError):
+    """An operator's quota is used up. The hint names it; a daily one resets at 00:00 UTC."""
+
+    code = "quota_exceeded"
+
+
 class ShardLost(PerdureError):
     """The process that served the call is gone. The call may or may not have run."""
 

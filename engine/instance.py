@@ -28,6 +28,7 @@ from .errors import (
     Overloaded,
     PerdureError,
     ProgramBug,
+    QuotaExceeded,
     StorageUnavailable,
 )
 from .gate import BLOCKED, InputGate, OutputGate
@@ -81,6 +82,8 @@ class Shelf(Protocol):
     threads: Executor
     """For checkpoints that would stop the loop for too long."""
     now_s: float
+    write_refusal: PerdureError | None
+    """Set while a quota refuses writes."""
 
     def forget(self, instance: Instance, error: PerdureError) -> None:
         """The instance is broken: the next event gets a new one, once `closed` was called."""
@@ -88,6 +91,10 @@ class Shelf(Protocol):
 
     def closed(self, instance: Instance) -> None:
         """A broken instance's storage is closed and its file is right."""
+        ...
+
+    def metered(self, instance: Instance, taken: Meters) -> None:
+        """What an instance has used since its meters were last taken."""
         ...
 
     def settled(self, instance: Instance, change: int) -> None:
@@ -108,6 +115,8 @@ class Instance:
         "_settling",
         "_state",
         "abandoned",
+        "active_s",
+        "active_since_s",
         "bodies",
         "broken",
         "clock",
@@ -150,6 +159,10 @@ class Instance:
         self.name = name
         self.clock, self.disk, self.limits, self.turns = shelf.clock, shelf.disk, shelf.limits, shelf.turns
         self.meters = Meters()
+        self.active_s = 0.0
+        """Of busy periods that are over; `take_meters` puts it into the meters."""
+        self.active_since_s = 0.0
+        """When the running busy period began (monotonic seconds); 0: idle, and not billed."""
         self.object: object | None = None
         self.context: object | None = None
         self.input = InputGate(shelf.turns.loop)
@@ -289,6 +302,9 @@ class Instance:
             self.end_turn(event)
             return
         del self.events[event]
+        if not self.events and not self.tasks and self.active_since_s:  # `_end_active`, on the hot path
+            self.active_s += self.clock.monotonic_s() - self.active_since_s
+            self.active_since_s = 0.0
         event.answered = True
         event.task = call.handle = None  # cycles: without this each call would be work for the garbage collector
         if event.children:  # what it started may still belong to this turn: let it become quiet first
@@ -308,10 +324,13 @@ class Instance:
     def begin(self, event: Event, call: Call) -> PerdureError | None:
         """The event has the turn for the first time. Gives the error it must end with, if it waited too long."""
         event.begun = True
+        if not self.active_since_s:
+            self.active_since_s = self.clock.monotonic_s()
         self.queued -= 1
         self.queued_bytes -= len(call.payload)
         if (self.shelf.now_s - call.arrived_s) * 1000 > self.limits.mailbox_age_ms_max:
             return self._overloaded("Requests queued for too long")
+        self.meters.requests += 1
         return None
 
     def cancel(self, call: Call) -> None:
@@ -323,11 +342,36 @@ class Instance:
             self.queued -= 1
             self.queued_bytes -= len(call.payload)
             del self.events[event]
+            if not self.events and not self.tasks:
+                self._end_active()
             event.answered = True
             self.output.emit(call.answer, call, PerdureError("The call was cancelled by its caller"))
         elif self.input.section is not None:
             return
         event.task.cancel()
+
+    # ------------------------------------------------------------------ meters
+    def _end_active(self) -> None:
+        """No event and no task is left: the busy period is over. Periods are measured, not calls: a burst costs two looks."""
+        if self.active_since_s:
+            self.active_s += self.clock.monotonic_s() - self.active_since_s
+            self.active_since_s = 0.0
+
+    def task_began(self) -> None:
+        """A task of the program keeps the object from hibernating: it is active, also without an event."""
+        if not self.active_since_s:
+            self.active_since_s = self.clock.monotonic_s()
+
+    def take_meters(self) -> None:
+        """Hand what was used so far to the shelf; a busy period that goes on counts up to now."""
+        if self.active_since_s:
+            now_s = self.clock.monotonic_s()
+            self.active_s += now_s - self.active_since_s
+            self.active_since_s = now_s
+        self.meters.active_us += round(self.active_s * 1e6)
+        self.active_s = 0.0
+        if self.meters:
+            self.shelf.metered(self, self.meters.take())
 
     # ------------------------------------------------------------------ turns
     def watch_quiet(self, event: Event) -> None:
@@ -376,6 +420,8 @@ class Instance:
 
     def task_ended(self, event: Event) -> None:
         """A task that user code created has ended: the turn may now be over."""
+        if not self.tasks and not self.events:
+            self._end_active()
         if self.fatal is not None:
             self.break_now()
         elif self.input.holder is event and not event.watched and not event.pinned:
@@ -423,6 +469,11 @@ class Instance:
             gate.holder = own
         turns.running, turns.scope, turns.callback = self, own, True
         turns.loop.call_soon(turns.end_callback)
+
+    def may_write(self) -> None:
+        refusal = self.shelf.write_refusal
+        if refusal is not None:
+            raise QuotaExceeded(refusal.message, hint=refusal.hint, object_id=self.object_id.hex())
 
     def wrote(self, unconfirmed: bool = False) -> None:
         self.turn_dirty = True
@@ -566,6 +617,7 @@ class Instance:
         self.move(State.EVICTED)
         self.abandoned = True
         self.storage.release()
+        self.take_meters()
 
     # ------------------------------------------------------------------ the past
     @property
@@ -626,6 +678,8 @@ class Instance:
         except PerdureError:
             discard = True
         events, self.events = self.events, {}
+        self.take_meters()
+        self.active_since_s = 0.0
         for event in events:
             if event.call is not None and not event.answered:
                 event.answered = True

@@ -58,6 +58,10 @@ class KeyValueHost(Protocol):
         """The open database inside the turn's own transaction, this cache flushed into it."""
         ...
 
+    def may_write(self) -> None:
+        """Raises QuotaExceeded while a quota refuses writes."""
+        ...
+
     def wrote_kv(self) -> None:
         """The running turn changed a key."""
         ...
@@ -130,7 +134,9 @@ class KeyValues:
         return existed
 
     def put(self, key: str, entry: Entry) -> None:
-        """Write an encoded value; ABSENT removes the key."""
+        """Write an encoded value; ABSENT removes the key, which no quota refuses."""
+        if entry is not ABSENT:
+            self._host.may_write()
         if self.through is not None:
             _store(self.through, key, entry)
         else:

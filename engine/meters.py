@@ -5,7 +5,7 @@ What always holds: counters only grow between two takings; taking them loses not
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 
 
 @dataclass(slots=True)
@@ -24,23 +24,41 @@ class Meters:
     """Of 4,096 bytes of key and value, by the classes of the key-value backend; likewise below."""
     kv_write_units: int = 0
     kv_deletes: int = 0
-    active_ms: int = 0
-    """Time with an event running, or idle but not hibernatable."""
+    active_us: int = 0
+    """Microseconds with an event or task running, concurrent ones counted once; idle and able to hibernate is not active."""
 
     def take(self) -> Meters:
         """The counts so far; these start anew."""
-        taken = Meters(*astuple(self))
-        for field in fields(self):
-            setattr(self, field.name, 0)
+        taken = Meters(
+            self.requests,
+            self.messages,
+            self.alarms,
+            self.rows_read,
+            self.rows_written,
+            self.kv_read_units,
+            self.kv_write_units,
+            self.kv_deletes,
+            self.active_us,
+        )
+        self.requests = self.messages = self.alarms = self.rows_read = self.rows_written = 0
+        self.kv_read_units = self.kv_write_units = self.kv_deletes = self.active_us = 0
         return taken
 
     def add(self, other: Meters) -> None:
         """Add the counts of `other`."""
-        for field in fields(self):
-            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+        self.requests += other.requests
+        self.messages += other.messages
+        self.alarms += other.alarms
+        self.rows_read += other.rows_read
+        self.rows_written += other.rows_written
+        self.kv_read_units += other.kv_read_units
+        self.kv_write_units += other.kv_write_units
+        self.kv_deletes += other.kv_deletes
+        self.active_us += other.active_us
 
     def __bool__(self) -> bool:
-        return any(astuple(self))
+        return any(getattr(self, name) for name in METER_NAMES)
 
 
-__all__ = ["Meters"]
+METER_NAMES = tuple(field.name for field in fields(Meters))
+"""The counters, in the order of the columns that keep them."""

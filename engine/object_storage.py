@@ -45,6 +45,7 @@ class ObjectStorage:
         self.host = host
         self.has_sql = has_sql
         self.limits = host.limits
+        self.may_write = host.may_write
         self.kv = KeyValues(self)
         self.sql = Sql(self)
         self.depth = 0

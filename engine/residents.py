@@ -23,6 +23,7 @@ from .ids import ClassKey
 from .instance import ClassRuntime, Instance
 from .lifecycle import State
 from .limits import Limits
+from .meters import Meters
 from .object_storage import ObjectStorage
 from .stubs import Transport
 from .turns import Turns
@@ -30,6 +31,8 @@ from .turns import Turns
 TICK_S = 0.05
 """Grain of the coarse clock that ages and idle times are measured with."""
 _SCAN_S = 1.0
+METERS_EVERY_S = 5.0
+"""How often the meters of objects that were used are taken; those of evicted objects are taken at once."""
 
 Report = Callable[[str, str, dict[str, object]], None]
 
@@ -92,6 +95,16 @@ class Residents:
         self.now_s = clock.monotonic_s()
         self.files = OpenDatabases(files, limits.open_databases_max, self._close_databases)
         self.on_settled: Callable[[bytes, int], None] | None = None
+        self.on_metered: Callable[[bytes, str, Meters], None] | None = None
+        """Takes what an object has used: id, class key, counts."""
+        self.meters_every_s = METERS_EVERY_S
+        self.write_refusal: PerdureError | None = None
+        self._refusal: PerdureError | None = None
+        """What new events get instead of their object: a quota is used up, or the process drains."""
+        self._drains = False
+        self._metered_s = self.now_s
+        self._meters_since_s: float | None = None
+        """While a scan takes meters: of the objects used since then."""
         self._classes = dict(classes)
         self._commits = commits
         self._log = log
@@ -101,7 +114,6 @@ class Residents:
         """Objects whose file is being changed as a whole: their events wait."""
         self._waiting: dict[bytes, list[asyncio.Future[None]]] = {}
         """Who waits for an object's main file to be complete, or its storage to be closed."""
-        self._draining: PerdureError | None = None
         self._resets = 0
         self._evictions = 0
         self._timers: list[asyncio.TimerHandle] = []
@@ -133,8 +145,8 @@ class Residents:
         elif instance.runtime.key.unique != call.class_key:
             call.answer(call, InvalidArgument("Durable Object ID is not valid for this namespace"))
             return
-        if self._draining is not None:
-            call.answer(call, self._draining)
+        if self._refusal is not None:
+            call.answer(call, self._refusal)
             return
         instance.deliver(call)
 
@@ -145,8 +157,8 @@ class Residents:
             instance.cancel(call)
 
     def _create(self, call: Call) -> Instance:
-        if self._draining is not None:
-            raise self._draining
+        if self._refusal is not None:
+            raise self._refusal
         runtime = self._classes.get(call.class_key)
         if runtime is None:
             raise ClassNotFound(
@@ -176,6 +188,10 @@ class Residents:
         self._resets += 1
         fields: dict[str, object] = {"object": str(instance), "id": instance.object_id.hex(), "reason": error.message}
         self._log("warning", "object_reset", fields)
+
+    def metered(self, instance: Instance, taken: Meters) -> None:
+        if self.on_metered is not None:
+            self.on_metered(instance.object_id, instance.runtime.key.unique, taken)
 
     def closed(self, instance: Instance) -> None:
         if self._closing.get(instance.object_id) is not instance:
@@ -265,16 +281,33 @@ class Residents:
         self._timers[:1] = [self.turns.loop.call_later(TICK_S, self._tick)]
 
     def _look_for_idle(self) -> None:
-        """Once a second: evict what was idle too long, close databases above the bound. In slices of 2,000 objects."""
+        """Once a second: evict what was idle too long, take meters when due. In slices of 2,000 objects."""
         if not self._scan:
             self._scan = list(self._by_id.values())
+            self._meters_since_s = None
+            if self.now_s - self._metered_s >= self.meters_every_s:
+                self._meters_since_s, self._metered_s = self._metered_s, self.now_s
         part, self._scan = self._scan[:2_000], self._scan[2_000:]
         idle_since = self.now_s - self.limits.idle_hibernate_ms / 1000
         for instance in part:
-            if instance.used_s < idle_since and instance.quiet():
+            still_here = self._by_id.get(instance.object_id) is instance  # slices are ticks apart
+            if still_here and instance.used_s < idle_since and instance.quiet():
                 self._evict(instance)
+        if self._meters_since_s is not None:
+            self._take_meters(part, self._meters_since_s)
         delay = _SCAN_S if not self._scan else TICK_S
         self._timers[1:] = [self.turns.loop.call_later(delay, self._look_for_idle)]
+
+    def _take_meters(self, instances: list[Instance], since_s: float) -> None:
+        """Only of those that may have used something: most objects in memory are idle."""
+        for instance in instances:
+            if instance.used_s >= since_s or instance.active_since_s:
+                instance.take_meters()
+
+    def take_all_meters(self) -> None:
+        """Hand in everything that was used so far: at the end."""
+        for instance in self._by_id.values():
+            instance.take_meters()
 
     def _evict(self, instance: Instance) -> None:
         del self._by_id[instance.object_id]
@@ -296,10 +329,18 @@ class Residents:
         for instance in opened[: max(spare, 0)]:
             instance.storage.release()
 
+    # ------------------------------------------------------------------ quotas
+    def refuse(self, events: PerdureError | None, writes: PerdureError | None) -> None:
+        """What new events, and writes, get until the next call of this; None: they are let in. A drain refuses for good."""
+        if not self._drains:
+            self._refusal = events
+        self.write_refusal = writes
+
     # ------------------------------------------------------------------ the end
     async def drain(self, seconds: float) -> bool:
         """Refuse new events with a retryable error and let running ones end; False when the time was too short."""
-        self._draining = ObjectReset(
+        self._drains = True
+        self._refusal = ObjectReset(
             "This Durable Object's process is shutting down: retry on a new stub", retryable=True, reset=False
         )
         end = self.clock.monotonic_s() + seconds

@@ -34,6 +34,10 @@ class SqlHost(Protocol):
         ...
 
     def begin_exclusive(self) -> Database: ...
+    def may_write(self) -> None:
+        """Raises QuotaExceeded while a quota refuses writes."""
+        ...
+
     def wrote_sql(self) -> None: ...
     def critical(self, error: PerdureError) -> None:
         """SQLite rolled back by itself: the object is broken."""
@@ -295,6 +299,7 @@ class Sql:
         """Called by SQLite's wrapper before a statement runs: one that writes gets the turn's transaction."""
         self._host.opened().guarded = False  # prepared: what the runtime does now is its own
         if not cursor.is_readonly:
+            self._host.may_write()
             self._host.begin_exclusive()
             self._host.wrote_sql()
         return True

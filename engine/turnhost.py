@@ -47,6 +47,10 @@ class TurnHost(Protocol):
         """Commit what the running turn wrote so far, as if it had ended; it goes on. Raises when that fails."""
         ...
 
+    def may_write(self) -> None:
+        """Call before anything that adds data. Raises QuotaExceeded while a quota refuses writes."""
+        ...
+
     def wrote(self, unconfirmed: bool = False) -> None:
         """The running turn has written. `unconfirmed`: nothing waits for it."""
         ...

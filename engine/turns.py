@@ -215,6 +215,7 @@ def _task_factory(
     scope.event.children += 1
     instance = scope.instance
     instance.tasks.add(task)
+    instance.task_began()
 
     def done(ended: asyncio.Task[object]) -> None:
         scope.event.children -= 1

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import cast
 
 from ..engine.calls import REQUEST_ID
-from ..engine.errors import DeadlineExceeded, PerdureError, ValueTooLarge
+from ..engine.errors import DeadlineExceeded, PerdureError, QuotaExceeded, ValueTooLarge
 from ..engine.http import Body, HttpRequest, HttpResponse
 from ..engine.limits import BODY_INLINE_BYTES_MAX
 from ..sdk.entrypoints import ExecutionContext
@@ -234,6 +234,8 @@ def status_of(error: BaseException) -> int:
         return 500
     if isinstance(error, DeadlineExceeded):
         return 504
+    if isinstance(error, QuotaExceeded):
+        return 429
     if error.overloaded or error.durableObjectReset:
         return 503
     if error.remote:

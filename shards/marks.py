@@ -78,7 +78,7 @@ class Marker:
         self._folding: asyncio.Task[None] | None = None
         self._dead_folding: asyncio.Task[None] | None = None
         self._broken: set[bytes] = set()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="marks sync")
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="marks sync")
         residents.on_settled = files.complete
 
     async def run(self) -> None:
@@ -113,7 +113,7 @@ class Marker:
         due = self._due(chosen)
         if due:
             rows = [self._row(item) for item in due]
-            await self._loop.run_in_executor(self._thread, self._sync, rows)
+            await self._loop.run_in_executor(self.thread, self._sync, rows)
             await self._append([Head(MARK, d.object_id, generation=d.generation, change=d.change) for d in due])
             for item in due:
                 files.marked(item.object_id, item.change, item.segment, item.images)
@@ -243,7 +243,7 @@ class Marker:
 
     def on_thread(self, work: Callable[[], None]) -> asyncio.Future[None]:
         """Do something with the catalogue, which is used from one thread."""
-        return self._loop.run_in_executor(self._thread, work)
+        return self._loop.run_in_executor(self.thread, work)
 
     async def close(self) -> bool:
         """Mark everything; True when nothing is left that only the log holds."""
@@ -257,4 +257,4 @@ class Marker:
         for task in (self._folding, self._dead_folding):
             if task is not None:
                 task.cancel()
-        self._thread.shutdown()
+        self.thread.shutdown()

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import resource
 import sys
+from dataclasses import replace
 from typing import cast
 
 from ..engine.clock import SystemClock
@@ -32,10 +33,15 @@ from .committer import Committer
 from .files import ObjectFiles, remove_scratch
 from .log import SessionLog
 from .marks import Marker
+from .measured import measure
+from .meters import Ledger
+from .quotas import Exceeded, Quotas, refusal
 from .recovery import DeadLogs
 from .timeline import Timeline
 
 _EXIT_STOPPED = 3
+_QUOTA_S = 1.0
+"""How often a shard says what was used, and looks whether a quota still refuses: only when there are quotas."""
 
 
 class Shard:
@@ -56,6 +62,8 @@ class Shard:
         self._dead_sessions = cast("list[str]", start["dead_sessions"])
         self._map = SlotMap.from_wire(start["map"])
         self._limits = Limits.from_settings(settings_of(start))
+        self._quotas = Quotas.from_settings(cast("dict[str, object]", start.get("quotas") or {}))
+        self._exceeded = Exceeded(0)
         self._report = reporter(f"shard {self._index}")
         self._ended: asyncio.Future[int] = loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -83,8 +91,9 @@ class Shard:
         )
         keys = self._program.keys()
         self.client = Client.in_process(loop, self._map, keys, role=f"shard {self._index}")
+        self._runtimes = self._program.runtimes(GatedTransport(self.client, loop))
         self.residents = Residents(
-            self._program.runtimes(GatedTransport(self.client, loop)),
+            self._runtimes,
             files=self.files,
             commits=self.committer,
             clock=SystemClock(),
@@ -127,6 +136,7 @@ class Shard:
         )
         self.marker.timeline = self.residents.history = self.timeline
         self.marker.may_trim = not self._dead_sessions
+        self._start_ledger()
         number = self._session.split("-")[0].lstrip("0")
         self.acceptor = Acceptor(
             f"ipc://{self._run}/s{self._index}-{number}",
@@ -140,6 +150,13 @@ class Shard:
             report=self._report,
         )
         self.committer.send_now = self.acceptor.send_now
+
+    def _start_ledger(self) -> None:
+        self.ledger = Ledger(self.catalogue, self.marker.thread, SystemClock(), self._loop, report=self._report)
+        self.residents.on_metered = self.ledger.take
+        if self._quotas:
+            self.ledger.load()
+            self.residents.meters_every_s = _QUOTA_S
 
     # ------------------------------------------------------------------ serve
     async def serve(self) -> int:
@@ -160,6 +177,9 @@ class Shard:
             }
         )
         self._marking = self._begin(self.marker.run(), "marker")
+        self._metering = self._begin(self.ledger.run(), "meters")
+        if self._quotas:
+            self._begin(self._watch_quotas(), "quotas")
         if self.catalogue.missing:
             self._begin(self._rebuild_catalogue(), "catalogue")
         return await self._ended
@@ -181,12 +201,43 @@ class Shard:
         if count:
             self._report("info", "catalogue_rebuilt", {"objects": count})
 
+    async def _watch_quotas(self) -> None:
+        """Say what was used; refuse what a quota refuses. A quota of a day that is over is lifted here, asked by nobody."""
+        clock = SystemClock()
+        while True:
+            self._control.send({"type": "usage", **self.ledger.use().to_wire()})
+            self._refuse(clock.now_ms())
+            await asyncio.sleep(_QUOTA_S)
+
+    def _refuse(self, now_ms: int) -> None:
+        over = self._exceeded
+        self.residents.refuse(refusal(over.events, over.day, now_ms), refusal(over.writes, over.day, now_ms))
+
+    async def measured(self, first_day: int, last_day: int, objects_max: int) -> dict[str, object]:
+        """What this shard's objects have used from one UTC day to another, up to now, as plain values (`Measured`)."""
+        self.residents.take_all_meters()
+        await self.ledger.flush()
+        found = await self._loop.run_in_executor(
+            self.marker.thread, measure, self.catalogue, first_day, last_day, objects_max
+        )
+        live = self.files.live  # an object's name is in the catalogue after its first mark
+        objects = tuple(
+            replace(use, name=live[use.object_id].name) if use.name is None and use.object_id in live else use
+            for use in found.objects
+        )
+        names = {runtime.key.unique: runtime.name for runtime in self._runtimes.values()}
+        kv = frozenset(key for key, runtime in self._runtimes.items() if not runtime.sqlite)
+        return replace(found, objects=objects, names=names, kv_classes=kv).to_wire()
+
     def _on_control(self, message: Message) -> None:
         kind = message.get("type")
         if kind == "map":
             slot_map = SlotMap.from_wire(message["map"])
             self.acceptor.adopt(slot_map)
             self.client.adopt(slot_map, cast("dict[str, str]", message.get("classes") or {}))
+        elif kind == "quotas":
+            self._exceeded = Exceeded.from_wire(message)
+            self._refuse(SystemClock().now_ms())
         elif kind == "dropped":
             self.marker.may_trim = not message["older_left"]
         elif kind == "drain" and not self._ended.done():
@@ -215,6 +266,9 @@ class Shard:
         self.residents.stop()
         self.residents.close_all()
         await self.committer.flush()
+        self.residents.take_all_meters()
+        self.ledger.end()
+        await self._metering
         complete = await self.marker.close()
         self.log.close(clean=complete)
         self.committer.close()

@@ -18,6 +18,7 @@ from typing import cast
 
 import structlog
 
+from ..engine.clock import SystemClock
 from ..engine.disk import LocalDisk
 from ..engine.errors import ConfigError, PerdureError, from_wire
 from ..engine.limits import Limits
@@ -27,6 +28,7 @@ from .children import Child, Phase
 from .log import delete_session, sessions
 from .meta import LocalMeta
 from .ownership import DataFolder
+from .quotas import DayUse, Quotas, QuotaWatch
 from .restarts import Restarts
 from .sessions import DeadSessions
 
@@ -57,10 +59,12 @@ class Setup:
     router_keys: str | None = None
     drain_s: float = DRAIN_S
     settings: dict[str, object] = field(default_factory=dict[str, object])
+    quotas: dict[str, object] = field(default_factory=dict[str, object])
 
     def check(self) -> None:
         """Raises ConfigError with a hint."""
         Limits.from_settings(self.settings)
+        Quotas.from_settings(self.quotas)
         if not 1 <= self.shards <= SHARDS_MAX:
             raise ConfigError(f"shards must be 1 to {SHARDS_MAX}, got {self.shards}")
         if not 1 <= self.gateways <= 64:
@@ -88,6 +92,7 @@ class Supervisor:
         self._map: dict[str, object] = {}
         self._classes: dict[str, object] = {}
         self._program: Message = {}
+        self._quotas = QuotaWatch(Quotas.from_settings(setup.quotas))
         self._announced = False
         self._signals = 0
         self._ended: asyncio.Future[int]
@@ -197,6 +202,7 @@ class Supervisor:
             "map": self._map,
             "classes": self._classes,
             "settings": setup.settings,
+            "quotas": setup.quotas,
             **start,
         }
         return Child(self._loop, module, name, message, keep_fds, self._on_message, self._on_death)
@@ -208,6 +214,8 @@ class Supervisor:
             self._on_ready(child, message)
         elif kind == "recovered":
             self._on_recovered(cast("str", message["session"]), cast("int", child.start["index"]))
+        elif kind == "usage":
+            self._on_usage(cast("int", child.start["index"]), DayUse.from_wire(message))
         elif kind == "failed":
             error = from_wire(cast("dict[str, object]", message["error"]))
             self._log.error("failed", process=child.name, error=error.message, hint=error.hint or None)
@@ -219,6 +227,8 @@ class Supervisor:
             self._classes = cast("dict[str, object]", message.get("classes", {}))
             self._program = message
             self._push_map()
+            if self._quotas:
+                child.send({"type": "quotas", **self._quotas.exceeded.to_wire()})
             if all(shard.phase is Phase.SERVING for shard in self._shards.values()) and not self._gateways:
                 self._start_endpoint()
                 for index in range(self._setup.gateways):
@@ -227,6 +237,18 @@ class Supervisor:
             self._data.publish_address(f"ipc://{self._data.run}/router")
         self._log.info("serving", process=child.name, pid=child.pid)
         self._announce()
+
+    def _on_usage(self, shard: int, use: DayUse) -> None:
+        """Sum over all shards; tell them when another quota is used up, or none any more."""
+        found = self._quotas.on_use(shard, use, SystemClock().now_ms())
+        if found is None:
+            return
+        if found.events or found.writes:
+            self._log.warning(
+                "quota_used_up", quotas=[*found.events, *found.writes], hint="daily ones reset at 00:00 UTC"
+            )
+        for child in self._shards.values():
+            child.send({"type": "quotas", **found.to_wire()})
 
     def _announce(self) -> None:
         everyone = self._everyone()

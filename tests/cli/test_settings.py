@@ -65,6 +65,23 @@ def test_setups_that_cannot_be(program: str, change, phrase: str) -> None:
         resolve({"program": program, **change}, {}, {})
 
 
+def test_quotas_are_a_table_of_the_file(tmp_path, program: str) -> None:
+    path = tmp_path / "perdure.toml"
+    path.write_text("[quotas]\nrequests_per_day = 5\n")
+    assert resolve({"program": program}, {}, read_file(str(path))).quotas == {"requests_per_day": 5}
+    assert resolve({"program": program}, {}, {}).quotas == {}
+    path.write_text("[quotas]\nrequests_per_dya = 5\n")
+    with pytest.raises(ConfigError, match="unknown quota 'requests_per_dya'") as caught:
+        resolve({"program": program}, {}, read_file(str(path)))
+    assert "did you mean requests_per_day?" in caught.value.hint
+    with pytest.raises(ConfigError, match="quotas must be a table"):
+        resolve({"program": program}, {}, {"quotas": 5})
+    path.write_text("[quota]\n")
+    with pytest.raises(ConfigError, match="unknown key 'quota'") as caught:
+        read_file(str(path))
+    assert "quotas" in caught.value.hint
+
+
 def test_limits_are_checked() -> None:
     assert Limits.from_settings({"open_databases_max": 5}).open_databases_max == 5
     for bad in ({"nothing": 1}, {"open_databases_max": 0}, {"open_databases_max": "x"}, {"open_databases_max": 1.5}):

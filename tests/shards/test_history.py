@@ -167,8 +167,8 @@ def test_the_folder_s_bound_thins_the_oldest_of_whatever_object(tmp_path) -> Non
     group = history.groups()[0]
     connection = history.of_group(group)
     size = connection.pragma("page_count") * 4096
-    bound_folder(history, [group], Bounds(30, 1 << 40, 300_000), points[-1].time_ms)
-    assert (connection.pragma("page_count") - connection.pragma("freelist_count")) * 4096 <= 300_000 < size
+    bound_folder(history, [group], Bounds(30, 1 << 40, 150_000), points[-1].time_ms)
+    assert (connection.pragma("page_count") - connection.pragma("freelist_count")) * 4096 <= 150_000 < size
     assert state_at(history, tmp_path, 1, 800)[1] == states(points)[800]
     history.close()
 

@@ -181,7 +181,7 @@ class Machine:
             on_catalogue=self.marker.on_thread,
         )
         self.marker.timeline = self.residents.history = self.timeline
-        self.marker._thread = self.committer._threads = Inline()  # type: ignore[assignment]
+        self.marker.thread = self.committer._threads = Inline()  # type: ignore[assignment]
         self.marker.may_trim = not self.dead_sessions
         self.residents.start()
 
