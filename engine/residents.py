@@ -176,6 +176,10 @@ class Residents:
     def report(self, level: str, event: str, fields: dict[str, object]) -> None:
         self._log(level, event, fields)
 
+    def is_resident(self, object_id: bytes) -> bool:
+        """Whether the object is in memory."""
+        return object_id in self._by_id
+
     def settle(self, object_id: bytes) -> int | None:
         """Complete an object's main file: its change number, or None when `on_settled` will tell.
 

@@ -91,6 +91,19 @@ class Catalogue:
             finally:
                 connection.close()
 
+    @property
+    def groups(self) -> list[int]:
+        """The groups of this shard."""
+        return list(self._groups)
+
+    def reader(self, group: int) -> apsw.Connection | None:
+        """A connection of its own for reading a group's file, on any thread; None when there is no file yet."""
+        if not os.path.exists(self._path(group)):
+            return None
+        connection = apsw.Connection(self._path(group), flags=apsw.SQLITE_OPEN_READWRITE)
+        connection.set_busy_timeout(5_000)
+        return connection
+
     def read(self, group: int) -> Iterator[Row]:
         """The rows of one group."""
         if not os.path.exists(self._path(group)):

@@ -29,8 +29,10 @@ from ..sdk.program import Program, load
 from .catalogue import Catalogue
 from .committer import Committer
 from .files import ObjectFiles, remove_scratch
+from .listing import Listing
 from .log import SessionLog
 from .marks import Marker
+from .operations import Operations
 from .recovery import DeadLogs
 
 _EXIT_STOPPED = 3
@@ -48,7 +50,7 @@ class Shard:
         self._program = program
         self._index = cast("int", start["index"])
         self._session = cast("str", start["session"])
-        self._data = cast("str", start["data"])
+        self._data = os.path.abspath(cast("str", start["data"]))
         self._run = cast("str", start["run"])
         self._dead_sessions = cast("list[str]", start["dead_sessions"])
         self._map = SlotMap.from_wire(start["map"])
@@ -106,6 +108,11 @@ class Shard:
             report=self._report,
         )
         self.marker.may_trim = not self._dead_sessions
+        self.operations = Operations(loop, self._report)
+        listing = Listing(self.catalogue, self.files, self.residents)
+        self.operations.add("list", listing.list)
+        self.operations.add("describe", listing.describe)
+        self.operations.add("about", self._about)
         number = self._session.split("-")[0].lstrip("0")
         self.acceptor = Acceptor(
             f"ipc://{self._run}/s{self._index}-{number}",
@@ -116,6 +123,8 @@ class Shard:
             classes=keys,
             deliver=self.residents.deliver,
             cancel=self.residents.cancel,
+            operate=self.operations.start,
+            stop_operation=self.operations.cancel,
             report=self._report,
         )
         self.committer.send_now = self.acceptor.send_now
@@ -184,10 +193,20 @@ class Shard:
         sys.stderr.flush()
         os._exit(_EXIT_STOPPED)
 
+    async def _about(self) -> dict[str, object]:
+        """The operation `about`: which shard this is, where its data folder is, and what can be asked of it."""
+        return {
+            "index": self._index,
+            "session": self._session,
+            "data": self._data,
+            "operations": self.operations.names,
+        }
+
     # ------------------------------------------------------------------ drain
     async def _drain(self, seconds: float) -> None:
         """Let running events end, make everything durable, complete every file, end the log."""
         clean = await self.residents.drain(seconds * 0.7)
+        await self.operations.stop()
         await self.committer.flush()
         self.acceptor.flush()
         self._marking.cancel()
