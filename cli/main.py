@@ -9,6 +9,7 @@ import click
 from ..engine.errors import PerdureError
 from .keys import keys
 from .new import new
+from .objects import objects
 from .run import run
 from .supervise import supervise
 from .terminal import print_error
@@ -24,6 +25,7 @@ cli.add_command(run)
 cli.add_command(supervise)
 cli.add_command(new)
 cli.add_command(keys)
+cli.add_command(objects)
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from ..router.slots import group_of
 from .catalogue import Catalogue
 from .files import ObjectFiles
 
-LIST_LIMIT_MAX = 1_000
+LIST_LIMIT_MAX = 10_000
 _COLUMNS = "id, class, name, created_ms, active_ms, bytes"
 _Place = tuple[str, bool, str, bytes]
 
@@ -69,7 +69,7 @@ class Listing:
     ) -> dict[str, object]:
         """One page: `{"objects": [...], "next": …}`. `prefix`: of names. `after`: the `next` of the page before; None at the end.
 
-        Raises InvalidArgument for a limit outside 1..1000 or an `after` that is none.
+        Raises InvalidArgument for a limit outside 1..10,000 or an `after` that is none.
         """
         if not 1 <= limit <= LIST_LIMIT_MAX:
             raise InvalidArgument(f"limit must be from 1 to {LIST_LIMIT_MAX}, got {limit}")

@@ -173,7 +173,7 @@ def test_pages_are_sorted_and_whole_with_what_the_catalogue_does_not_know_yet(tm
             "active_ms": 9_500,
             "bytes": 9 * 4096,
         }
-        for limit in (0, 1_001):
+        for limit in (0, 10_001):
             with pytest.raises(InvalidArgument, match="limit must be"):
                 await found.list(limit)
         with pytest.raises(InvalidArgument, match="after must be"):
