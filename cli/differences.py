@@ -160,7 +160,7 @@ def _table(connection: apsw.Connection, old: _Table | None, new: _Table | None) 
             keys = _own_key(table)
             if keys:
                 yield from _only(connection, schema, table, keys, unless=None)
-            else:
+            elif schema == "new" or new is None:
                 yield SchemaChange("table", table.name, "not compared: its rows have no key", None, None)
 
 

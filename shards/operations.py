@@ -106,6 +106,8 @@ class Operations:
         result: bytes | PerdureError
         try:
             async with limit:
+                if seconds <= 0:  # a function that never suspends would not notice
+                    raise DeadlineExceeded(f"operation {call.method!r} arrived after its deadline")
                 result = pack(await self.perform(call.method, call.object_id, unpack(call.payload)))
         except asyncio.CancelledError:
             call.answer(call, ObjectReset(f"operation {call.method!r} was cancelled", retryable=True, reset=False))

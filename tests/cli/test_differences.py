@@ -96,7 +96,7 @@ def test_tables_without_a_primary_key_go_by_rowid(tmp_path) -> None:
     hidden = "create table h(rowid, _rowid_, oid)"
     (tmp_path / "hidden").mkdir()
     found = compare(tmp_path / "hidden", [hidden], [hidden])
-    assert found == [("table", "h", "not compared: its rows have no key")] * len(found)
+    assert found == [("table", "h", "not compared: its rows have no key")]
 
 
 def test_primary_keys_with_nulls_go_by_rowid(tmp_path) -> None:

@@ -84,15 +84,27 @@ def test_deadline_cancellation_bound_and_end() -> None:
             finally:
                 ended.append("ended")
 
+        async def at_once() -> str:
+            return "done"
+
         async def fail() -> None:
             raise ValueError("on purpose")
 
         operations.add("wait", wait)
         operations.add("fail", fail)
         answers: list[object] = []
-        operations.start(call("wait", answers, deadline_s=loop.time() - 1))
-        await settle()
+        operations.add("at once", at_once)
+        for name in ("at once", "wait"):
+            operations.start(call(name, answers, deadline_s=loop.time() - 1))
+            await settle()
+            assert isinstance(answers.pop(), DeadlineExceeded)
+        operations.start(call("wait", answers, deadline_s=loop.time() + 0.01))
+        while not answers:
+            await asyncio.sleep(0.001)
         assert isinstance(answers.pop(), DeadlineExceeded)
+        operations.start(call("at once", answers, deadline_s=loop.time() + 5))
+        await settle()
+        assert answers.pop() == "done"
         operations.start(call("fail", answers))
         await settle()
         failure = answers.pop()
