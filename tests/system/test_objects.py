@@ -161,7 +161,9 @@ def test_what_is_listed_survives_a_restart(tmp_path) -> None:
         assert [(row["id"], row["name"]) for row in after] == [(row["id"], row["name"]) for row in before]
         shown = json.loads(run(third, "show", "Lobby/main", "--json").stdout)
         assert shown["resident"] is False
-        assert 0 <= shown["created_ms"] <= shown["active_ms"]  # 0: the log's index keeps no times, and the shard was killed
+        assert (
+            0 <= shown["created_ms"] <= shown["active_ms"]
+        )  # 0: the log's index keeps no times, and the shard was killed
 
 
 # ---------------------------------------------------------------------- when the shard has the operations
