@@ -59,6 +59,12 @@ class Listing:
         self._catalogue = catalogue
         self._files = files
         self._residents = residents
+        self.rebuild: asyncio.Future[None] | None = None
+        """Finds the objects of groups whose file was missing; until it is done the files are neither whole nor settled."""
+
+    async def _whole(self) -> None:
+        if self.rebuild is not None:
+            await asyncio.shield(self.rebuild)
 
     async def list(
         self,
@@ -74,6 +80,7 @@ class Listing:
         if not 1 <= limit <= LIST_LIMIT_MAX:
             raise InvalidArgument(f"limit must be from 1 to {LIST_LIMIT_MAX}, got {limit}")
         wanted = _Wanted(class_key, prefix or "", _place_of(cast("list[object] | None", after)))
+        await self._whole()
         unmarked = [row for row in self._unmarked() if wanted.takes(row, unsure_of_name=True)]
         rows = await asyncio.to_thread(self._page, wanted, unmarked, limit)
         following = [rows[-1].class_key, rows[-1].name, rows[-1].object_id] if len(rows) == limit else None
@@ -81,6 +88,7 @@ class Listing:
 
     async def describe(self, object_id: bytes) -> dict[str, object]:
         """What is known of one object, and whether it is resident. Raises ObjectNotFound when it has no stored state."""
+        await self._whole()
         unmarked = next((row for row in self._unmarked({object_id})), None)
         found = await asyncio.to_thread(self._find, object_id)
         row = found if unmarked is None else _merged(unmarked, found)

@@ -109,9 +109,9 @@ class Shard:
         )
         self.marker.may_trim = not self._dead_sessions
         self.operations = Operations(loop, self._report)
-        listing = Listing(self.catalogue, self.files, self.residents)
-        self.operations.add("list", listing.list)
-        self.operations.add("describe", listing.describe)
+        self.listing = Listing(self.catalogue, self.files, self.residents)
+        self.operations.add("list", self.listing.list)
+        self.operations.add("describe", self.listing.describe)
         self.operations.add("about", self._about)
         number = self._session.split("-")[0].lstrip("0")
         self.acceptor = Acceptor(
@@ -149,7 +149,7 @@ class Shard:
         )
         self._marking = self._begin(self.marker.run(), "marker")
         if self.catalogue.missing:
-            self._begin(self._rebuild_catalogue(), "catalogue")
+            self.listing.rebuild = self._begin(self._rebuild_catalogue(), "catalogue")
         return await self._ended
 
     def _begin(self, work: object, name: str) -> asyncio.Task[None]:

@@ -194,6 +194,25 @@ def test_pages_are_sorted_and_whole_with_what_the_catalogue_does_not_know_yet(tm
     asyncio.run(run())
 
 
+def test_nothing_is_read_before_a_missing_catalogue_is_rebuilt(tmp_path) -> None:
+    async def run() -> None:
+        found = listing(tmp_path, [Row(ROOM, "test-Room", "a", 8192, 1_000)], {})
+        rebuild: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        found.rebuild = rebuild
+        asking = [asyncio.ensure_future(found.list(5)), asyncio.ensure_future(found.describe(ROOM))]
+        given_up = asyncio.ensure_future(found.list(5))
+        await settle()
+        given_up.cancel()
+        await settle()
+        assert not any(task.done() for task in asking)
+        assert not rebuild.done()
+        rebuild.set_result(None)
+        page, described = await asyncio.gather(*asking)
+        assert page["objects"][0]["name"] == described["name"] == "a"
+
+    asyncio.run(run())
+
+
 def test_describe(tmp_path) -> None:
     async def run() -> None:
         marked = Row(ROOM, "test-Room", "a", 8192, 1_000)
