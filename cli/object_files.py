@@ -11,7 +11,8 @@ import click
 
 from ..engine.errors import ConfigError, InvalidArgument
 from . import copies, output
-from .differences import differences
+from .differences import KEYS, differences
+from .readable import stored, to_json
 from .session import Session, json_flag, reaching
 
 
@@ -115,11 +116,18 @@ def shell(session: Session, id: str, at: str | None) -> None:
             connection = apsw.Connection(f"file:{quote(path)}?immutable=1", flags=flags)
         except apsw.Error as error:
             raise ConfigError(f"the copy of {target} cannot be opened: {error}") from error
+        connection.create_scalar_function("readable", _readable, 1, deterministic=True)
         if output.may_ask():
             click.echo(f"a copy of {target}, for reading; .tables, .schema, .exit", err=True)
+            click.echo(f"its keys: select key, readable(value) from {KEYS};", err=True)
         found = Shell(stdin=sys.stdin, stdout=sys.stdout, stderr=sys.stderr, db=connection)
         found.history_file = None  # pyright: ignore[reportAttributeAccessIssue] - what is asked of data stays out of $HOME
         try:
             found.cmdloop()
         finally:
             connection.close(True)
+
+
+def _readable(*values: object) -> str:
+    """SQL function of the shell: what a key holds, as JSON."""
+    return to_json(stored(values[0]))

@@ -240,8 +240,11 @@ def test_fork_makes_a_new_object_of_the_same_class(shop) -> None:
 
 def test_shell_reads_a_copy_and_writes_nothing(shop, capfd, monkeypatch) -> None:
     shop.save("b", sql("create table t(a); insert into t values('seen')"))
-    result = shop.run("shell", "Room/b", input="select a from t;\ninsert into t values('written');\n")
+    shop.save("b", put(key={"deep": [1]}))
+    asked = "select a from t;\ninsert into t values('written');\nselect readable(value) from _cf_KV;\n"
+    result = shop.run("shell", "Room/b", input=asked)
     assert "seen" in result.stdout
+    assert '{"deep": [1]}' in result.stdout
     assert "readonly" in result.output.lower().replace(" ", "")
     assert rows(shop.objects[shop.room("b")][-1][2], "select count(*) from t") == [(1,)]
     assert os.listdir(f"{shop.data}/exports") == []

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import sqlite3
 import subprocess
+import threading
+import time
 
 import perdure
 import pytest
@@ -20,6 +23,7 @@ pytestmark = pytest.mark.system
 LATER = pytest.mark.skip(reason="the operations export, import, delete, history, restore are not in shards/ yet")
 
 PROGRAM = """
+import asyncio
 from workers import DurableObject, Response, WorkerEntrypoint
 
 class Room(DurableObject):
@@ -33,6 +37,14 @@ class Room(DurableObject):
         sql.exec("insert into said(text) values(?)", text)
     async def said(self):
         return [row["text"] for row in self.ctx.storage.sql.exec("select text from said order by id")]
+
+    async def wait(self):
+        try:
+            await asyncio.sleep(60)
+        finally:
+            self.ended = True
+    async def has_ended(self):
+        return getattr(self, "ended", False)
 
 class Lobby(Room):
     pass
@@ -118,6 +130,19 @@ def test_threads_can_operate(runtime) -> None:
     with perdure.connect_blocking(runtime.address) as client:
         assert client.classes == {"Room": "chat-Room", "Lobby": "chat-Lobby"}
         assert [client.operate(shard, "about")["index"] for shard in client.shards] == [0, 1]
+
+
+def test_ctrl_c_in_a_waiting_thread_cancels_what_it_waits_for(runtime) -> None:
+    with perdure.connect_blocking(runtime.address) as client:
+        room = client.namespace("Room").getByName("waits")
+        timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            room.wait()
+        timer.join()
+        end = time.monotonic() + 10
+        while not room.has_ended():
+            assert time.monotonic() < end, "the call still runs"
 
 
 def test_list_and_show_from_the_command_line(runtime) -> None:
