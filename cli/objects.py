@@ -8,7 +8,7 @@ import click
 
 from ..engine.errors import InvalidArgument
 from . import object_files, output
-from .operator import Fields, is_id
+from .operator import PAGE, Fields, is_id
 from .session import Session, json_flag, reaching
 from .times import show_time
 
@@ -36,7 +36,7 @@ def list_(session: Session, class_: str | None, prefix: str | None, limit: int |
     """List objects, sorted by class and name."""
     operator = session.operator
     key = None if class_ is None else operator.class_key(class_)
-    rows = operator.objects(key, prefix)
+    rows = operator.objects(key, prefix, min(limit or PAGE, PAGE))
     if limit is not None:
         rows = (row for row, _ in zip(rows, range(limit), strict=False))
     columns = ("class", "name", "id", "bytes", "active")

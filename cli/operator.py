@@ -19,7 +19,8 @@ from .times import Moment
 
 LONG_S = 3_600.0
 """Deadline of what copies whole objects."""
-_PAGE = 2_000
+PAGE = 2_000
+"""Objects that a shard is asked for at once."""
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
 Fields = dict[str, object]
 
@@ -125,7 +126,7 @@ class Operator:
         """The data folder of the runtime."""
         return str(self._ask(self._link.shards[0], "about")["data"])
 
-    def objects(self, class_key: str | None, prefix: str | None, size: int = _PAGE) -> Iterator[Fields]:
+    def objects(self, class_key: str | None, prefix: str | None, size: int = PAGE) -> Iterator[Fields]:
         """All objects in the order of class key, name and id, a page of each shard at a time."""
         return heapq.merge(*(self._of_shard(shard, class_key, prefix, size) for shard in self._link.shards), key=_place)
 

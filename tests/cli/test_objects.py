@@ -96,7 +96,7 @@ def test_list_show_and_history(shop) -> None:
     assert lines[2][2:4] == [shop.room("b").hex(), "12288"]
     (found,) = [json.loads(line) for line in shop.run("list", "Room", "--limit", "1", "--json").output.splitlines()]
     assert (found["name"], found["class"], found["bytes"]) == ("a\tb\x1b[0m", "Room", 12_288)
-    assert ("list", {"limit": 2_000, "class_key": "chat-Room", "prefix": None, "after": None}) in shop.asked
+    assert ("list", {"limit": 1, "class_key": "chat-Room", "prefix": None, "after": None}) in shop.asked
     shown = dict(line.split("\t") for line in shop.run("show", "Room/b").stdout.splitlines())
     assert (shown["class"], shown["class key"], shown["resident"]) == ("Room", "chat-Room", "yes")
     assert json.loads(shop.run("show", "Room/b", "--json").stdout)["class"] == "chat-Room"

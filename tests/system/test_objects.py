@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pty
 import signal
 import socket
 import sqlite3
@@ -167,6 +168,24 @@ def test_list_and_show_from_the_command_line(runtime) -> None:
         check=True,
     )
     assert found.stdout.startswith("Lobby\tmain\t")
+
+
+def test_a_terminal_gets_a_table_and_no_database(runtime) -> None:
+    master, slave = pty.openpty()
+    try:
+        command = [PERDURE, "objects", "export", "Room/r07", "--data", runtime.data]
+        refused = subprocess.run(command, stdout=slave, stderr=subprocess.PIPE, text=True, timeout=30, check=False)
+        assert refused.returncode == 1
+        assert "not written to a terminal" in refused.stderr
+        command = [PERDURE, "objects", "list", "Lobby", "--data", runtime.data]
+        env = {**os.environ, "COLUMNS": "200", "TERM": "dumb"}
+        subprocess.run(command, stdout=slave, timeout=30, check=True, env=env)
+        header, row = os.read(master, 4096).decode().splitlines()[:2]
+        assert header.split() == ["class", "name", "id", "bytes", "active"]
+        assert row.split()[:2] == ["Lobby", "main"]
+    finally:
+        os.close(master)
+        os.close(slave)
 
 
 def test_what_is_listed_survives_a_restart(tmp_path) -> None:
