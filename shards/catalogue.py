@@ -84,7 +84,9 @@ class Catalogue:
                 with connection:
                     connection.executemany(
                         "insert into objects values(?1, ?2, ?3, ?5, ?5, ?4) on conflict(id) do update set "
-                        "name = coalesce(excluded.name, name), active_ms = max(active_ms, excluded.active_ms), "
+                        "name = coalesce(excluded.name, name), "
+                        "created_ms = iif(created_ms = 0, excluded.active_ms, created_ms), "  # 0: recovered, time unknown
+                        "active_ms = max(active_ms, excluded.active_ms), "
                         "bytes = excluded.bytes",
                         [(r.object_id, r.class_key, r.name, r.bytes, r.active_ms) for r in found],
                     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import types
+from dataclasses import replace
 
 import pytest
 from perdure.engine.calls import OPERATE, Call
@@ -224,6 +225,14 @@ def test_describe(tmp_path) -> None:
         }  # fmt: skip
         described = await found.describe(fresh)
         assert (described["name"], described["bytes"], described["resident"]) == ("fresh", 12_288, True)
+        recovered = Row(KEY.id_from_name("r"), "test-Room", "r", 4096, 0)
+        again = listing(tmp_path / "again", [recovered], {})
+        assert (await again.describe(recovered.object_id))["created_ms"] == 0
+        Catalogue(str(tmp_path / "again"), range(64)).write(
+            [replace(recovered, active_ms=7), replace(recovered, active_ms=9)]
+        )
+        described = await again.describe(recovered.object_id)
+        assert (described["created_ms"], described["active_ms"]) == (7, 9)
         with pytest.raises(ObjectNotFound):
             await found.describe(KEY.id_from_name("nobody"))
         assert 0 <= group_of(ROOM) < 64
