@@ -16,10 +16,14 @@ _PUBLIC = {
     "DurableObject": ".engine.durable",
     "PerdureError": ".engine.errors",
 }
-__all__ = ["Client", "DurableObject", "PerdureError", "connect", "connect_blocking", "local"]  # pyright: ignore[reportUnsupportedDunderAll]
+_MODULES = frozenset({"migrations"})
+"""Public modules: `import perdure` is enough to use them."""
+__all__ = ["Client", "DurableObject", "PerdureError", "connect", "connect_blocking", "local", "migrations"]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
     if name not in _PUBLIC:
         raise AttributeError(f"module 'perdure' has no attribute {name!r}")
     return getattr(import_module(_PUBLIC[name], __name__), name)

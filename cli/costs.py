@@ -11,7 +11,7 @@ from typing import Protocol, cast
 import click
 
 from ..engine.clock import SystemClock
-from ..engine.errors import ConfigError, DataFolderError, NotConnected, PerdureError
+from ..engine.errors import ConfigError, DataFolderError, NotConnected
 from ..router.addresses import find_address
 from ..router.client import connect
 from ..router.slots import GROUPS
@@ -124,10 +124,6 @@ def _address_in(data: str) -> str | None:
 async def from_running(address: str, first_day: int, last_day: int, objects_max: int) -> Measured:
     """Ask all shards: files that a shard owns are opened by nobody else."""
     async with connect(address) as client:
-        if not hasattr(client, "operate"):
-            raise PerdureError(
-                "this version cannot ask a running runtime", hint="stop it, and give its folder with --data"
-            )
         return await ask(cast("Operator", client), first_day, last_day, objects_max)
 
 

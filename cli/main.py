@@ -10,6 +10,7 @@ from ..engine.errors import PerdureError
 from .costs import costs
 from .keys import keys
 from .new import new
+from .objects import objects
 from .run import run
 from .supervise import supervise
 from .terminal import print_error
@@ -26,6 +27,7 @@ cli.add_command(supervise)
 cli.add_command(new)
 cli.add_command(keys)
 cli.add_command(costs)
+cli.add_command(objects)
 
 
 def main() -> None:

@@ -14,11 +14,13 @@ REQUEST_ID: ContextVar[str] = ContextVar("request id", default="")
 """Of the request that the running code works for; travels with its calls."""
 RPC = 0
 FETCH = 1
+OPERATE = 2
+"""Asks the shard about an object, or about all that it has, outside any turn; `method` names the operation."""
 
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """A remote method call or a fetch. `answer(call, result)` is called exactly once, after the output gate."""
+    """A remote method call, a fetch or an operation. `answer(call, result)` is called exactly once, after the output gate."""
 
     class_key: str
     object_id: bytes
@@ -26,7 +28,7 @@ class Call:
     kind: int
     method: str
     payload: bytes
-    """The packed list of arguments (`values.pack`); unused for FETCH."""
+    """The packed list of arguments (`values.pack`), of OPERATE a dict; unused for FETCH."""
     answer: Callable[[Call, bytes | HttpResponse | PerdureError], None]
     request: HttpRequest | None = None
     request_id: str = ""

@@ -110,6 +110,30 @@ class ValueTooLarge(PerdureError):
     code = "too_large"
 
 
+class Forbidden(PerdureError):
+    """The caller may not do that from where it is. Do it on the machine of the data folder."""
+
+    code = "forbidden"
+
+
+class OperationNotFound(PerdureError):
+    """The shard knows no operation of that name: it is of another version than the caller."""
+
+    code = "operation_not_found"
+
+
+class ObjectNotFound(PerdureError):
+    """No object with that id has any stored state."""
+
+    code = "object_not_found"
+
+
+class MigrationError(PerdureError):
+    """A migration of an object's own tables failed, or the list of them does not fit what was applied before."""
+
+    code = "migration"
+
+
 class MethodNotFound(PerdureError):
     """The class does not have that method, or its name is reserved or private."""
 
@@ -167,12 +191,6 @@ class ImportRefused(PerdureError):
     """A file cannot become an object's: no SQLite database, damaged, too large, or with names that are the runtime's."""
 
     code = "import_refused"
-
-
-class NotFound(PerdureError):
-    """There is no object with that id."""
-
-    code = "not_found"
 
 
 class Overloaded(PerdureError):

@@ -220,6 +220,10 @@ class Residents:
     def report(self, level: str, event: str, fields: dict[str, object]) -> None:
         self._log(level, event, fields)
 
+    def is_resident(self, object_id: bytes) -> bool:
+        """Whether the object is in memory."""
+        return object_id in self._by_id
+
     def settle(self, object_id: bytes) -> int | None:
         """Complete an object's main file: its change number, or None when `on_settled` will tell.
 
@@ -261,6 +265,16 @@ class Residents:
             successor = self._by_id.get(object_id)
             if successor is not None and object_id not in self._closing and successor.input.holder is BLOCKED:
                 successor.input.unblock()
+
+    def begin_anew(self, class_key: str, error: PerdureError | None) -> int:
+        """Let a class's quiet objects leave memory; with `error` reset the others too. How many were in memory."""
+        mine = [instance for instance in self._by_id.values() if instance.runtime.key.unique == class_key]
+        for instance in mine:
+            if instance.quiet():
+                self._evict(instance)
+            elif error is not None and not instance.settling() and instance.state is not State.COLD:
+                instance.reset(error)
+        return len(mine)
 
     async def _empty(self, object_id: bytes, error: PerdureError) -> None:
         """Until nobody has the object's database open."""

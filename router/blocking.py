@@ -122,6 +122,7 @@ class BlockingClient:
         if threading.get_ident() == self._thread.ident:
             raise ProgramBug("the blocking client was used on its own loop", hint="use perdure.connect in async code")
         done: Future[T] = Future()
+        started: list[asyncio.Future[T]] = []
 
         def start() -> None:
             try:
@@ -129,7 +130,12 @@ class BlockingClient:
             except BaseException as error:
                 done.set_exception(error)
                 return
+            started.append(task)
             task.add_done_callback(finish)
+
+        def give_up() -> None:
+            for task in started:
+                task.cancel()
 
         def finish(task: asyncio.Future[T]) -> None:
             if task.cancelled():
@@ -140,7 +146,27 @@ class BlockingClient:
                 done.set_result(task.result())
 
         self._loop.call_soon_threadsafe(start)
-        return done.result()
+        try:
+            return done.result()
+        except KeyboardInterrupt:  # the thread that waits was told to stop: so is what it waits for
+            self._loop.call_soon_threadsafe(give_up)
+            raise
+
+    @property
+    def classes(self) -> dict[str, str]:
+        """Class name → its key."""
+        return dict(self._client.classes)
+
+    @property
+    def shards(self) -> list[int]:
+        """Indices of the shards, for `operate`."""
+        return self._client.shards
+
+    def operate(
+        self, target: bytes | int, operation: str, *, deadline_s: float | None = None, **arguments: object
+    ) -> object:
+        """`Client.operate` for threads."""
+        return self.run(lambda: self._client.operate(target, operation, deadline_s=deadline_s, **arguments))
 
     def namespace(self, name: str) -> BlockingNamespace:
         """All objects of a class. Raises ClassNotFound."""

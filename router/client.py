@@ -18,11 +18,12 @@ from typing import TypeVar, cast
 
 import zmq
 
-from ..engine.calls import FETCH, REQUEST_ID, RPC
+from ..engine.calls import FETCH, OPERATE, REQUEST_ID, RPC
 from ..engine.errors import (
     ClassNotFound,
     ConfigError,
     DeadlineExceeded,
+    InvalidArgument,
     NotConnected,
     PerdureError,
     ProgramBug,
@@ -32,7 +33,7 @@ from ..engine.http import HttpRequest, HttpResponse
 from ..engine.ids import ClassKey
 from ..engine.limits import BODY_INLINE_BYTES_MAX, VALUE_BYTES_MAX
 from ..engine.stubs import Namespace
-from ..engine.values import unpack
+from ..engine.values import pack, unpack
 from .addresses import find_address
 from .calls import CallFuture
 from .lanes import Lane
@@ -218,6 +219,28 @@ class Client:
         future = self._start(FETCH, class_key, object_id, name, "fetch", encode_request(request), deadline_s, stream)
         return cast("Awaitable[HttpResponse]", future)
 
+    # ------------------------------------------------------------------ operations
+    @property
+    def shards(self) -> list[int]:
+        """Indices of the shards, for `operate`."""
+        return sorted(self._map.shards)
+
+    def operate(
+        self, target: bytes | int, operation: str, *, deadline_s: float | None = None, **arguments: object
+    ) -> Awaitable[object]:
+        """Ask the shard of an object (`target`: its 32 bytes), or a shard by index, for an operation outside any turn.
+
+        The awaitable gives plain values. It raises OperationNotFound, InvalidArgument for wrong arguments, Forbidden over
+        tcp://, VersionMismatch when the other side knows no operations, DeadlineExceeded, and what the operation raises.
+        """
+        object_id = self._map.address_of(target) if isinstance(target, int) else target
+        if len(object_id) != 32:
+            raise InvalidArgument(f"an object's id is 32 bytes, got {len(object_id)}")
+        lane = self._lane(object_id)
+        if lane.ready and OPERATE not in lane.kinds:
+            raise lane.not_understood()
+        return self._start(OPERATE, "", object_id, None, operation, pack(arguments), deadline_s, None)
+
     def _start(
         self,
         kind: int,
@@ -292,7 +315,7 @@ class Client:
         if future.done():
             return
         try:
-            result = unpack(payload) if frame[6] == RPC else decode_response(payload)
+            result = decode_response(payload) if frame[6] == FETCH else unpack(payload)
         except PerdureError as error:
             future.set_exception(error)
             return

@@ -12,6 +12,7 @@ from typing import Protocol, cast
 
 import zmq
 
+from ..engine.calls import FETCH, RPC
 from ..engine.errors import NotConnected, PerdureError, ProtocolError, ShardLost, VersionMismatch, from_wire
 from .calls import CallFuture
 from .links import Link
@@ -48,6 +49,8 @@ class Lane:
     ) -> None:
         self.name = name
         self.ready = False
+        self.kinds: frozenset[int] = frozenset((RPC, FETCH))
+        """Kinds of calls that the other side understands; known when ready."""
         self.link: Link | None = None
         self.parked: dict[CallFuture, None] = {}
         self._context = context
@@ -188,9 +191,20 @@ class Lane:
         if fields.get("map") is not None:
             self._answers.mapped(fields["map"], fields.get("classes"))
         self.ready = True
+        self.kinds = frozenset(cast("list[int]", fields.get("kinds") or (RPC, FETCH)))
         parked, self.parked = self.parked, {}
         for future in parked:
-            self.send(future)
+            if future.frame[6] in self.kinds:
+                self.send(future)
+            else:
+                self._answers.failed(future, self.not_understood())
+
+    def not_understood(self) -> VersionMismatch:
+        """The error for a call of a kind that is not among `kinds`."""
+        return VersionMismatch(
+            f"{self.name} is of an older version and takes no operations",
+            hint="use the same version of perdure on both sides",
+        )
 
     def _refuse(self, error: PerdureError) -> None:
         if self._on_refused is not None:

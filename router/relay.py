@@ -1,6 +1,7 @@
 """Relaying by hash: frames of many clients over one address, forwarded to the shards and back with their numbers changed.
 
-What always holds: a relayed call is answered exactly once, with the shard's answer or a typed error; payloads are not looked at.
+What always holds: a relayed call is answered exactly once, with the shard's answer or a typed error; payloads are not looked at;
+who came over the network operates on nothing, whatever keys it has.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import cast
 
 import zmq
 
-from ..engine.errors import PerdureError, ProtocolError
+from ..engine.calls import FETCH, OPERATE, RPC
+from ..engine.errors import Forbidden, PerdureError, ProtocolError
 from .calls import CallFuture
 from .lanes import Lane
 from .links import NOBLOCK, descriptor, has_messages, prepare
@@ -24,6 +26,7 @@ from .wire import (
     CREDIT,
     ERROR,
     HELLO,
+    KINDS,
     MAP,
     PING,
     PONG,
@@ -41,10 +44,12 @@ _DRAIN = 64
 class Guest:
     """A connected client: which socket it came by, its numbers."""
 
-    __slots__ = ("calls", "identity", "queue", "socket", "version")
+    __slots__ = ("calls", "identity", "local", "queue", "socket", "version")
 
-    def __init__(self, socket: zmq.Socket[bytes], identity: bytes) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], identity: bytes, *, local: bool) -> None:
         self.socket = socket
+        self.local = local
+        """It came by a socket in the private folder of this machine."""
         self.identity = identity
         self.version = 0
         self.queue: list[Frame] = []
@@ -92,6 +97,8 @@ class Relay:
         self._guests: dict[tuple[int, bytes], Guest] = {}
         self._lanes: dict[int, Lane] = {}
         self._sockets: list[zmq.Socket[bytes]] = []
+        self._private: set[int] = set()
+        """`id` of the sockets whose address is in the private folder of this machine."""
         self._dirty: dict[Guest, None] = {}
         self._next_id = 0
         self._draining = False
@@ -108,6 +115,8 @@ class Relay:
             socket.curve_publickey, socket.curve_secretkey = curve
         socket.bind(endpoint)
         self._sockets.append(socket)
+        if endpoint.startswith("ipc://"):
+            self._private.add(id(socket))
         self._loop.add_reader(descriptor(socket), self._readable, socket)
 
     # ------------------------------------------------------------------ the map
@@ -144,7 +153,7 @@ class Relay:
         key = (id(socket), identity)
         guest = self._guests.get(key)
         if guest is None:
-            guest = self._guests[key] = Guest(socket, identity)
+            guest = self._guests[key] = Guest(socket, identity, local=id(socket) in self._private)
         try:
             for frame in decode(data):
                 self._on_frame(guest, frame)
@@ -178,12 +187,16 @@ class Relay:
             self._send(guest, [WELCOME, 0, {"versions": [VERSION]}])
             return
         guest.version = VERSION
-        self._send(guest, [WELCOME, VERSION, {"session": "", "map": self._map.to_wire(), "classes": self._classes}])
+        fields = {"session": "", "map": self._map.to_wire(), "classes": self._classes, "kinds": KINDS}
+        self._send(guest, [WELCOME, VERSION, fields])
 
     def _on_call(self, guest: Guest, frame: Frame) -> None:
         object_id = frame[4]
         if type(object_id) is not bytes or len(object_id) != 32 or type(frame[1]) is not int or len(frame) != 12:
             raise ProtocolError("malformed call")
+        kind = frame[6]
+        if kind != RPC and kind != FETCH and not self._may(guest, frame):
+            return
         self._next_id += 1
         relayed = Relayed(loop=self._loop)
         relayed.guest, relayed.guest_call, relayed.call_id = guest, frame[1], self._next_id
@@ -194,6 +207,18 @@ class Relay:
         self.pending[relayed.call_id] = relayed
         guest.calls[relayed.guest_call] = relayed
         self._lanes[self._map.shard_of(object_id)].send(relayed)
+
+    def _may(self, guest: Guest, frame: Frame) -> bool:
+        """Whether the guest may operate; if not it is told. Raises ProtocolError for an unknown kind."""
+        if frame[6] != OPERATE:
+            raise ProtocolError("malformed call")
+        if not guest.local:
+            error = Forbidden(
+                f"operation {frame[7]!r}: clients of other machines cannot operate on objects",
+                hint="run the command on the machine of the data folder",
+            )
+            self._send(guest, [ERROR, frame[1], error.to_wire()])
+        return guest.local
 
     # ------------------------------------------------------------------ from shards
     def replied(self, future: CallFuture, payload: bytes, stream: bool) -> None:

@@ -12,7 +12,7 @@ from typing import cast
 
 import zmq
 
-from ..engine.calls import FETCH, RPC, Call
+from ..engine.calls import FETCH, OPERATE, RPC, Call
 from ..engine.errors import PerdureError, ProtocolError
 from ..engine.http import HttpResponse
 from ..engine.limits import BODY_INLINE_BYTES_MAX
@@ -27,6 +27,7 @@ from .wire import (
     ERROR,
     FLUSH_BYTES,
     HELLO,
+    KINDS,
     MOVED,
     PING,
     PONG,
@@ -62,7 +63,8 @@ class Peer:
 
 
 class Acceptor:
-    """Accepts calls at `endpoint`. `deliver(call)` and `cancel(call)` are the residents'."""
+    """Accepts calls at `endpoint`. `deliver(call)` and `cancel(call)` are the residents'; `operate` and `stop_operation`
+    are the same for calls of the kind OPERATE."""
 
     def __init__(
         self,
@@ -75,6 +77,8 @@ class Acceptor:
         classes: Mapping[str, str],
         deliver: Callable[[Call], None],
         cancel: Callable[[Call], None],
+        operate: Callable[[Call], None],
+        stop_operation: Callable[[Call], None],
         report: Report,
     ) -> None:
         self.endpoint = endpoint
@@ -85,7 +89,9 @@ class Acceptor:
         self._mine = frozenset(slot_map.groups_of(index))
         self._classes = dict(classes)
         self._deliver = deliver
-        self._cancel = cancel
+        self._cancel_event = cancel
+        self._operate = operate
+        self._stop_operation = stop_operation
         self._report = report
         self._peers: dict[bytes, Peer] = {}
         self._dirty: dict[Peer, None] = {}
@@ -171,7 +177,8 @@ class Acceptor:
             if stream:
                 request.body = self._incoming(peer, call_id)
         elif kind != RPC or type(method) is not str:
-            raise ProtocolError("malformed call")
+            self._on_operate(peer, frame)
+            return
         call = Call(
             class_key,
             object_id,
@@ -187,6 +194,20 @@ class Acceptor:
         peer.calls[call_id] = call
         self.calls += 1
         self._deliver(call)
+
+    def _on_operate(self, peer: Peer, frame: Frame) -> None:
+        """A call that is for no object's turn."""
+        (_, call_id, _, class_key, object_id, name, kind, method, payload, deadline_ms, request_id, stream) = frame
+        if kind != OPERATE or type(method) is not str or type(deadline_ms) is not int or stream:
+            raise ProtocolError("malformed call")
+        call = Call(class_key, object_id, name, kind, method, payload, self._answer, None, request_id)
+        call.deadline_s = self._loop.time() + deadline_ms / 1000
+        call.origin = (peer, call_id)
+        peer.calls[call_id] = call
+        self._operate(call)
+
+    def _cancel(self, call: Call) -> None:
+        (self._stop_operation if call.kind == OPERATE else self._cancel_event)(call)
 
     def _incoming(self, peer: Peer, call_id: int) -> Incoming:
         def closed(early: bool) -> None:
@@ -223,6 +244,7 @@ class Acceptor:
         versions = cast("list[int]", frame[1])
         peer.role = str(frame[2])
         fields: dict[str, object] = {"session": self._session, "map": self._map.to_wire(), "classes": self._classes}
+        fields["kinds"] = KINDS
         if VERSION in versions:
             peer.version = VERSION
             self._send(peer, [WELCOME, VERSION, fields])

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from ..engine.errors import ProtocolError
+from ..engine.errors import InvalidArgument, ProtocolError
 
 SLOTS = 4_096
 GROUPS = 64
@@ -50,6 +50,16 @@ class SlotMap:
     def shard_of(self, object_id: bytes) -> int:
         """Index of the shard that has the object."""
         return self.groups[object_id[0] >> 2]
+
+    def address_of(self, shard: int) -> bytes:
+        """32 bytes that lead to the shard, for what is about all of its objects: its first group, then zeros.
+
+        Raises InvalidArgument for a shard that is not there, or that has no slots.
+        """
+        groups = self.groups_of(shard)
+        if not groups:
+            raise InvalidArgument(f"there is no shard {shard}", hint=f"shards: {', '.join(map(str, self.shards))}")
+        return bytes([groups[0] << 2]) + bytes(31)
 
     def groups_of(self, shard: int) -> list[int]:
         return [group for group, owner in enumerate(self.groups) if owner == shard]

@@ -3,8 +3,10 @@
 A frame is an array whose first element is its kind:
 
     HELLO    versions, role, {}                 the first of a connection; versions: those that the sender speaks
-    WELCOME  version, {session, map, classes}   the answer; version 0: none in common, {versions}
+    WELCOME  version, {session, map, classes,   the answer; version 0: none in common, {versions}
+                       kinds}                   kinds of calls that are understood; missing: RPC and FETCH
     CALL     call, epoch, class key, id, name, kind, method, payload, deadline ms, request id, stream
+                                                kind OPERATE: class key "", id of an object or `slots.address_of` a shard
     CANCEL   call                               the caller is gone, or does not want the rest of the body
     REPLY    call, payload, stream              stream: the body follows in chunks
     ERROR    call, fields                       call 0: about the connection
@@ -21,6 +23,7 @@ from typing import Any, cast
 
 import msgpack
 
+from ..engine.calls import FETCH, OPERATE, RPC
 from ..engine.errors import ProtocolError
 from ..engine.http import HttpRequest, HttpResponse
 
@@ -28,6 +31,8 @@ VERSION = 1
 _VERSION_BYTE = bytes([VERSION])
 HELLO, WELCOME, CALL, CANCEL, REPLY, ERROR, CHUNK, CREDIT, MOVED, PING, PONG, MAP = range(1, 13)
 MESSAGE_BYTES_MAX = 160 << 20  # four values of the greatest size and what goes with them
+KINDS = [RPC, FETCH, OPERATE]
+"""Kinds of calls that this version understands."""
 FLUSH_BYTES = 8 << 20  # more than this queued in one turn leaves in several messages
 
 Frame = list[Any]  # its shape is checked where it is used; casts would cost in the hot path

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import apsw
@@ -32,11 +32,12 @@ create table if not exists meters(
   primary key(day, class, id)
 ) without rowid;
 """
-_ADD_METERS = (
-    f"insert into meters values(?, ?, ?{', ?' * len(METER_NAMES)}) on conflict(day, class, id) do update set "
-    + ", ".join(f"{name} = {name} + excluded.{name}" for name in METER_NAMES)
-)
 _COLUMNS = ", ".join(METER_NAMES)
+_ADDED = "on conflict(day, class, id) do update set " + ", ".join(
+    f"{name} = {name} + excluded.{name}" for name in METER_NAMES
+)
+_ADD_METERS = f"insert into meters values(?, ?, ?{', ?' * len(METER_NAMES)}) {_ADDED}"
+_ADD_METERS_OF = f"insert into meters select day, class, x'', {_COLUMNS} from meters where id = ?"
 _SUMS = ", ".join(f"sum({name})" for name in METER_NAMES)
 
 
@@ -140,7 +141,9 @@ class Catalogue:
                 with connection:
                     connection.executemany(
                         "insert into objects values(?1, ?2, ?3, ?5, ?5, ?4) on conflict(id) do update set "
-                        "name = coalesce(excluded.name, name), active_ms = max(active_ms, excluded.active_ms), "
+                        "name = coalesce(excluded.name, name), "
+                        "created_ms = iif(created_ms = 0, excluded.active_ms, created_ms), "  # 0: recovered, time unknown
+                        "active_ms = max(active_ms, excluded.active_ms), "
                         "bytes = excluded.bytes",
                         [(r.object_id, r.class_key, r.name, r.bytes, r.active_ms) for r in found],
                     )
@@ -148,13 +151,29 @@ class Catalogue:
                 connection.close()
 
     def delete(self, object_id: bytes) -> None:
-        """Remove an object's row, durably; its pages are overwritten."""
+        """Remove an object's rows, durably; their pages are overwritten. What it used stays with its class."""
         connection = self._open(group_of(object_id))
         try:
             connection.execute("pragma secure_delete=on").fetchall()
-            connection.execute("delete from objects where id = ?", (object_id,))
+            with connection:
+                connection.execute("delete from objects where id = ?", (object_id,))
+                connection.execute(f"{_ADD_METERS_OF} {_ADDED}", (object_id,))
+                connection.execute("delete from meters where id = ?", (object_id,))
         finally:
             connection.close()
+
+    @property
+    def groups(self) -> list[int]:
+        """The groups of this shard."""
+        return list(self._groups)
+
+    def reader(self, group: int) -> apsw.Connection | None:
+        """A connection of its own for reading a group's file, on any thread; None when there is no file yet."""
+        if not os.path.exists(self._path(group)):
+            return None
+        connection = apsw.Connection(self._path(group), flags=apsw.SQLITE_OPEN_READWRITE)
+        connection.set_busy_timeout(5_000)
+        return connection
 
     def read(self, group: int) -> Iterator[Row]:
         """The rows of one group."""
@@ -189,10 +208,6 @@ class Catalogue:
         return len(rows)
 
     # ------------------------------------------------------------------ meters
-    @property
-    def groups(self) -> Sequence[int]:
-        """The groups that this shard owns."""
-        return self._groups
 
     def add_meters(self, group: int, rows: Iterable[MeterRow]) -> None:
         """Add counts to those of a group, all or none. Not synced: lost power may take the last ones. Raises apsw.Error."""

@@ -1,4 +1,4 @@
-"""What operators ask of single objects: copies out and in, their past, deletion, the way from the key-value backend to SQLite.
+"""What operators ask of single objects: copies out and in, their past, deletion.
 
 Each function is an operation: called by name, with plain arguments, beside the objects' turns. What always holds: files are read
 and written under the paths that the caller names, never in the data folder itself but by the shard.
@@ -7,7 +7,6 @@ and written under the paths that the caller names, never in the data folder itse
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import cast
 
 from ..engine.bookmarks import Position, pack_bookmark, read_bookmark
@@ -20,12 +19,11 @@ HISTORY_POINTS_MAX = 1_000
 
 
 class ObjectOperations:
-    """Over the timeline of a shard. `upgrade(class_key)` tells the supervisor that a class has SQL from now on."""
+    """Over the timeline of a shard."""
 
-    def __init__(self, timeline: Timeline, clock: Clock, upgrade: Callable[[str], bool]) -> None:
+    def __init__(self, timeline: Timeline, clock: Clock) -> None:
         self._timeline = timeline
         self._clock = clock
-        self._upgrade = upgrade
 
     def _bookmark(self, object_id: bytes, generation: object, change: object) -> str:
         position = Position(cast("int", generation), cast("int", change))
@@ -83,10 +81,6 @@ class ObjectOperations:
             raise InvalidArgument("that time is not in the past", hint="`perdure objects history ID` lists the points")
         undo = await self._timeline.restore_now(ClassKey(class_key), object_id, name, position)
         return {"undo": self._bookmark(object_id, undo.generation, undo.change)}
-
-    async def upgrade_class(self, class_key: str) -> dict[str, object]:
-        """Give SQL to the objects of a class of the key-value backend, on their next wake; whether anything changed."""
-        return {"upgraded": self._upgrade(class_key)}
 
 
 def _check_path(path: str) -> None:

@@ -31,13 +31,17 @@ from .archive import ArchiveProcess
 from .catalogue import Catalogue
 from .committer import Committer
 from .files import ObjectFiles, remove_scratch
+from .listing import Listing
 from .log import SessionLog
 from .marks import Marker
 from .measured import measure
 from .meters import Ledger
+from .object_operations import ObjectOperations
+from .operations import Operations
 from .quotas import Exceeded, Quotas, refusal
 from .recovery import DeadLogs
 from .timeline import Timeline
+from .upgrades import Upgrades
 
 _EXIT_STOPPED = 3
 _QUOTA_S = 1.0
@@ -57,7 +61,7 @@ class Shard:
         self._program = program
         self._index = cast("int", start["index"])
         self._session = cast("str", start["session"])
-        self._data = cast("str", start["data"])
+        self._data = os.path.abspath(cast("str", start["data"]))
         self._run = cast("str", start["run"])
         self._dead_sessions = cast("list[str]", start["dead_sessions"])
         self._map = SlotMap.from_wire(start["map"])
@@ -133,10 +137,30 @@ class Shard:
             limits,
             list(groups),
             on_catalogue=self.marker.on_thread,
+            flush_meters=self._flush_meters,
         )
         self.marker.timeline = self.residents.history = self.timeline
         self.marker.may_trim = not self._dead_sessions
         self._start_ledger()
+        self.operations = Operations(loop, self._report)
+        self.listing = Listing(self.catalogue, self.files, self.residents)
+        self.operations.add("list", self.listing.list)
+        self.operations.add("describe", self.listing.describe)
+        self.operations.add("about", self._about)
+        self.operations.add("measured", self.measured)
+        singles = ObjectOperations(self.timeline, SystemClock())
+        self.operations.add("export", singles.export)
+        self.operations.add("import", singles.import_file)
+        self.operations.add("delete", singles.delete)
+        self.operations.add("history", singles.history)
+        self.operations.add("restore", singles.restore)
+        self.upgrades = Upgrades(
+            self._runtimes,
+            self.residents,
+            lambda class_key: self._control.send({"type": "upgrade", "class_key": class_key}),
+        )
+        self.upgrades.adopt(cast("list[str]", self._start.get("upgraded") or []))
+        self.operations.add("upgrade_class", self.upgrades.upgrade_class)
         number = self._session.split("-")[0].lstrip("0")
         self.acceptor = Acceptor(
             f"ipc://{self._run}/s{self._index}-{number}",
@@ -147,6 +171,8 @@ class Shard:
             classes=keys,
             deliver=self.residents.deliver,
             cancel=self.residents.cancel,
+            operate=self.operations.start,
+            stop_operation=self.operations.cancel,
             report=self._report,
         )
         self.committer.send_now = self.acceptor.send_now
@@ -181,7 +207,7 @@ class Shard:
         if self._quotas:
             self._begin(self._watch_quotas(), "quotas")
         if self.catalogue.missing:
-            self._begin(self._rebuild_catalogue(), "catalogue")
+            self.listing.rebuild = self._begin(self._rebuild_catalogue(), "catalogue")
         return await self._ended
 
     def _begin(self, work: object, name: str) -> asyncio.Task[None]:
@@ -213,10 +239,13 @@ class Shard:
         over = self._exceeded
         self.residents.refuse(refusal(over.events, over.day, now_ms), refusal(over.writes, over.day, now_ms))
 
-    async def measured(self, first_day: int, last_day: int, objects_max: int) -> dict[str, object]:
-        """What this shard's objects have used from one UTC day to another, up to now, as plain values (`Measured`)."""
+    async def _flush_meters(self) -> None:
         self.residents.take_all_meters()
         await self.ledger.flush()
+
+    async def measured(self, first_day: int, last_day: int, objects_max: int) -> dict[str, object]:
+        """What this shard's objects have used from one UTC day to another, up to now, as plain values (`Measured`)."""
+        await self._flush_meters()
         found = await self._loop.run_in_executor(
             self.marker.thread, measure, self.catalogue, first_day, last_day, objects_max
         )
@@ -238,6 +267,8 @@ class Shard:
         elif kind == "quotas":
             self._exceeded = Exceeded.from_wire(message)
             self._refuse(SystemClock().now_ms())
+        elif kind == "upgraded":
+            self.upgrades.adopt(cast("list[str]", message["classes"]))
         elif kind == "dropped":
             self.marker.may_trim = not message["older_left"]
         elif kind == "drain" and not self._ended.done():
@@ -256,10 +287,20 @@ class Shard:
         sys.stderr.flush()
         os._exit(_EXIT_STOPPED)
 
+    async def _about(self) -> dict[str, object]:
+        """The operation `about`: which shard this is, where its data folder is, and what can be asked of it."""
+        return {
+            "index": self._index,
+            "session": self._session,
+            "data": self._data,
+            "operations": self.operations.names,
+        }
+
     # ------------------------------------------------------------------ drain
     async def _drain(self, seconds: float) -> None:
         """Let running events end, make everything durable, complete every file, end the log."""
         clean = await self.residents.drain(seconds * 0.7)
+        await self.operations.stop()
         await self.committer.flush()
         self.acceptor.flush()
         self._marking.cancel()

@@ -7,6 +7,7 @@ has said that the one before is dead; SIGTERM loses no accepted request, a secon
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
 import signal
@@ -38,6 +39,8 @@ ENDPOINT = "perdure.router.endpoint"
 SHARDS_MAX = 64
 STOP_FD_VARIABLE = "PERDURE_STOP_FD"
 DRAIN_S = 25.0
+_UPGRADED = "upgraded_classes"
+"""In Meta: keys of classes of the key-value backend that were given SQL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +171,7 @@ class Supervisor:
                 "session": session,
                 "dead_sessions": self._dead.of(index),
                 "lock_fd": self._data.lock_fd,
+                "upgraded": self._upgraded(),
             },
             [self._data.lock_fd],
         )
@@ -212,6 +216,8 @@ class Supervisor:
         kind = message.get("type")
         if kind == "ready":
             self._on_ready(child, message)
+        elif kind == "upgrade":
+            self._on_upgrade(cast("str", message["class_key"]))
         elif kind == "recovered":
             self._on_recovered(cast("str", message["session"]), cast("int", child.start["index"]))
         elif kind == "usage":
@@ -219,6 +225,20 @@ class Supervisor:
         elif kind == "failed":
             error = from_wire(cast("dict[str, object]", message["error"]))
             self._log.error("failed", process=child.name, error=error.message, hint=error.hint or None)
+
+    def _on_upgrade(self, class_key: str) -> None:
+        """A class of the key-value backend has SQL from now on: noted durably, then told to every shard."""
+        upgraded = self._upgraded()
+        if class_key not in upgraded:
+            found = self._meta.get(_UPGRADED)
+            self._meta.compare_and_set(_UPGRADED, found, json.dumps(sorted([*upgraded, class_key])).encode())
+            self._log.info("class_upgraded", class_key=class_key)
+        for child in self._shards.values():
+            child.send({"type": "upgraded", "classes": self._upgraded()})
+
+    def _upgraded(self) -> list[str]:
+        found = self._meta.get(_UPGRADED)
+        return cast("list[str]", json.loads(found)) if found else []
 
     def _on_ready(self, child: Child, message: Message) -> None:
         if child.module == SHARD:

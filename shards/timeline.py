@@ -15,7 +15,7 @@ from typing import cast
 from ..engine.bookmarks import END_OF_GENERATION, Position
 from ..engine.clock import Clock
 from ..engine.disk import Disk
-from ..engine.errors import InvalidArgument, NotFound, StorageError
+from ..engine.errors import InvalidArgument, ObjectNotFound, StorageError
 from ..engine.ids import ClassKey
 from ..engine.limits import Limits
 from ..engine.residents import Residents
@@ -48,12 +48,14 @@ class Timeline:
         groups: list[int],
         *,
         on_catalogue: Callable[[Callable[[], None]], asyncio.Future[None]],
+        flush_meters: Callable[[], Awaitable[None]],
     ) -> None:
-        """`on_catalogue(work)`: runs `work` on the catalogue's thread."""
+        """`on_catalogue(work)`: runs `work` on the catalogue's thread. `flush_meters`: brings all counts there."""
         self._disk, self._log, self._files = disk, log, files
         self._committer, self._residents, self._catalogue = committer, residents, catalogue
         self._archive, self._clock, self._limits, self._groups = archive, clock, limits, groups
         self._on_catalogue = on_catalogue
+        self._flush_meters = flush_meters
 
     # ------------------------------------------------------------------ folding
     def segments(self) -> list[SegmentPlace]:
@@ -208,7 +210,7 @@ class Timeline:
         await self._residents.complete(object_id)
         located = self._files.locate(key, object_id)
         if not located.exists:
-            raise NotFound(
+            raise ObjectNotFound(
                 f"there is no object {object_id.hex()}", hint="`perdure objects list` shows those that exist"
             )
         generation, change = located.generation, self._files.change_of(located.path)
@@ -271,6 +273,7 @@ class Timeline:
                     raise StorageError(f"{located.path} cannot be removed: {error.strerror}") from error
             if history:
                 await self._archive.ask("forget", object=object_id.hex())
+            await self._flush_meters()
             await self._on_catalogue(lambda: self._catalogue.delete(object_id))
         return existed
 

@@ -179,6 +179,7 @@ class Machine:
             limits,
             list(range(64)),
             on_catalogue=self.marker.on_thread,
+            flush_meters=self._flush_meters,
         )
         self.marker.timeline = self.residents.history = self.timeline
         self.marker.thread = self.committer._threads = Inline()  # type: ignore[assignment]
@@ -190,6 +191,9 @@ class Machine:
 
     def _report(self, level: str, event: str, fields: dict[str, object]) -> None:
         self.reports.append((level, event, fields))
+
+    async def _flush_meters(self) -> None:
+        """Nothing is metered here."""
 
     def _recovered(self) -> None:
         self.dead.close()

@@ -9,7 +9,6 @@ import time
 
 import httpx
 import pytest
-from perdure.router.client import Client
 
 from ..docs import blocks
 from .runtime import EXAMPLES, PERDURE, ROOT, serving
@@ -40,7 +39,6 @@ def test_every_call_is_on_the_bill_also_after_a_restart(tmp_path) -> None:
         assert all(float(part["stored_gb"]) > 0 for part in parts.values())
 
 
-@pytest.mark.skipif(not hasattr(Client, "operate"), reason="the client of this version knows no operations")
 def test_a_running_runtime_gives_the_bill_up_to_now(tmp_path) -> None:
     data = str(tmp_path / "data")
     with serving(COUNTER, data, "--shards", "2") as runtime:

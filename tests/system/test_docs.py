@@ -15,7 +15,7 @@ from .runtime import EXAMPLES, PERDURE, ROOT, serving
 pytestmark = pytest.mark.system
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/objects.md", "docs/schema.md"])
 def test_pages(tmp_path, page: str) -> None:
     with open(f"{ROOT}/{page}") as file:
         found = blocks(file.read())
@@ -34,8 +34,12 @@ def test_pages(tmp_path, page: str) -> None:
                 here = command.replace("localhost:8787", runtime.url.removeprefix("http://")).replace(
                     "curl", "curl -s", 1
                 )
-                done = subprocess.run(["sh", "-c", here], capture_output=True, text=True, timeout=20, check=True)
-                assert done.stdout == expected, command
+                path = f"{os.path.dirname(PERDURE)}:{os.environ['PATH']}"
+                env = {**os.environ, "PATH": path, "PERDURE_ADDRESS": runtime.address}
+                done = subprocess.run(
+                    ["sh", "-c", here], capture_output=True, text=True, timeout=20, check=True, env=env, cwd=tmp_path
+                )
+                assert done.stdout == expected, f"{command}\n{done.stderr}"
 
 
 def test_the_first_command_of_the_readme(tmp_path) -> None:

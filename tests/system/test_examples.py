@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import subprocess
 import sys
 
 import httpx
+import perdure
 import pytest
 
 from .runtime import EXAMPLES, serving
@@ -37,6 +39,42 @@ def test_seats_are_sold_once_under_200_buyers(tmp_path) -> None:
             assert overview["sold"] == winners
             assert {status for status, _ in results} <= {200, 409}
             assert client.post("/show/x/any").status_code == 400
+
+
+OLD_NOTEBOOK = """
+from perdure.migrations import Migrations
+from workers import DurableObject
+
+class Notebook(DurableObject):
+    def __init__(self, ctx, env):
+        super().__init__(ctx, env)
+        Migrations((1, "notes", "CREATE TABLE notes(id INTEGER PRIMARY KEY, text TEXT NOT NULL)")).apply(ctx.storage)
+    async def add(self, text):
+        self.ctx.storage.sql.exec("INSERT INTO notes(text) VALUES(?)", text)
+"""
+
+
+def test_a_notebook_of_an_older_version_is_brought_up_to_date(tmp_path) -> None:
+    (tmp_path / "notebook.py").write_text(OLD_NOTEBOOK)  # of the same name: its objects are those of the example
+
+    async def write(address: str) -> None:
+        async with perdure.connect(address) as client:
+            for text in ("Plan: buy bread", "no title"):
+                await client.namespace("Notebook").getByName("ann").add(text)
+
+    with serving(str(tmp_path / "notebook.py"), str(tmp_path / "data")) as runtime:
+        asyncio.run(write(runtime.address))
+        assert runtime.stop() == 0
+    with serving(f"{EXAMPLES}/notebook", str(tmp_path / "data")) as runtime:
+        url = f"{runtime.url}/notebook/ann"
+        assert httpx.post(url, params={"title": "Third", "text": "x"}).text == "3\n"
+        found = httpx.get(url).json()
+        assert found["version"] == 3
+        assert [(note["title"], note["text"], note["tags"]) for note in found["notes"]] == [
+            ("Plan", "buy bread", 0),
+            ("", "no title", 0),
+            ("Third", "x", 0),
+        ]
 
 
 def test_a_plain_program_embeds_the_client(tmp_path) -> None:
