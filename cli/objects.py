@@ -124,6 +124,17 @@ def restore(session: Session, id: str, at: str) -> None:
     click.echo(f"restored {target}; undo with: perdure objects restore {id} --at {undo}", err=True)
 
 
+@objects.command("vacuum")
+@click.argument("id", metavar="ID")
+@reaching
+def vacuum(session: Session, id: str) -> None:
+    """Write an object's file anew, without the space that deleted rows have left."""
+    target = session.operator.find(id)
+    with output.working(f"writing {target} anew"):
+        before, after = session.operator.vacuum(target)
+    click.echo(f"{target}: {before:,} bytes before, {after:,} now")
+
+
 @objects.command("upgrade")
 @click.argument("class_", metavar="CLASS")
 @click.option("--now", is_flag=True, help="let objects in memory begin anew at once, not on their next start")

@@ -155,6 +155,11 @@ class Operator:
         """Remove the object's storage; whether it had any."""
         return bool(self._ask(target, "delete", deadline_s=LONG_S)["existed"])
 
+    def vacuum(self, target: Target) -> tuple[int, int]:
+        """Write the object's file anew without its free pages; its bytes before and after."""
+        found = self._ask(target, "vacuum", deadline_s=LONG_S, name=target.name)
+        return cast("int", found["before"]), cast("int", found["after"])
+
     def history(self, target: Target) -> Fields:
         """`{"points": [{"bookmark", "time_ms", "bytes"}…], "oldest_ms", "bytes"}`."""
         return self._ask(target, "history")

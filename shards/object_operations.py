@@ -59,6 +59,11 @@ class ObjectOperations:
         generation = self._timeline.generation(ClassKey(class_key), object_id)
         return {"bytes": size, "bookmark": self._bookmark(object_id, generation, 1)}
 
+    async def vacuum(self, object_id: bytes, class_key: str, name: str | None = None) -> dict[str, object]:
+        """Write the object's file anew, without its free pages. Raises ObjectNotFound."""
+        before, after = await self._timeline.vacuum(ClassKey(class_key), object_id, name)
+        return {"before": before, "after": after}
+
     async def delete(self, object_id: bytes, class_key: str) -> dict[str, object]:
         """Remove the object with its past."""
         return {"existed": await self._timeline.delete(ClassKey(class_key), object_id)}

@@ -152,6 +152,7 @@ class Shard:
         self.operations.add("export", singles.export)
         self.operations.add("import", singles.import_file)
         self.operations.add("delete", singles.delete)
+        self.operations.add("vacuum", singles.vacuum)
         self.operations.add("history", singles.history)
         self.operations.add("restore", singles.restore)
         self.upgrades = Upgrades(

@@ -11,9 +11,11 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from typing import cast
+from urllib.parse import quote
 
 from ..engine.bookmarks import END_OF_GENERATION, Position
 from ..engine.clock import Clock
+from ..engine.database import Located
 from ..engine.disk import Disk
 from ..engine.errors import InvalidArgument, ObjectNotFound, StorageError
 from ..engine.ids import ClassKey
@@ -208,11 +210,7 @@ class Timeline:
             size = cast("int", built["size_pages"]) * 4096
             return {"bytes": size, **{name: built[name] for name in ("generation", "change", "time_ms")}}
         await self._residents.complete(object_id)
-        located = self._files.locate(key, object_id)
-        if not located.exists:
-            raise ObjectNotFound(
-                f"there is no object {object_id.hex()}", hint="`perdure objects list` shows those that exist"
-            )
+        located = self._locate(key, object_id)
         generation, change = located.generation, self._files.change_of(located.path)
         self._files.pin(object_id)
         try:
@@ -237,18 +235,33 @@ class Timeline:
             if self._files.exists(key, object_id) and not replace:
                 raise InvalidArgument("the object exists already", hint="--replace puts the file in its place")
             await self.fold_object(key, object_id)
-            target = self._files.new_path(object_id)
+            return await self._adopt(key, object_id, name, source)
 
-            async def make(generation: int) -> None:
-                await self._archive.ask(
-                    "adopt",
-                    source=source,
-                    target=target,
-                    generation=generation,
-                    bytes_max=self._limits.object_bytes_max,
-                )
+    async def vacuum(self, key: ClassKey, object_id: bytes, name: str | None) -> tuple[int, int]:
+        """Write the object's file anew without its free pages; its bytes before and after. Raises ObjectNotFound."""
+        async with self._residents.vacated(object_id, "written anew"):
+            located = self._locate(key, object_id)
+            before = self._files.bytes_of(located.path)
+            await self.fold_object(key, object_id)
+            return before, await self._adopt(key, object_id, name, f"file:{quote(located.path)}?immutable=1")
 
-            return await self._replace(key, object_id, name, target, make)
+    async def _adopt(self, key: ClassKey, object_id: bytes, name: str | None, source: str) -> int:
+        target = self._files.new_path(object_id)
+
+        async def make(generation: int) -> None:
+            await self._archive.ask(
+                "adopt", source=source, target=target, generation=generation, bytes_max=self._limits.object_bytes_max
+            )
+
+        return await self._replace(key, object_id, name, target, make)
+
+    def _locate(self, key: ClassKey, object_id: bytes) -> Located:
+        located = self._files.locate(key, object_id)
+        if not located.exists:
+            raise ObjectNotFound(
+                f"there is no object {object_id.hex()}", hint="`perdure objects list` shows those that exist"
+            )
+        return located
 
     async def restore_now(self, key: ClassKey, object_id: bytes, name: str | None, position: Position) -> Position:
         """Restore without waiting for the object's next start; the point that undoes it."""

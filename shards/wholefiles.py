@@ -93,12 +93,12 @@ def _edit(disk: Disk, path: str, statements: str) -> None:
 
 
 def adopt(disk: Disk, source: str, target: str, generation: int, bytes_max: int) -> int:
-    """Make an object's file from any SQLite database; its size in pages. The source is not changed.
+    """Make an object's file from any SQLite database (a path, or a `file:` URI); its size in pages. It is not changed.
 
     Raises ImportRefused: no database, damaged, too large, or of a newer perdure; StorageFull, OSError.
     """
     try:
-        connection = apsw.Connection(source, flags=apsw.SQLITE_OPEN_READONLY)
+        connection = apsw.Connection(source, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
     except apsw.Error as error:
         raise ImportRefused(f"{source} cannot be opened: {error}") from error
     try:

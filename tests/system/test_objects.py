@@ -34,6 +34,8 @@ class Room(DurableObject):
         sql = self.ctx.storage.sql
         sql.exec("create table if not exists said(id integer primary key, text)")
         sql.exec("insert into said(text) values(?)", text)
+    async def silence(self):
+        self.ctx.storage.sql.exec("delete from said")
     async def said(self):
         return [row["text"] for row in self.ctx.storage.sql.exec("select text from said order by id")]
 
@@ -249,6 +251,22 @@ def test_fork_diff_history_and_restore(runtime) -> None:
     assert asyncio.run(ask(runtime, "past", "said")) == ["one"]
     assert run(runtime, "restore", "Room/past", "--at", undo).returncode == 0
     assert asyncio.run(ask(runtime, "past", "said")) == ["one", "two"]
+
+
+def test_vacuum_gives_space_back_and_keeps_the_past(runtime) -> None:
+    for _ in range(20):
+        asyncio.run(ask(runtime, "shrinks", "say", "x" * 20_000))
+    full = json.loads(run(runtime, "history", "Room/shrinks", "--json").stdout.splitlines()[-1])["bookmark"]
+    asyncio.run(ask(runtime, "shrinks", "silence"))
+    done = run(runtime, "vacuum", "Room/shrinks")
+    assert done.returncode == 0, done.stderr
+    before, after = (int(word.replace(",", "")) for word in done.stdout.decode().split() if word[0].isdigit())
+    assert after < 30_000 < 400_000 < before
+    assert asyncio.run(ask(runtime, "shrinks", "said")) == []
+    asyncio.run(ask(runtime, "shrinks", "say", "again"))
+    assert run(runtime, "restore", "Room/shrinks", "--at", full).returncode == 0
+    assert len(asyncio.run(ask(runtime, "shrinks", "said"))) == 20
+    assert run(runtime, "vacuum", "Room/nobody").returncode == 1
 
 
 def test_shell_and_delete(runtime) -> None:
