@@ -63,3 +63,7 @@ class Commits(Protocol):
     def hold(self, batch: int, who: Committable, effect: Callable[..., None], *args: object) -> None:
         """Run `effect(*args)` when `batch` is durable; drop it if the batch or `who` in it fails."""
         ...
+
+    def drop(self, who: Committable) -> list[Effect]:
+        """Take away what is held for `who`, in any batch: it will not run."""
+        ...

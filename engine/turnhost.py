@@ -58,6 +58,10 @@ class TurnHost(Protocol):
         """Run `body` as a critical section (transaction); begins now, even when not awaited."""
         ...
 
+    def has_alarm_handler(self) -> bool:
+        """Whether the class can be given an alarm. True as long as its constructor runs."""
+        ...
+
     def break_object(self, error: BaseException) -> None:
         """A critical storage error: every caller gets it, the object is reset after the turn."""
         ...
