@@ -455,6 +455,9 @@ class Instance:
     def section(self, body: Callable[[], Awaitable[T]], what: str) -> Awaitable[T]:
         return self.sections.enter(body, what, breaking=False)
 
+    def inner_sections_ended(self) -> Awaitable[None]:
+        return self.sections.inner_ended()
+
     def has_alarm_handler(self) -> bool:
         return self.object is None or callable(getattr(type(self.object), "alarm", None))
 

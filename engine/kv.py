@@ -13,7 +13,7 @@ from typing import Final, NoReturn, Protocol, cast
 import apsw
 
 from .database import Database
-from .entries import ABSENT, Entry, Packed, data_of, decode, value_of
+from .entries import ABSENT, Entry, Packed, check_text, data_of, decode, value_of
 from .ranges import KeyRange
 from .values import SCALARS, JsDict, unpack
 
@@ -87,6 +87,8 @@ class KeyValues:
         return self._load(key) if entry is UNKNOWN else entry
 
     def _load(self, key: str) -> Entry:
+        if not key.isascii():
+            check_text(key, "get")
         database = self._host.reading()
         entry: Entry = ABSENT
         if database is not None:

@@ -221,13 +221,16 @@ class ObjectStorage:
         wrote, self._wrote = self._wrote, None
         self.depth = 0
         self._exclusive = True
+        if wrote is None:  # a commit would write pages that nobody waits for
+            self.sql.detach_cursors()
+            self._rollback(self.opened())
+            return
         try:
             self._commit_in_sqlite()
         except apsw.Error as error:
             self.fail(error)
-        if wrote is not None:
-            self.host.wrote(unconfirmed=not wrote)
-            self.host.commit_turn()
+        self.host.wrote(unconfirmed=not wrote)
+        self.host.commit_turn()
 
     # ------------------------------------------------------------------ commits
     def capture(self) -> Record | None:

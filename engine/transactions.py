@@ -6,7 +6,6 @@ kept whole or not at all; a transaction that fails leaves the object alive, a cr
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -106,10 +105,10 @@ async def run_transaction(storage: ObjectStorage, body: Callable[[Transaction], 
     except GeneratorExit:  # the object is gone, and the transaction with it
         raise
     except BaseException:
-        await transaction.innermost()
+        await storage.host.inner_sections_ended()
         transaction.end(commit=False)
         raise
-    await transaction.innermost()
+    await storage.host.inner_sections_ended()
     transaction.end(commit=True)
     return value
 
@@ -127,12 +126,6 @@ class Transaction:
             storage.depth += 1
         storage.savepoints.open.append(self)
         self._name = storage.savepoints.begin()
-
-    async def innermost(self) -> None:
-        """Wait for inner transactions that were begun and not awaited."""
-        savepoints = self._storage.savepoints
-        while self in savepoints.open and savepoints.open[-1] is not self:
-            await asyncio.sleep(0)  # the gate lets this one go on when the inner section is closed
 
     def end(self, *, commit: bool) -> None:
         """Close it. Raises StorageError when the outermost one's commit fails; then all of it is undone."""

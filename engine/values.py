@@ -201,15 +201,30 @@ def _pack_unusual(value: object) -> bytes:
 def _packer(value: object) -> bytes:
     try:
         try:
-            return _pack_plain(value)
+            data = _pack_plain(value)
         except (OverflowError, UnicodeEncodeError):
-            return _pack_unusual(value)
+            data = _pack_unusual(value)
+        if 0xC4 in data or 0xC5 in data or 0xC6 in data:  # the markers of bytes, or a piece of something else
+            _refuse_bytearrays(value)
+        return data
     except RecursionError:
         raise DataCloneError("Could not serialize a value that is nested too deeply or contains itself") from None
     except ValueError as error:
         if "recursion" in str(error):
             raise DataCloneError("Could not serialize a value that is nested too deeply or contains itself") from None
         raise DataCloneError(f"Could not serialize value: {error}") from None
+
+
+def _refuse_bytearrays(value: object) -> None:
+    """msgpack packs them without asking `default`. They are not hashable, so no set and no key holds one."""
+    if type(value) is bytearray:
+        raise TypeError(f"{bytearray} cannot be sent over RPC")
+    if isinstance(value, dict):
+        value = list(cast("dict[object, object]", value).values())
+    if isinstance(value, list):
+        for each in cast("list[object]", value):
+            if type(each) not in SCALARS:
+                _refuse_bytearrays(each)
 
 
 def _widen(value: object) -> object:
