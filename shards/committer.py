@@ -331,6 +331,6 @@ def _head(record: CommitRecord) -> Head:
 
 def _log_failed(error: OSError) -> LogFailed:
     return LogFailed(
-        f"Internal error in Durable Object storage write: the log cannot be written ({error.strerror})",
+        f"Internal error in Durable Object storage write caused object to be reset: the log cannot be written ({error.strerror})",
         hint="see the disk of the data folder: `dmesg`, `df`",
     )

@@ -1,4 +1,4 @@
-"""Classes with the key-value backend: their limits and errors; what operations count as on both backends (spec: storage-kv, pricing)."""
+"""Classes with the key-value backend, and what operations count as on both backends (spec: storage-kv, pricing)."""
 
 from __future__ import annotations
 

@@ -127,8 +127,8 @@ SPECIAL = {
     "str-subclass": (Words("w"), "w"),
     "bool-stays-bool": ([True, False], [True, False]),
     "int-keys": (
-        {1: "a", None: "b", True: "c", 2.0: "d", 1 << 70: "e"},
-        {"1": "c", "null": "b", "2": "d", str(1 << 70): "e"},
+        {1: "a", None: "b", False: "c", 2.0: "d", 1 << 70: "e"},
+        {"1": "a", "false": "c", "null": "b", "2": "d", str(1 << 70): "e"},
     ),
     "undefined-inside": ([UNDEFINED, {"a": UNDEFINED}], [None, {"a": None}]),
     "bytes-inside": ({"a": [b"x", {b"y"}]}, {"a": [b"x", {b"y"}]}),

@@ -1,4 +1,4 @@
-"""Critical errors of SQLite, provoked for real by a bound on pages: the object is reset, everybody is told (spec: critical SQL errors)."""
+"""Critical errors of SQLite, provoked by a bound on pages: the object is reset, everybody is told (spec: critical errors)."""
 
 from __future__ import annotations
 
