@@ -41,6 +41,7 @@ class Head(NamedTuple):
     change: int = 0
     size_pages: int = 0
     alarm_ms: int | None = None
+    """None: as it was before; 0: disarmed."""
     time_ms: int = 0
     pages: tuple[int, ...] = ()
     """Page numbers, in the order of the images in the payload."""
