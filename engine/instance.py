@@ -67,6 +67,8 @@ class ClassRuntime:
     env: object
     http: HttpAdapter
     sqlite: bool = True
+    delete_all_deletes_alarm: bool = True
+    """`deleteAll` disarms the alarm too (compatibility date 2026-02-24)."""
 
 
 class Shelf(Protocol):
@@ -146,6 +148,7 @@ class Instance:
         "turn_dirty",
         "turns",
         "used_s",
+        "waiting_s",
     )
 
     storage: StorageBackend
@@ -175,6 +178,8 @@ class Instance:
         self.used_s = shelf.now_s
         self.touched = 0
         """The newest batch with any write of this object, confirmed or not."""
+        self.waiting_s = 0.0
+        """When the oldest of its writes that are not durable was made, by the coarse clock."""
         self.turn_dirty = False
         self.fatal: PerdureError | None = None
         """Breaks the object as soon as the running step is over."""
@@ -408,7 +413,11 @@ class Instance:
             self.reset(error)
             return False
         commits = self.output.commits
-        self.touched = batch = commits.touch(self)
+        batch = commits.touch(self)
+        if batch != self.touched:
+            if self.touched <= commits.durable():
+                self.waiting_s = self.shelf.now_s
+            self.touched = self.turns.newest_batch = batch
         if self.output.closing:
             self.output.close(batch)
         return True
@@ -506,6 +515,12 @@ class Instance:
     def section(self, body: Callable[[], Awaitable[T]], what: str) -> Awaitable[T]:
         return self.sections.enter(body, what, breaking=False)
 
+    def inner_sections_ended(self) -> Awaitable[None]:
+        return self.sections.inner_ended()
+
+    def has_alarm_handler(self) -> bool:
+        return self.object is None or callable(getattr(type(self.object), "alarm", None))
+
     def break_object(self, error: BaseException) -> None:
         if self.fatal is None and self.broken is None:
             self.fatal = error if isinstance(error, PerdureError) else as_remote(error)
@@ -544,6 +559,19 @@ class Instance:
             self.reset(cause, discard=True)
         else:
             self._close_storage(discard=True)
+
+    def fail_late(self, since_s: float) -> None:
+        """Reset the object if it waits since before `since_s` for its writes to be durable."""
+        commits = self.output.commits
+        if self.broken is not None or self.touched <= commits.durable() or self.waiting_s >= since_s:
+            return
+        error = Overloaded(
+            "Durable Object storage operation exceeded timeout which caused object to be reset.",
+            reset=True,
+            hint="the disk of the data folder is too slow or stalled: see `iostat -x`, `dmesg`",
+        )
+        self._answer_dropped(commits.drop(self), error)
+        self.reset(error)
 
     # ------------------------------------------------------------------ settle, evict
     def quiet(self) -> bool:

@@ -28,8 +28,11 @@ class Limits:
     mailbox_age_ms_max: int = 30_000
     critical_section_ms_max: int = 30_000  # blockConcurrencyWhile and transaction() (spec: 30 s)
     critical_section_depth_max: int = 64
+    commit_ms_max: int = 30_000  # from a write to its being durable; above it the object is reset (spec: 30 s)
     key_and_value_bytes_max: int = 2 << 20  # spec/limits.md
     object_bytes_max: int = 10_000_000_000  # spec/limits.md: 10 GB
+    legacy_key_bytes_max: int = 2_048  # classes with the key-value backend
+    legacy_value_bytes_max: int = 131_072
     sql_statement_bytes_max: int = 100_000
     sql_parameters_max: int = 100
     sql_columns_max: int = 100

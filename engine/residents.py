@@ -21,6 +21,7 @@ from .errors import ClassNotFound, InvalidArgument, ObjectReset, Overloaded, Per
 from .gate import BLOCKED, OutputGate
 from .ids import ClassKey
 from .instance import ClassRuntime, Instance
+from .lateness import CommitWatch
 from .lifecycle import State
 from .limits import Limits
 from .meters import Meters
@@ -107,6 +108,7 @@ class Residents:
         """While a scan takes meters: of the objects used since then."""
         self._classes = dict(classes)
         self._commits = commits
+        self._watch = CommitWatch(limits.commit_ms_max / 1000)
         self._log = log
         self._by_id: dict[bytes, Instance] = {}
         self._closing: dict[bytes, Instance] = {}
@@ -173,7 +175,12 @@ class Residents:
                 hint="raise residents_max or add shards",
             )
         instance = Instance(self, runtime, call.object_id, call.name)
-        storage = ObjectStorage(instance, self.files, has_sql=runtime.sqlite)
+        storage = ObjectStorage(
+            instance,
+            self.files,
+            has_sql=runtime.sqlite,
+            delete_all_deletes_alarm=runtime.delete_all_deletes_alarm,
+        )
         instance.attach(storage, storage.api, OutputGate(self._commits, instance))
         if call.object_id in self._closing or call.object_id in self._vacated:
             instance.input.block()
@@ -292,6 +299,10 @@ class Residents:
     # ------------------------------------------------------------------ bounds
     def _tick(self) -> None:
         self.now_s = self.clock.monotonic_s()
+        if self._watch.late(self.turns.newest_batch, self._commits.durable(), self.now_s):
+            since_s = self.now_s - self.limits.commit_ms_max / 1000
+            for instance in list(self._by_id.values()):
+                instance.fail_late(since_s)
         self._timers[:1] = [self.turns.loop.call_later(TICK_S, self._tick)]
 
     def _look_for_idle(self) -> None:

@@ -198,7 +198,7 @@ class Committer:
             failure: PerdureError = full() if full_disk else StorageError(f"cannot write: {error.strerror}")
         except PerdureError as error:
             failure = error
-        who.failed(failure, self._drop(who))
+        who.failed(failure, self.drop(who))
         return None
 
     # ------------------------------------------------------------------ sync
@@ -305,7 +305,7 @@ class Committer:
         self._durable = sealed.number
         for who, _ in sealed.records:
             self._touched.pop(who, None)
-            who.failed(error, self._drop(who))
+            who.failed(error, self.drop(who))
         if sealed.control.heads:  # marks and trims are true whenever they are written: they go with a later batch
             self._control.heads[:0] = sealed.control.heads
             self._control.then[:0] = sealed.control.then
@@ -318,7 +318,7 @@ class Committer:
         if not self._scheduled:
             self._schedule()
 
-    def _drop(self, who: Committable) -> list[Effect]:
+    def drop(self, who: Committable) -> list[Effect]:
         """Take away what is held for an object, in any batch."""
         dropped: list[Effect] = []
         for number, held in self._held.items():
@@ -365,6 +365,6 @@ def _head(record: CommitRecord) -> Head:
 
 def _log_failed(error: OSError) -> LogFailed:
     return LogFailed(
-        f"Internal error in Durable Object storage write: the log cannot be written ({error.strerror})",
+        f"Internal error in Durable Object storage write caused object to be reset: the log cannot be written ({error.strerror})",
         hint="see the disk of the data folder: `dmesg`, `df`",
     )
