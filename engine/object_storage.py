@@ -13,7 +13,8 @@ from typing import NoReturn
 
 import apsw
 
-from .database import Database, Files, is_critical, translate
+from .connections import is_critical, translate
+from .database import Database, Files
 from .errors import PerdureError, StorageError, StorageFull
 from .kv import KeyValues
 from .sql import Sql
@@ -43,11 +44,14 @@ class ObjectStorage:
         self.host = host
         self.has_sql = has_sql
         self.limits = host.limits
+        self.meters = host.meters
+        self.failure: PerdureError | None = None
+        self.writing = False
+        """The running turn has its own transaction and has written SQL: implies both of the instance's marks for that."""
         self.kv = KeyValues(self)
         self.sql = Sql(self)
         self.depth = 0
         """Open `transaction()`s: their writes are nobody's turn until the outermost commits."""
-        self.failure: PerdureError | None = None
         self._savepoints = 0
         self._files = files
         self._database: Database | None = None
@@ -67,7 +71,7 @@ class ObjectStorage:
         host = self.host
         located = self._files.locate(host.key, host.object_id)
         try:
-            database = Database(host.disk, located)
+            database = Database(host.disk, located, self.limits, host.clock)
         except OSError as error:
             self._files.closed(host.object_id, located.change)
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -80,6 +84,7 @@ class ObjectStorage:
         self._absent = not located.exists
         self._durable_change = located.change
         self._database = database
+        self.sql.reopened(database)
         return database
 
     def reading(self) -> Database | None:
@@ -120,6 +125,10 @@ class ObjectStorage:
     def wrote_sql(self) -> None:
         if not self.depth:
             self.host.wrote()
+            self.writing = self._exclusive
+
+    def has_pending_keys(self) -> bool:
+        return bool(self.kv.undo)
 
     def critical(self, error: PerdureError) -> None:
         self.failure = error
@@ -152,14 +161,14 @@ class ObjectStorage:
         except apsw.Error as error:
             self._rollback(database)
             raise translate(error) from error
-        self._exclusive = False
+        self._exclusive = self.writing = False
         self.kv.through = None
 
     def _rollback(self, database: Database) -> None:
         if database.connection.in_transaction:
             self.sql.cancel_cursors("SQL cursor was canceled because its transaction was rolled back.")
             database.connection.execute("rollback")
-        self._exclusive = False
+        self._exclusive = self.writing = False
         self.depth = 0
         self.kv.through = None
         self.kv.undo = {}
@@ -227,14 +236,16 @@ class ObjectStorage:
         try:
             change = database.checkpoint()
         finally:
+            self.sql.closed()
             database.close()
         self._absent = not database.linked
         self._files.closed(self.host.object_id, change)
 
     def discard(self) -> None:
         database, self._database = self._database, None
-        self.sql.cancel_cursors("SQL cursor was canceled because the object was reset.")
+        self.sql.cancel_cursors("SQL cursor was canceled because the object was reset.", kept=True)
         if database is not None:
+            self.sql.closed()
             database.close()
             self._files.closed(self.host.object_id, 0)
         self._files.rebuild(self.host.key, self.host.object_id)
@@ -269,7 +280,7 @@ class ObjectStorage:
             if self._exclusive:  # reads of SQL had begun it
                 self._commit()
             database = self.begin_exclusive()
-            self._exclusive = False
+            self._exclusive = self.writing = False
             self.kv.through = database
             self.depth = 1
             return None
@@ -301,7 +312,7 @@ class ObjectStorage:
         if self.reading() is None and not self.kv.dirty:
             return
         database = self.begin_exclusive()
-        self.sql.cancel_cursors("SQL cursor was canceled because the database was deleted.")
+        self.sql.cancel_cursors("SQL cursor was canceled because the database was deleted.", kept=True)
         connection = database.connection
         try:
             _drop_everything(connection)

@@ -1,32 +1,56 @@
-"""`ctx.storage.sql`: what programs may ask of SQLite, and the cursor they get (spec: storage-sql).
+"""`ctx.storage.sql`: running a program's statements (spec: storage-sql).
 
-What always holds: a statement that writes runs inside the turn's transaction; names that start with `_cf_` are not
-reachable; a cursor left open at the end of its turn is read into memory up to a bound, so that none holds the file back.
+What always holds: a statement that writes runs inside the turn's transaction; a program's SQL is prepared and stepped under the
+guard only; a text whose first run is known (`statements`) needs no look at SQLite but the run itself.
 """
 
 from __future__ import annotations
 
-import re
-import weakref
-from collections.abc import Iterator
-from typing import NoReturn, Protocol, cast
+from collections.abc import Callable
+from threading import get_ident
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol, cast
+from weakref import ref
 
 import apsw
 
-from .database import Database, is_critical, translate
+from .authorizer import TRANSACTIONS
+from .connections import MARK, Guard, is_critical, translate
+from .cursor import Cursor, Finished, Row
+from .database import PAGE, Database
 from .errors import PerdureError, StorageError
+from .limited_changes import limited_change
 from .limits import Limits
-from .values import Buffer, JsDict, JsList
+from .meters import Meters
+from .row_counts import NOTHING, row_counts
+from .statements import Statement, Statements
 
-_STOPWORDS = ("begin", "commit", "end", "rollback", "savepoint", "release")
-_RENAME_TO_HIDDEN = re.compile(r"\brename\s+to\s+[\"'`\[]?_cf_", re.IGNORECASE)
-_UNSET = object()
+if TYPE_CHECKING:
+    from .turnhost import TurnHost
+
+_SPACE: Final = " \t\n\r\v\f"
+_REFS_KEPT_MIN = 64
+_NO_STATEMENT = "SQL code did not contain a statement."
+_ONLY_THE_LAST = "When executing multiple SQL statements in a single call, only the last statement can have parameters."
+_NO_TRANSACTIONS = (
+    "To execute a transaction, please use the state.storage.transaction() or "
+    "state.storage.transactionSync() APIs instead of the SQL BEGIN TRANSACTION or SAVEPOINT statements. "
+    "The JavaScript API is safer because it will automatically roll back on exceptions, and because it "
+    "interacts correctly with Durable Objects' automatic atomic write coalescing."
+)
+_HIDDEN_NAMES = "select name from sqlite_schema where lower(substr(name, 1, 4)) = '_cf_'"
+_KEYS = "select name from pragma_table_xinfo(?) where pk order by pk"
+_WITHOUT_ROWID = "select wr from pragma_table_list where schema = 'main' and lower(name) = lower(?)"
 
 
 class SqlHost(Protocol):
     """What SQL asks of the storage around it."""
 
+    host: TurnHost
     limits: Limits
+    meters: Meters
+    failure: PerdureError | None
+    writing: bool
+    """The turn has its transaction and is known to write: neither needs telling again."""
 
     def enter(self) -> None: ...
     def opened(self) -> Database:
@@ -35,182 +59,75 @@ class SqlHost(Protocol):
 
     def begin_exclusive(self) -> Database: ...
     def wrote_sql(self) -> None: ...
+    def has_pending_keys(self) -> bool:
+        """Whether the running turn has written keys that are not in a transaction yet."""
+        ...
+
     def critical(self, error: PerdureError) -> None:
         """SQLite rolled back by itself: the object is broken."""
         ...
 
 
-def _bind(value: object) -> object:
-    if value is None or type(value) in (int, float, str, bytes):
-        if type(value) is int and not -(1 << 63) <= value < (1 << 63):
-            raise StorageError(f"Cannot convert a BigInt value to a number: {value}", name="TypeError")
+class _FirstRun:
+    """What is learnt of a text that runs for the first time, between its preparation and its first step."""
+
+    __slots__ = ("before", "more", "names", "nothing", "statement")
+
+    def __init__(self) -> None:
+        self.nothing = False
+        self.more = ""
+        """The text holds more than one statement: this is the first one's."""
+        self.before = 0
+        self.names: set[object] | None = None
+        """Of the runtime's tables, before an ALTER TABLE."""
+        self.statement = Statement("", 0)
+
+
+def bind(value: object) -> object:
+    """A value as SQLite takes it: buffers as bytes, bools as 0 and 1, other objects as their text. Raises StorageError."""
+    kind = type(value)
+    if kind is bool:
+        return int(cast("bool", value))
+    if value is None or kind in (int, float, str, bytes):
         return value
-    if isinstance(value, bool):
-        return int(value)
-    if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value)
     if isinstance(value, int | float | str):
         return value
-    return str(value)
+    try:
+        return memoryview(value).tobytes()  # pyright: ignore[reportArgumentType] - whatever has a buffer
+    except TypeError:
+        return str(value)
 
 
-def _row_value(value: object) -> object:
-    return Buffer(value) if type(value) is bytes else value
+def _closed(*_: object) -> NoReturn:
+    raise AssertionError("SQL ran without a database")
 
 
-class Cursor:
-    """The result of one `exec`. Rows are dicts whose columns are also attributes."""
-
-    def __init__(self, sql: Sql, cursor: apsw.Cursor) -> None:
-        self._sql = sql
-        self._cursor: apsw.Cursor | None = cursor
-        self._rest: Iterator[tuple[object, ...]] | None = None
-        self._ahead: object = _UNSET
-        self._canceled: str | None = None
-        self.columnNames: JsList = JsList()
-        self.rowsRead = 0
-        self.rowsWritten = 0
-        self._fetch_ahead()
-
-    def _describe(self, cursor: apsw.Cursor) -> None:
-        if not self.columnNames:
-            try:
-                self.columnNames = JsList(column[0] for column in cursor.get_description())
-            except apsw.ExecutionCompleteError:
-                return
-
-    def _fetch_ahead(self) -> None:
-        if self._rest is not None:
-            self._ahead = next(self._rest, _UNSET)
-            return
-        cursor = self._cursor
-        if cursor is None:
-            self._ahead = _UNSET
-            return
-        try:
-            row = next(cursor, None)
-        except apsw.Error as error:
-            self._cursor = None
-            self._sql.failed(error)
-        if row is None:
-            self._ahead = _UNSET
-            self._cursor = None
-            return
-        self._describe(cursor)
-        self.rowsRead += 1
-        self._ahead = row
-
-    def _take(self) -> tuple[object, ...] | None:
-        if self._canceled is not None:
-            raise StorageError(self._canceled)
-        row = self._ahead
-        if row is _UNSET:
-            return None
-        self._sql.check()
-        self._fetch_ahead()
-        return tuple(_row_value(value) for value in cast("tuple[object, ...]", row))
-
-    def _dict(self, row: tuple[object, ...]) -> JsDict:
-        return JsDict(zip(cast("list[str]", self.columnNames), row, strict=False))
-
-    def next(self) -> JsDict:
-        """`{"done": bool, "value": row}`; no value after the last row."""
-        row = self._take()
-        return JsDict(done=True) if row is None else JsDict(done=False, value=self._dict(row))
-
-    def __iter__(self) -> Cursor:
-        return self
-
-    def __next__(self) -> JsDict:
-        row = self._take()
-        if row is None:
-            raise StopIteration
-        return self._dict(row)
-
-    def toArray(self) -> JsList:
-        """The rows that are left."""
-        return JsList(self)
-
-    def one(self) -> JsDict:
-        """The only row. Raises StorageError when there are none or several."""
-        rows: list[JsDict] = []
-        for row in self:
-            rows.append(row)
-            if len(rows) > 1:
-                break
-        if len(rows) != 1:
-            what = "no results" if not rows else "multiple results"
-            raise StorageError(f"Expected exactly one result from SQL query, but got {what}")
-        return rows[0]
-
-    def raw(self) -> RawRows:
-        """The rows as lists, sharing the position with this cursor."""
-        return RawRows(self)
-
-    def detach(self, bytes_max: int) -> None:
-        """Read what is left into memory, so that no read transaction stays open; fail later readers if it is too much."""
-        cursor = self._cursor
-        if cursor is None:
-            return
-        self._cursor = None
-        rows: list[tuple[object, ...]] = []
-        used = 0
-        for row in cursor:
-            used += sum(len(value) if isinstance(value, bytes | str) else 8 for value in row) + 64
-            if used > bytes_max:
-                cursor.close(True)
-                self._canceled = (
-                    f"SQL cursor was closed at the end of its turn: its rows are over {bytes_max} bytes. "
-                    f"Consume it in the turn that made it."
-                )
-                return
-            rows.append(row)
-            self.rowsRead += 1
-        self._rest = iter(rows)
-
-    def cancel(self, reason: str) -> None:
-        """Later use fails with `reason`."""
-        if self._cursor is not None:
-            self._cursor.close(True)
-            self._cursor = None
-        if self._ahead is not _UNSET:
-            self._canceled = reason
-
-
-class RawRows:
-    """Rows as lists."""
-
-    def __init__(self, cursor: Cursor) -> None:
-        self._cursor = cursor
-
-    @property
-    def columnNames(self) -> JsList:
-        return self._cursor.columnNames
-
-    def __iter__(self) -> RawRows:
-        return self
-
-    def __next__(self) -> JsList:
-        row = self._cursor._take()
-        if row is None:
-            raise StopIteration
-        return JsList(row)
-
-    def next(self) -> JsDict:
-        row = self._cursor._take()
-        return JsDict(done=True) if row is None else JsDict(done=False, value=JsList(row))
-
-    def toArray(self) -> JsList:
-        return JsList(self)
+def _quoted(name: object) -> str:
+    return '"' + str(name).replace('"', '""') + '"'
 
 
 class Sql:
-    """`exec` and `databaseSize` on one object."""
+    """`exec` and `databaseSize` on one object. Implements CursorHost."""
 
     def __init__(self, host: SqlHost) -> None:
         self._host = host
-        self._cursors: weakref.WeakSet[Cursor] = weakref.WeakSet()
-        self._watched: apsw.Connection | None = None
+        self._statements = Statements(host.limits.sql_statement_cache_bytes)
+        self._known: Callable[[str], Statement | None] = self._statements.get
+        self._turn_host = host.host
+        self._meters = host.meters
+        self._database: Database | None = None
+        """The one that open cursors belong to; of it, at hand for each statement:"""
+        self._guard: Guard | None = None
+        self._execute: Callable[[str, tuple[object, ...]], apsw.Cursor] = _closed
+        self._changes: Callable[[], int] = _closed
+        self._epoch = 0
+        """Grows when the schema, and with it what is known of statements, may have changed."""
+        self._open: list[ref[Cursor]] = []
+        self._open_max = _REFS_KEPT_MIN
+        self._pragmas: dict[str, str] = {}
+        """What the program has set: a database that was closed to save memory opens with the same."""
+        self._profiling: set[int] = set()
+        self._status: dict[str, int] | None = None
 
     def check(self) -> None:
         """Raises when this object's storage may not be used now."""
@@ -223,121 +140,424 @@ class Sql:
         connection = self._host.opened().connection
         pages = cast("int", connection.pragma("page_count"))
         free = cast("int", connection.pragma("freelist_count"))
-        return (pages - free) * 4096
+        return (pages - free) * PAGE
 
     def exec(self, query: str, *bindings: object) -> Cursor:
         """Run the statements of `query`; parameters belong to the last. The cursor has the last one's rows.
 
         Raises StorageError with SQLite's words, its code name at the end; at once, also for the first row's errors.
         """
-        host = self._host
-        host.enter()
-        if not isinstance(query, str):  # pyright: ignore[reportUnnecessaryIsInstance] - programs pass anything
-            raise StorageError("Failed to execute 'exec' on 'SqlStorage': parameter 1 is not of type 'string'.")
-        if len(query) > host.limits.sql_statement_bytes_max:
-            raise StorageError("statement too long: SQLITE_TOOBIG")
-        statements = self._split(host.opened(), query)
-        if len(bindings) > host.limits.sql_parameters_max:
-            raise StorageError(f"too many SQL variables, at most {host.limits.sql_parameters_max}: SQLITE_ERROR")
-        values = tuple(_bind(value) for value in bindings)
-        for statement in statements[:-1]:
-            self._run(statement, (), last=False)
-        return self._run(statements[-1], values, last=True)
-
-    def _split(self, database: Database, query: str) -> list[str]:
-        parts: list[str] = []
-        rest = query
-        while rest.strip(" \t\n\r\v\f;"):
-            end = _statement_end(rest)
-            parts.append(rest[:end])
-            rest = rest[end:]
-        if not parts or not _has_statement(parts[-1]):
-            raise StorageError("SQL code did not contain a statement.")
-        return parts
-
-    def _run(self, statement: str, values: tuple[object, ...], *, last: bool) -> Cursor:
-        host = self._host
-        words = _without_comments(statement).split(None, 1)
-        if words and words[0].lower().rstrip(";") in _STOPWORDS:
-            raise StorageError(
-                "To execute a transaction, please use the state.storage.transaction() or "
-                "state.storage.transactionSync() APIs instead of the SQL BEGIN TRANSACTION or SAVEPOINT statements. "
-                "The JavaScript API is safer because it will automatically roll back on exceptions, and because it "
-                "interacts correctly with Durable Objects' automatic atomic write coalescing."
-            )
-        database = host.opened()
-        connection = database.connection
-        cursor = connection.cursor()
-        cursor.exec_trace = self._before
-        before = connection.total_changes()
-        if _RENAME_TO_HIDDEN.search(statement):  # the authorizer is not told the new name
-            raise StorageError("not authorized: SQLITE_AUTH")
-        database.guarded = True
+        host = self._turn_host
+        if host.turns.running is not host or self._host.failure is not None or get_ident() != host.turns.thread:
+            self._host.enter()
         try:
-            # The flag keeps programs' statements apart from the runtime's own in the statement cache.
-            cursor.execute(statement, values, prepare_flags=apsw.SQLITE_PREPARE_PERSISTENT)  # pyright: ignore[reportArgumentType]
-            result = Cursor(self, cursor)
-        except apsw.BindingsError as error:
-            if not last:
-                raise StorageError(
-                    "When executing multiple SQL statements in a single call, only the last statement can have parameters."
-                ) from error
-            raise StorageError(f"Wrong number of parameter bindings for SQL query. {error}") from error
-        except apsw.Error as error:
-            self.failed(error)
-        finally:
-            database.guarded = False
-        result.rowsWritten = connection.total_changes() - before
-        self._cursors.add(result)
-        return result
+            statement = self._known(query)
+        except TypeError:  # not even hashable
+            statement = None
+        if statement is None or statement.epoch != self._epoch:
+            return self._run_text(query, bindings)
+        return self._run(statement, bindings)
 
-    def _before(self, cursor: apsw.Cursor, _sql: str, _bindings: object) -> bool:
-        """Called by SQLite's wrapper before a statement runs: one that writes gets the turn's transaction."""
-        self._host.opened().guarded = False  # prepared: what the runtime does now is its own
-        if not cursor.is_readonly:
-            self._host.begin_exclusive()
-            self._host.wrote_sql()
+    # ------------------------------------------------------------------ a text that is known
+    def _run(self, statement: Statement, bindings: tuple[object, ...]) -> Cursor:
+        statement.used = True
+        guard = self._guard
+        if guard is None:
+            self._host.opened()
+            guard = self._guard = cast("Guard", self._guard)
+        if not statement.reads_only:
+            if not self._host.writing:
+                self._host.begin_exclusive()
+                self._host.wrote_sql()
+            if not statement.simple:
+                return self._run_counted(statement, bindings, guard)
+        elif statement.counts.profiled:
+            return self._run_counted(statement, bindings, guard)
+        guard.began_s = 0.0
+        try:
+            rows = self._execute(statement.text, bindings)
+        except Exception as error:
+            rows = self._tried_again(statement, bindings, error)
+        finally:
+            guard.began_s = None
+        if statement.simple:
+            changes = self._changes()
+            written, read = changes * statement.rows_a_change, changes * statement.reads_a_change + statement.reads_a_run
+            meters = self._meters
+            meters.rows_written += written
+            meters.rows_read += read
+            return Finished(written, read)
+        cursor = Cursor(self, rows, statement.columns, statement.counts)
+        refs = self._open
+        refs.append(ref(cursor))
+        if len(refs) > self._open_max:
+            self._forget_closed()
+        return cursor
+
+    def _run_counted(self, statement: Statement, bindings: tuple[object, ...], guard: Guard) -> Cursor:
+        """The same for what needs SQLite's counters."""
+        connection = self._own().connection
+        before = connection.total_changes()
+        if statement.counts.profiled:
+            self._profile(connection)
+        guard.began_s = 0.0
+        try:
+            rows = self._execute(statement.text, bindings)
+        except Exception as error:
+            rows = self._tried_again(statement, bindings, error)
+        finally:
+            guard.began_s = None
+        cursor = Cursor(self, rows, statement.columns, statement.counts)
+        if not statement.reads_only:
+            self._count_changes(cursor, connection, before)
+        return self._begun(cursor)
+
+    def _tried_again(self, statement: Statement, bindings: tuple[object, ...], error: Exception) -> apsw.Cursor:
+        """It failed. With a value that apsw does not take as it is nothing has run yet; else raises."""
+        if isinstance(error, apsw.BindingsError):
+            self._wrong_bindings(f"it has {statement.parameters}, {len(bindings)} were given")
+        if not isinstance(error, TypeError):
+            self._failed(error)
+        try:
+            return self._execute(statement.text, tuple([bind(value) for value in bindings]))
+        except Exception as second:
+            self._failed(second)
+
+    def _count_changes(self, cursor: Cursor, connection: apsw.Connection, before: int) -> None:
+        changes = connection.total_changes() - before
+        if changes:
+            cursor.changes = changes
+            cursor.rowsWritten = written = cursor.counts.written(changes, connection.changes())
+            self._host.meters.rows_written += written
+
+    def _begun(self, cursor: Cursor) -> Cursor:
+        """Its first step is done: keep track of it while it may give rows."""
+        if cursor.counts.profiled:
+            self._profiling.add(id(cursor))
+        if not cursor.has_rows():
+            cursor.finish()
+            return cursor
+        self._track(cursor)
+        return cursor
+
+    # ------------------------------------------------------------------ a text that is not
+    def _run_text(self, query: str, bindings: tuple[object, ...]) -> Cursor:
+        """Run the statements of a text one after the other: a later one may need what an earlier one makes."""
+        if not isinstance(query, str):  # pyright: ignore[reportUnnecessaryIsInstance] - programs pass anything
+            raise StorageError(
+                "Failed to execute 'exec' on 'SqlStorage': parameter 1 is not of type 'string'.", name="TypeError"
+            )
+        known = self._known(query)
+        if known is not None and known.pieces:
+            known.used = True
+            for piece in known.pieces[:-1]:
+                self._run_piece(piece, (), last=False)
+            return cast("Cursor", self._run_piece(known.pieces[-1], bindings, last=True))
+        rest = self._checked(query).rstrip(_SPACE)
+        pieces: list[str] = []
+        while True:
+            ran = self._run_piece(rest, bindings, last=True)
+            if isinstance(ran, Cursor):
+                break
+            self._run_piece(ran, (), last=False)
+            pieces.append(ran)
+            rest = rest[len(ran) :]
+        if pieces:
+            self._statements.put(query, Statement(query, -1, pieces=(*pieces, rest)))
+        elif rest != query and (found := self._known(rest)) is not None:
+            self._statements.put(query, found)
+        return ran
+
+    def _checked(self, query: str) -> str:
+        try:
+            size = len(query.encode())
+        except UnicodeEncodeError as error:
+            raise StorageError(f"the SQL text is no valid text: {error.reason}", name="TypeError") from None
+        if size > self._host.limits.sql_statement_bytes_max:
+            raise StorageError("statement too long: SQLITE_TOOBIG")
+        if "\0" in query:
+            raise StorageError('unrecognized token: "\\0": SQLITE_ERROR')
+        return query
+
+    def _run_piece(self, text: str, bindings: tuple[object, ...], *, last: bool) -> Cursor | str:
+        """Run a text that holds one statement. If it holds more nothing runs, and the first one's text is given."""
+        known = self._known(text)
+        if known is not None and known.epoch == self._epoch:
+            return self._run(known, bindings)
+        host = self._host
+        database = host.opened()
+        if self._must_begin(text):
+            host.begin_exclusive()
+        values = tuple([bind(value) for value in bindings])
+        run = _FirstRun()
+        cursor = database.connection.cursor()
+        cursor.exec_trace = lambda prepared, sql, _values: self._prepared(run, MARK + text, prepared, sql, values)
+        guard = database.guard
+        guard.watch()
+        try:
+            cursor.execute(MARK + text, values)
+        except apsw.ExecTraceAbort:
+            if run.nothing:
+                raise StorageError(_NO_STATEMENT) from None
+            return run.more
+        except apsw.BindingsError as error:
+            guard.began_s = None  # the text is looked at once more
+            if not last or len(self._first_piece(text)) < len(text):
+                raise StorageError(_ONLY_THE_LAST) from error
+            self._wrong_bindings(str(error))
+        except Exception as error:
+            guard.began_s = None
+            return self._run_otherwise(database, run, error, text, bindings, last=last)
+        finally:
+            guard.began_s = None
+        return self._first_run_over(database, run, cursor, text)
+
+    def _must_begin(self, text: str) -> bool:
+        # Preparing it sets it, unless a transaction is open: and with keys written in this turn one is, for the program.
+        return "foreign_keys" in text.lower() and self._host.has_pending_keys()
+
+    def _first_piece(self, text: str) -> str:
+        """The text of the first statement."""
+        found: list[str] = []
+
+        def look(_cursor: apsw.Cursor, sql: str, _values: object) -> bool:
+            found.append(sql[len(MARK) :])
+            return False
+
+        connection = self._host.opened().connection
+        cursor = connection.cursor()
+        cursor.exec_trace = look
+        nulls = (None,) * self._host.limits.sql_parameters_max
+        try:  # the statement at the end takes no values but makes it legal that some are left
+            cursor.execute(f"{MARK}{text}\n;select 1", nulls)
+        except apsw.ExecTraceAbort:
+            return found[0]
+        return text
+
+    def _prepared(
+        self, run: _FirstRun, text: str, cursor: apsw.Cursor, sql: str, values: tuple[object, ...]
+    ) -> bool:
+        """Called between preparing and running: look at it, and give a statement that writes the turn's transaction."""
+        host = self._host
+        database = host.opened()
+        connection, guard = database.connection, database.guard
+        if not cursor.has_vdbe and not guard.schema:
+            run.nothing = True
+            return False
+        if len(sql) < len(text):
+            run.more = sql[len(MARK) :]
+            return False
+        guard.began_s = None  # what the runtime does now is its own
+        statement = run.statement
+        statement.text = text
+        statement.parameters = cursor.bindings_count
+        statement.reads_only = cursor.is_readonly
+        statement.columns = tuple([column[0] for column in cursor.get_description()])
+        if not guard.schema and not cursor.is_explain:
+            explained = connection.execute(text, values, explain=1, can_cache=False)  # pyright: ignore[reportArgumentType]
+            statement.counts = row_counts(cast("list[tuple[object, ...]]", explained.fetchall()))
+        if not statement.reads_only:
+            host.begin_exclusive()
+            host.wrote_sql()
+            run.before = connection.total_changes()
+        if guard.altering:
+            run.names = {row[0] for row in connection.execute(_HIDDEN_NAMES)}
+            connection.execute("savepoint _cf_alter")
+        if statement.counts.profiled:
+            self._profile(connection)
+        guard.began_s = 0.0
         return True
 
-    def failed(self, error: apsw.Error) -> NoReturn:
+    def _first_run_over(self, database: Database, run: _FirstRun, cursor: apsw.Cursor, text: str) -> Cursor:
+        """Its first step is done: keep what was learnt."""
+        guard, connection, statement = database.guard, database.connection, run.statement
+        if run.names is not None:
+            self._settle_alter(connection, run.names)
+        if guard.schema:
+            self._epoch += 1
+            if guard.pragma is not None:
+                self._remember(connection, *guard.pragma)
+        else:
+            statement.learn(self._epoch)
+            self._statements.put(text, statement)
+        result = Cursor(self, cursor, statement.columns, statement.counts)
+        if not statement.reads_only:
+            self._count_changes(result, connection, run.before)
+        return self._begun(result)
+
+    def _settle_alter(self, connection: apsw.Connection, names: set[object]) -> None:
+        """SQLite does not tell the authorizer the new name of a table: look for it afterwards."""
+        if {row[0] for row in connection.execute(_HIDDEN_NAMES)} != names:
+            connection.execute("rollback to _cf_alter")
+            connection.execute("release _cf_alter")
+            self._epoch += 1
+            raise StorageError("not authorized: SQLITE_AUTH")
+        connection.execute("release _cf_alter")
+
+    def _remember(self, connection: apsw.Connection, name: str, value: str) -> None:
+        if name == "foreign_keys":  # inside a transaction it stays as it was
+            value = str(connection.pragma(name))
+        if name != "defer_foreign_keys":  # ends with each commit
+            self._pragmas[name] = value
+
+    def _run_otherwise(
+        self,
+        database: Database,
+        run: _FirstRun,
+        error: Exception,
+        text: str,
+        bindings: tuple[object, ...],
+        *,
+        last: bool,
+    ) -> Cursor | str:
+        """SQLite refused it, or it failed. Rewritten it may run; else raises."""
+        if run.names is not None and database.connection.in_transaction:
+            database.connection.execute("rollback to _cf_alter")
+            database.connection.execute("release _cf_alter")
+        if database.guard.refused in TRANSACTIONS:
+            raise StorageError(_NO_TRANSACTIONS) from error
+        if isinstance(error, apsw.SQLError) and "syntax error" in str(error) and "limit" in text.lower():
+            limited = limited_change(text, self._keys)
+            if limited is not None:
+                if text[limited.length :].strip(_SPACE):
+                    return text[: limited.length]
+                ran = self._run_piece(limited.statement, bindings, last=last)
+                if (known := self._known(limited.statement)) is not None:
+                    self._statements.put(text, known)
+                return ran
+        self._failed(error)
+
+    def _keys(self, table: str) -> list[str]:
+        """The columns that tell the rows of a table apart, quoted."""
+        connection = self._host.opened().connection
+        found = connection.execute(_WITHOUT_ROWID, (table,)).fetchone()
+        if found is None:
+            return []
+        if found[0]:
+            return [_quoted(row[0]) for row in connection.execute(_KEYS, (table,))]
+        columns = {str(row[0]).lower() for row in connection.execute("select name from pragma_table_xinfo(?)", (table,))}
+        return next(([name] for name in ("rowid", "_rowid_", "oid") if name not in columns), [])
+
+    # ------------------------------------------------------------------ failures
+    def _wrong_bindings(self, found: str) -> NoReturn:
+        raise StorageError(f"Wrong number of parameter bindings for SQL query. {found}")
+
+    def _failed(self, error: Exception) -> NoReturn:
         """Raise the typed error; a critical one breaks the object too."""
-        typed = translate(error)
+        if self._profiling:
+            self._profile_over(0)
+        if isinstance(error, OverflowError):
+            raise StorageError(f"Cannot convert a BigInt value to a number: {error}", name="TypeError") from error
+        if isinstance(error, UnicodeEncodeError):
+            raise StorageError(f"a bound text is no valid text: {error.reason}", name="TypeError") from error
+        if not isinstance(error, apsw.Error):
+            raise error
+        typed = translate(error, self._host.limits)
         if is_critical(error):
             self._host.critical(typed)
         raise typed from error
 
+    # ------------------------------------------------------------------ steps and counters, for cursors
+    def step(self, rows: apsw.Cursor) -> Row | None:
+        guard = self._own().guard
+        guard.began_s = 0.0
+        try:
+            return cast("Row | None", next(rows, None))
+        except Exception as error:
+            self._failed(error)
+        finally:
+            guard.began_s = None
+
+    def step_all(self, rows: apsw.Cursor) -> list[Row]:
+        guard = self._own().guard
+        guard.began_s = 0.0
+        try:
+            return cast("list[Row]", rows.fetchall())
+        except Exception as error:
+            self._failed(error)
+        finally:
+            guard.began_s = None
+
+    def _own(self) -> Database:
+        """The database that is open, or is being closed: asking the host would open another."""
+        assert self._database is not None, "a cursor without a database"
+        return self._database
+
+    def read(self, cursor: Cursor, rows: int) -> None:
+        self._host.meters.rows_read += rows
+
+    def done(self, cursor: Cursor) -> int:
+        counts = cursor.counts
+        status = None
+        if counts.profiled:
+            status, self._status = self._status, None
+            self._profile_over(id(cursor))
+        return counts.read(cursor.given, cursor.changes, status, cursor.number)
+
+    def _profile(self, connection: apsw.Connection) -> None:
+        """Ask for SQLite's counters. They cost a microsecond a statement, so only while one that needs them is open."""
+        self._status = None
+        if not self._profiling:
+            self._profiling.add(0)
+            connection.trace_v2(apsw.SQLITE_TRACE_PROFILE, self._profiled)
+
+    def _profiled(self, event: dict[str, object]) -> None:
+        self._status = cast("dict[str, int]", event["stmt_status"])
+
+    def _profile_over(self, number: int) -> None:
+        self._profiling.discard(number)
+        self._profiling.discard(0)
+        if not self._profiling:
+            self._own().connection.trace_v2(0, None)
+
+    # ------------------------------------------------------------------ cursors that are open
+    def _track(self, cursor: Cursor) -> None:
+        if cursor.counts.profiled:
+            number = id(cursor)
+            self._open.append(ref(cursor, lambda _ref: self._forgotten(number)))
+        else:
+            self._open.append(ref(cursor))
+        if len(self._open) > self._open_max:
+            self._forget_closed()
+
+    def _forget_closed(self) -> None:
+        self._open = [each for each in self._open if (found := each()) is not None and found.is_open()]
+        self._open_max = max(_REFS_KEPT_MIN, 2 * len(self._open))
+
+    def _forgotten(self, number: int) -> None:
+        """A cursor was dropped before its end."""
+        if number in self._profiling:
+            self._profile_over(number)
+
+    def reopened(self, database: Database) -> None:
+        """The object's database was opened: it gets the pragmas that the program has set."""
+        self._database = database
+        self._guard = database.guard
+        self._execute = cast("Callable[[str, tuple[object, ...]], apsw.Cursor]", database.connection.execute)
+        self._changes = database.connection.changes
+        for name, value in self._pragmas.items():
+            database.connection.execute(f"pragma {name}={value}")
+
+    def closed(self) -> None:
+        """The database was closed; its cursors were detached or canceled before."""
+        self._database = self._guard = None
+        self._execute = self._changes = _closed
+
     def detach_cursors(self) -> None:
         """The turn is over: no cursor may hold the file."""
-        for cursor in list(self._cursors):
-            cursor.detach(self._host.limits.cursor_buffer_bytes_max)
-        self._cursors.clear()
+        if not self._open:
+            return
+        for each in self._open:
+            cursor = each()
+            if cursor is not None:
+                cursor.detach(self._host.limits.cursor_buffer_bytes_max)
+        self._forget_closed()
 
-    def cancel_cursors(self, reason: str) -> None:
-        """What they read is gone."""
-        for cursor in list(self._cursors):
-            cursor.cancel(reason)
-        self._cursors.clear()
-
-
-def _statement_end(text: str) -> int:
-    """Where the first statement of `text` ends, its semicolon included."""
-    position = text.find(";")
-    while position >= 0:
-        if apsw.complete(text[: position + 1]) and _has_statement(text[:position]):
-            return position + 1
-        position = text.find(";", position + 1)
-    return len(text)
-
-
-def _without_comments(text: str) -> str:
-    rest = text.lstrip(" \t\n\r\v\f;")
-    while rest.startswith(("--", "/*")):
-        stop = rest.find("\n") if rest.startswith("--") else rest.find("*/")
-        if stop < 0:
-            return ""
-        rest = rest[stop + (1 if rest.startswith("--") else 2) :].lstrip(" \t\n\r\v\f;")
-    return rest
-
-
-def _has_statement(text: str) -> bool:
-    return bool(_without_comments(text))
+    def cancel_cursors(self, reason: str, *, kept: bool = False) -> None:
+        """What they read is gone. `kept`: so is what they had read into memory."""
+        self._epoch += 1
+        for each in self._open:
+            cursor = each()
+            if cursor is not None:
+                cursor.cancel(reason, kept=kept)
+        self._forget_closed()

@@ -1,0 +1,84 @@
+"""What is known of the SQL texts that an object has run, so that running them again asks SQLite for nothing but their rows.
+
+What always holds: an entry says the same as preparing its text would, as long as the schema's epoch is the entry's; the texts
+kept are bounded in bytes, and those not used lately go first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .row_counts import NOTHING, RowCounts
+
+
+@dataclass(slots=True)
+class Statement:
+    """One text. `pieces`: of a text with several statements, the text of each; nothing else is known of it then."""
+
+    text: str
+    """What is given to SQLite: not always what the program wrote."""
+    epoch: int
+    parameters: int = 0
+    reads_only: bool = False
+    columns: tuple[str, ...] = ()
+    counts: RowCounts = NOTHING
+    pieces: tuple[str, ...] = ()
+    used: bool = False
+    """Since the cache last looked for what may go."""
+    simple: bool = False
+    """It changes rows, gives none, and SQLite's count of changes tells all there is to count:"""
+    rows_a_change: int = 1
+    reads_a_change: int = 0
+    reads_a_run: int = 0
+
+    def learn(self, epoch: int) -> None:
+        """Conclude, from what was found when it ran first, how it can run again."""
+        counts = self.counts
+        self.epoch = epoch
+        self.simple = not self.reads_only and not self.columns and counts.direct and not counts.profiled
+        self.rows_a_change = 1 + counts.entries
+        if counts.inserts:
+            self.reads_a_change = min(counts.lookups, 1)
+        else:
+            self.reads_a_run = counts.lookups
+
+
+class Statements:
+    """The cache. `get` is the dict's own: it is on the path of every statement."""
+
+    __slots__ = ("_bytes", "_bytes_max", "_known", "get")
+
+    def __init__(self, bytes_max: int) -> None:
+        self._known: dict[str, Statement] = {}
+        self._bytes = 0
+        self._bytes_max = bytes_max
+        self.get = self._known.get
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    @property
+    def bytes_held(self) -> int:
+        """Length of the texts that are kept."""
+        return self._bytes
+
+    def put(self, query: str, statement: Statement) -> None:
+        """Keep what is known of `query`; the least recently used go until it fits (by second chance)."""
+        known = self._known
+        self._drop(query)
+        if len(query) > self._bytes_max:
+            return
+        while self._bytes + len(query) > self._bytes_max:
+            oldest = next(iter(known))
+            candidate = known[oldest]
+            if candidate.used:
+                candidate.used = False
+                known[oldest] = known.pop(oldest)
+            else:
+                self._drop(oldest)
+        known[query] = statement
+        self._bytes += len(query)
+
+    def _drop(self, query: str) -> None:
+        if self._known.pop(query, None) is not None:
+            self._bytes -= len(query)
