@@ -50,8 +50,12 @@ class CursorHost(Protocol):
         """The next row, under the bound on time. Raises StorageError."""
         ...
 
+    def step_twice(self, rows: apsw.Cursor) -> tuple[Row | None, Row | None]:
+        """The next two rows, likewise; checks that the storage may be used."""
+        ...
+
     def step_all(self, rows: apsw.Cursor) -> list[Row]:
-        """The rows that are left, likewise."""
+        """The rows that are left, likewise; checks that the storage may be used."""
         ...
 
     def read(self, cursor: Cursor, rows: int) -> None:
@@ -170,30 +174,35 @@ class Cursor:
         """The rows that are left, as programs get their values."""
         if self._canceled is not None:
             raise StorageError(self._canceled)
-        if not self.is_open():
-            return []
-        self._sql.check()
         found: list[Row] = [] if self._ahead is None else [self._ahead]
         self._ahead = None
         rows = self._rows
         if rows is not None:
-            try:
-                rest = self._sql.step_all(rows)
-            except BaseException:
-                self._over()
-                raise
-            if rest:
-                self._count(rest[0])
-                self.given += len(rest) - 1
-                if not self.counts.counts:
-                    self._add((len(rest) - 1) * (self.counts.per_row if self.counts.streams else 1))
-                found = found + rest if found else rest
-            self._over()
+            rest = self._rest(rows)
+            found = found + rest if found else rest
         elif self._kept is not None:
+            self._sql.check()
             found += self._kept
         if not _AS_THEY_ARE(map(type, chain.from_iterable(found))):
             found = [_converted(row) for row in found]
         return found
+
+    def _rest(self, rows: apsw.Cursor) -> list[Row]:
+        try:
+            rest = self._sql.step_all(rows)
+        except BaseException:
+            self._over()
+            raise
+        if self.counts.streams:
+            self._rows = None
+            self.given += len(rest)
+            self._add(len(rest) * self.counts.per_row)
+            return rest
+        if rest:
+            self._count(rest[0])
+            self.given += len(rest) - 1
+        self._over()
+        return rest
 
     def toArray(self) -> JsList:
         """The rows that are left."""
@@ -202,12 +211,36 @@ class Cursor:
 
     def one(self) -> JsDict:
         """The only row. Raises StorageError when there are none or several."""
-        row = self._take()
+        if self._rows is not None and self._ahead is None and self.counts.streams:
+            row, self._ahead = self._two(self._rows)
+        else:
+            row = self._take()
         if row is None:
             raise StorageError("Expected exactly one result from SQL query, but got no results")
         if self._ahead is not None:
             raise StorageError("Expected exactly one result from SQL query, but got multiple results")
         return JsDict(zip(self._names, row))  # noqa: B905 - as in toArray
+
+    def _two(self, rows: apsw.Cursor) -> tuple[Row | None, Row | None]:
+        """The next row and the one after it, of an unfiltered loop."""
+        try:
+            first, second = self._sql.step_twice(rows)
+        except BaseException:
+            self._over()
+            raise
+        if first is None:
+            self._rows = None
+            return None, None
+        if second is None:
+            self._rows = None
+            self.given += 1
+            read = self.counts.per_row
+        else:
+            self.given += 2
+            read = 2 * self.counts.per_row
+        self._read += read
+        self._sql.read(self, read)
+        return (first if _AS_THEY_ARE(map(type, first)) else _converted(first)), second
 
     def raw(self) -> RawRows:
         """The rows as lists, sharing the position with this cursor."""
@@ -251,14 +284,19 @@ class Cursor:
 
 
 class Finished(Cursor):
-    """Of a statement that gives no rows."""
+    """Of a statement that gives no rows: nothing about it changes any more."""
 
     _rows = None
     _names = ()
+    rowsRead = 0
 
-    def __init__(self, written: int, read: int) -> None:
+    def __init__(self, changes: int, written: int, read: int) -> None:
+        self.changes = changes
         self.rowsWritten = written
-        self._read = read
+        self.rowsRead = read
+
+
+NOT_RUN = Finished(-1, 0, 0)
 
 
 class RawRows:

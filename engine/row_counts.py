@@ -21,6 +21,7 @@ _UNIQUE = frozenset({"NoConflict", "NotFound", "Found"})
 _SEEK = frozenset({"SeekGE", "SeekGT", "SeekLE", "SeekLT"})
 _OPEN = frozenset({"OpenRead", "OpenWrite", "ReopenIdx", "VOpen"})
 _CHANGING = frozenset({"Insert", "Delete", "IdxInsert"})
+_DETOURS = frozenset({"Goto", "Yield", "Next", "Prev", "Rewind", "Gosub", "Delete", "IfNot", "If", "Once"})
 _CHANGE = 1  # p5 of what counts as a change of its own: the row itself
 # Inside a loop these neither skip a row nor leave the loop before the row was given.
 _STRAIGHT = frozenset(
@@ -52,6 +53,8 @@ class RowCounts:
     """Index entries written with each changed row."""
     direct: bool
     """No trigger, foreign key action or virtual table changes rows beside it."""
+    one_row: bool = False
+    """It inserts exactly one row, or fails."""
 
     @property
     def profiled(self) -> bool:
@@ -131,6 +134,7 @@ def row_counts(explained: Iterable[tuple[object, ...]]) -> RowCounts:
     streams = gives and not changing and not aggregates and len(loops) <= 1 and _straight(program, loops)
     alone = sum(1 for lookup in lookups if lookup.p1 not in deferred)
     single = loops[0] if len(loops) == 1 and not full else None
+    direct = not any(operation.name in ("Program", "VUpdate") for operation in program)
     return RowCounts(
         streams=streams,
         per_row=0 if not opened else (1 if loops else alone),
@@ -141,8 +145,16 @@ def row_counts(explained: Iterable[tuple[object, ...]]) -> RowCounts:
         inner=len(inner),
         inserts=inserts,
         entries=len(entries),
-        direct=not any(operation.name in ("Program", "VUpdate") for operation in program),
+        direct=direct,
+        one_row=inserts and direct and not loops and _straight_to_the_end(program),
     )
+
+
+def _straight_to_the_end(program: list[_Operation]) -> bool:
+    """Whether an insert has no way but to insert its one row or to stop with an error (no `or ignore`, no `select`)."""
+    rows = sum(1 for operation in program if operation.name in _CHANGING and operation.p5 & _CHANGE)
+    jumps = sum(1 for operation in program if operation.name in _DETOURS)
+    return rows == 1 and jumps == 1  # the one at the end of each program, back to its start
 
 
 def _within(operation: _Operation, loop: _Operation) -> bool:

@@ -15,14 +15,14 @@ import apsw
 
 from .authorizer import TRANSACTIONS
 from .connections import MARK, Guard, is_critical, translate
-from .cursor import Cursor, Finished, Row
+from .cursor import Cursor, Row
 from .database import PAGE, Database
 from .errors import PerdureError, StorageError
 from .limited_changes import limited_change
 from .limits import Limits
 from .meters import Meters
 from .row_counts import NOTHING, row_counts
-from .statements import Statement, Statements
+from .statements import CHANGE, COUNTED, QUERY, Statement, Statements
 
 if TYPE_CHECKING:
     from .turnhost import TurnHost
@@ -114,6 +114,7 @@ class Sql:
         self._statements = Statements(host.limits.sql_statement_cache_bytes)
         self._known: Callable[[str], Statement | None] = self._statements.get
         self._turn_host = host.host
+        self._turns = host.host.turns
         self._meters = host.meters
         self._database: Database | None = None
         """The one that open cursors belong to; of it, at hand for each statement:"""
@@ -131,7 +132,9 @@ class Sql:
 
     def check(self) -> None:
         """Raises when this object's storage may not be used now."""
-        self._host.enter()
+        turns = self._turns
+        if turns.running is not self._turn_host or self._host.failure is not None or get_ident() != turns.thread:
+            self._host.enter()
 
     @property
     def databaseSize(self) -> int:
@@ -147,32 +150,26 @@ class Sql:
 
         Raises StorageError with SQLite's words, its code name at the end; at once, also for the first row's errors.
         """
-        host = self._turn_host
-        if host.turns.running is not host or self._host.failure is not None or get_ident() != host.turns.thread:
-            self._host.enter()
+        turns, storage = self._turns, self._host
+        if turns.running is not self._turn_host or storage.failure is not None or get_ident() != turns.thread:
+            storage.enter()
         try:
             statement = self._known(query)
         except TypeError:  # not even hashable
             statement = None
         if statement is None or statement.epoch != self._epoch:
             return self._run_text(query, bindings)
-        return self._run(statement, bindings)
-
-    # ------------------------------------------------------------------ a text that is known
-    def _run(self, statement: Statement, bindings: tuple[object, ...]) -> Cursor:
+        kind = statement.kind
+        if kind is COUNTED:
+            return self._run_counted(statement, bindings)
+        # What follows is the path of nearly every statement; `_run_counted` does the same and more.
         statement.used = True
         guard = self._guard
         if guard is None:
-            self._host.opened()
-            guard = self._guard = cast("Guard", self._guard)
-        if not statement.reads_only:
-            if not self._host.writing:
-                self._host.begin_exclusive()
-                self._host.wrote_sql()
-            if not statement.simple:
-                return self._run_counted(statement, bindings, guard)
-        elif statement.counts.profiled:
-            return self._run_counted(statement, bindings, guard)
+            guard = storage.opened().guard
+        if kind is not QUERY and not storage.writing:
+            storage.begin_exclusive()
+            storage.wrote_sql()
         guard.began_s = 0.0
         try:
             rows = self._execute(statement.text, bindings)
@@ -180,13 +177,14 @@ class Sql:
             rows = self._tried_again(statement, bindings, error)
         finally:
             guard.began_s = None
-        if statement.simple:
-            changes = self._changes()
-            written, read = changes * statement.rows_a_change, changes * statement.reads_a_change + statement.reads_a_run
-            meters = self._meters
-            meters.rows_written += written
-            meters.rows_read += read
-            return Finished(written, read)
+        if kind is not QUERY:
+            finished = statement.finished
+            if kind is CHANGE and finished.changes != (changes := self._changes()):
+                finished = statement.finished = statement.finish(changes)
+            self._meters.rows_written += finished.rowsWritten
+            if finished.rowsRead:
+                self._meters.rows_read += finished.rowsRead
+            return finished
         cursor = Cursor(self, rows, statement.columns, statement.counts)
         refs = self._open
         refs.append(ref(cursor))
@@ -194,9 +192,15 @@ class Sql:
             self._forget_closed()
         return cursor
 
-    def _run_counted(self, statement: Statement, bindings: tuple[object, ...], guard: Guard) -> Cursor:
-        """The same for what needs SQLite's counters."""
-        connection = self._own().connection
+    # ------------------------------------------------------------------ a text that is known
+    def _run_counted(self, statement: Statement, bindings: tuple[object, ...]) -> Cursor:
+        """Run a statement of any kind, with SQLite's counters where they are needed."""
+        statement.used = True
+        database = self._host.opened()
+        connection, guard = database.connection, database.guard
+        if not statement.reads_only:
+            self._host.begin_exclusive()
+            self._host.wrote_sql()
         before = connection.total_changes()
         if statement.counts.profiled:
             self._profile(connection)
@@ -283,7 +287,7 @@ class Sql:
         """Run a text that holds one statement. If it holds more nothing runs, and the first one's text is given."""
         known = self._known(text)
         if known is not None and known.epoch == self._epoch:
-            return self._run(known, bindings)
+            return self._run_counted(known, bindings)
         host = self._host
         database = host.opened()
         if self._must_begin(text):
@@ -462,17 +466,34 @@ class Sql:
         guard = self._own().guard
         guard.began_s = 0.0
         try:
-            return cast("Row | None", next(rows, None))
+            return next(rows, None)
+        except Exception as error:
+            self._failed(error)
+        finally:
+            guard.began_s = None
+
+    def step_twice(self, rows: apsw.Cursor) -> tuple[Row | None, Row | None]:
+        turns = self._turns
+        if turns.running is not self._turn_host or self._host.failure is not None or get_ident() != turns.thread:
+            self._host.enter()
+        guard = self._guard or self._own().guard
+        guard.began_s = 0.0
+        try:
+            first: Row | None = next(rows, None)
+            return first, None if first is None else next(rows, None)
         except Exception as error:
             self._failed(error)
         finally:
             guard.began_s = None
 
     def step_all(self, rows: apsw.Cursor) -> list[Row]:
-        guard = self._own().guard
+        turns = self._turns
+        if turns.running is not self._turn_host or self._host.failure is not None or get_ident() != turns.thread:
+            self._host.enter()
+        guard = self._guard or self._own().guard
         guard.began_s = 0.0
         try:
-            return cast("list[Row]", rows.fetchall())
+            return rows.fetchall()
         except Exception as error:
             self._failed(error)
         finally:

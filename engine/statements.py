@@ -7,8 +7,19 @@ kept are bounded in bytes, and those not used lately go first.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
+from .cursor import NOT_RUN, Finished
 from .row_counts import NOTHING, RowCounts
+
+QUERY: Final = 0
+"""Gives rows, changes nothing, and needs no counters of SQLite."""
+CHANGE: Final = 1
+"""Changes rows, gives none, and SQLite's count of changes tells all there is to count."""
+ONE_ROW: Final = 2
+"""A `CHANGE` that changes exactly one row, or fails."""
+COUNTED: Final = 3
+"""Everything else."""
 
 
 @dataclass(slots=True)
@@ -25,22 +36,29 @@ class Statement:
     pieces: tuple[str, ...] = ()
     used: bool = False
     """Since the cache last looked for what may go."""
-    simple: bool = False
-    """It changes rows, gives none, and SQLite's count of changes tells all there is to count:"""
-    rows_a_change: int = 1
-    reads_a_change: int = 0
-    reads_a_run: int = 0
+    kind: int = COUNTED
+    """How it runs."""
+    finished: Finished = NOT_RUN
+    """What a `CHANGE` gave last: most give the same each time, and what gives no rows can be given twice."""
 
     def learn(self, epoch: int) -> None:
         """Conclude, from what was found when it ran first, how it can run again."""
         counts = self.counts
         self.epoch = epoch
-        self.simple = not self.reads_only and not self.columns and counts.direct and not counts.profiled
-        self.rows_a_change = 1 + counts.entries
-        if counts.inserts:
-            self.reads_a_change = min(counts.lookups, 1)
+        if counts.profiled:
+            self.kind = COUNTED
+        elif self.reads_only:
+            self.kind = QUERY if self.columns else COUNTED
+        elif self.columns or not counts.direct:
+            self.kind = COUNTED
         else:
-            self.reads_a_run = counts.lookups
+            self.kind = ONE_ROW if counts.one_row else CHANGE
+            self.finished = self.finish(1)
+
+    def finish(self, changes: int) -> Finished:
+        """The cursor of a `CHANGE` that changed so many rows."""
+        counts = self.counts
+        return Finished(changes, counts.written(changes, changes), counts.read(0, changes, None, None))
 
 
 class Statements:
