@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import apsw
 
-_HIDDEN = "_cf_"
+_HIDDEN = ("_cf_", "sqlite_autoindex__cf_")  # the second: what SQLite makes for their keys
 _MODULES = frozenset({"fts5", "fts5vocab", "rtree", "rtree_i32"})
 MODULES_KEPT = (*sorted(_MODULES), "json_each", "json_tree")
 """SQLite's other modules (dbstat, fts4, geopoly, …) are dropped from each connection: some can be read without being made."""
@@ -95,7 +95,7 @@ _OF_ALTER = frozenset(
 
 def is_hidden(name: str | None) -> bool:
     """Whether a name is one of the runtime's own."""
-    return name is not None and name[:4].lower() == _HIDDEN
+    return name is not None and name.lower().startswith(_HIDDEN)
 
 
 def _pragma(name: str, argument: str | None) -> bool:

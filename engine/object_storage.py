@@ -308,11 +308,11 @@ class ObjectStorage:
 
     def wipe(self, preserve_alarm: bool) -> None:
         """deleteAll: what the turn wrote is rolled back, every table dropped, every key removed, as one commit."""
+        self.sql.cancel_cursors("SQL cursor was canceled because the database was deleted.", kept=True)
         self.abort_turn()
         if self.reading() is None and not self.kv.dirty:
             return
         database = self.begin_exclusive()
-        self.sql.cancel_cursors("SQL cursor was canceled because the database was deleted.", kept=True)
         connection = database.connection
         try:
             _drop_everything(connection)

@@ -299,7 +299,8 @@ class Sql:
         guard = database.guard
         guard.watch()
         try:
-            cursor.execute(MARK + text, values)
+            # Not out of the cache: the guard must see it prepared, and its columns must be those of today's schema.
+            cursor.execute(MARK + text, values, can_cache=False)
         except apsw.ExecTraceAbort:
             if run.nothing:
                 raise StorageError(_NO_STATEMENT) from None
