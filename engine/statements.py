@@ -64,13 +64,15 @@ class Statement:
 class Statements:
     """The cache. `get` is the dict's own: it is on the path of every statement."""
 
-    __slots__ = ("_bytes", "_bytes_max", "_known", "get")
+    __slots__ = ("_bytes", "_bytes_max", "_known", "epoch", "get")
 
     def __init__(self, bytes_max: int) -> None:
         self._known: dict[str, Statement] = {}
         self._bytes = 0
         self._bytes_max = bytes_max
         self.get = self._known.get
+        self.epoch = 0
+        """Grows when the schema, and with it what is known of statements, may have changed."""
 
     def __len__(self) -> int:
         return len(self._known)

@@ -108,7 +108,7 @@ def test_vectors(tmp_path, before, query, read, written, known) -> None:
             with pytest.raises(ValueError):  # noqa: PT011 - made here
                 storage.transactionSync(undone)
             storage.sql.exec("select 1")
-            storage.sql._epoch -= 1  # the schema is the same again: what was learnt holds
+            storage.sql._statements.epoch -= 1  # the schema is the same again: what was learnt holds
         meters = storage._storage.meters
         start = meters.rows_read, meters.rows_written
         counted_before = 0, 0
@@ -184,11 +184,11 @@ def test_counters_end_with_the_statements_that_need_them(tmp_path) -> None:
         query = "select * from things where unindexed_int > 100"
         storage.sql.exec(query).next()
         gc.collect()
-        dropped = bool(storage.sql._profiling)
+        dropped = bool(storage.sql._cursors.profiling)
         kept.append(storage.sql.exec(query))
-        return dropped, bool(storage.sql._profiling)
+        return dropped, bool(storage.sql._cursors.profiling)
 
     def later(storage):
-        return bool(storage.sql._profiling), len(kept[0].toArray()), kept[0].rowsRead
+        return bool(storage.sql._cursors.profiling), len(kept[0].toArray()), kept[0].rowsRead
 
     assert turns(tmp_path, begin, later) == [(False, True), (False, 899, 1000)]
