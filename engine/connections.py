@@ -40,7 +40,7 @@ class Guard:
     `began_s`: None while the runtime's own SQL runs; 0.0 when a program's is let loose; then the time of the first look.
     """
 
-    __slots__ = ("_clock", "altering", "bound_s", "began_s", "pragma", "refused", "schema")
+    __slots__ = ("_clock", "altering", "began_s", "bound_s", "pragma", "refused", "schema")
 
     def __init__(self, bound_ms: int, clock: Clock) -> None:
         self._clock = clock

@@ -75,7 +75,8 @@ class Cursor:
     """Rows that were read into memory."""
     _ahead: Row | None = None
     _canceled: str | None = None
-    _read = 0
+    counted = 0
+    """Rows that the statement has read so far."""
     given = 0
     """Rows that came out of the statement."""
     number: int | None = None
@@ -101,7 +102,7 @@ class Cursor:
         """Rows read so far, with those that are fetched ahead."""
         if self._ahead is None and self._rows is not None:
             self._ahead = self._fetch()
-        return self._read
+        return self.counted
 
     def _fetch(self) -> Row | None:
         """The next row out of SQLite or memory."""
@@ -127,12 +128,12 @@ class Cursor:
             self._add(self.counts.per_row if self.counts.streams else 1)
 
     def _add(self, rows: int) -> None:
-        self._read += rows
+        self.counted += rows
         self._sql.read(self, rows)
 
     def _over(self) -> None:
         self._rows = None
-        self._add(max(self._sql.done(self) - self._read, 0))
+        self._add(max(self._sql.done(self) - self.counted, 0))
 
     def has_rows(self) -> bool:
         """Whether it is of a statement that gives rows."""
@@ -159,7 +160,9 @@ class Cursor:
     def next(self) -> JsDict:
         """`{"done": bool, "value": row}`; no value after the last row."""
         row = self._take()
-        return JsDict(done=True) if row is None else JsDict(done=False, value=JsDict(zip(self._names, row, strict=True)))
+        return (
+            JsDict(done=True) if row is None else JsDict(done=False, value=JsDict(zip(self._names, row, strict=True)))
+        )
 
     def __iter__(self) -> Cursor:
         return self
@@ -238,7 +241,7 @@ class Cursor:
         else:
             self.given += 2
             read = 2 * self.counts.per_row
-        self._read += read
+        self.counted += read
         self._sql.read(self, read)
         return (first if _AS_THEY_ARE(map(type, first)) else _converted(first)), second
 
@@ -288,12 +291,11 @@ class Finished(Cursor):
 
     _rows = None
     _names = ()
-    rowsRead = 0
 
     def __init__(self, changes: int, written: int, read: int) -> None:
         self.changes = changes
         self.rowsWritten = written
-        self.rowsRead = read
+        self.counted = read
 
 
 NOT_RUN = Finished(-1, 0, 0)

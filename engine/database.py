@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import struct
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol
 
 import apsw
 
@@ -134,9 +134,7 @@ class Database:
         "linked",
     )
 
-    def __init__(
-        self, disk: Disk, located: Located, limits: Limits | None = None, clock: Clock | None = None
-    ) -> None:
+    def __init__(self, disk: Disk, located: Located, limits: Limits | None = None, clock: Clock | None = None) -> None:
         """Open the located file, or the template where there is none. Raises StorageError, VersionMismatch."""
         limits = limits or Limits()
         self._disk = disk

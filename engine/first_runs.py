@@ -114,7 +114,11 @@ class FirstRuns:
         values = tuple([bind(value) for value in bindings])
         run = _Run(text)
         cursor = database.connection.cursor()
-        cursor.exec_trace = lambda prepared, sql, _values: self._prepared(run, prepared, sql, values)
+
+        def look(prepared: apsw.Cursor, sql: str, _values: object) -> bool:
+            return self._prepared(run, prepared, sql, values)
+
+        cursor.exec_trace = look
         guard = database.guard
         guard.watch()
         try:
@@ -131,7 +135,16 @@ class FirstRuns:
             raise StorageError(f"Wrong number of parameter bindings for SQL query. {error}") from error
         except Exception as error:
             guard.began_s = None
-            return self._refused(database, run, error, text, bindings, last=last)
+            if run.names is not None and database.connection.in_transaction:
+                database.connection.execute("rollback to _cf_alter")
+                database.connection.execute("release _cf_alter")
+            if guard.refused in TRANSACTIONS:
+                raise StorageError(_NO_TRANSACTIONS) from error
+            if isinstance(error, apsw.SQLError) and "syntax error" in str(error) and "limit" in text.lower():
+                ran = self._otherwise(text, bindings, last=last)
+                if ran is not None:
+                    return ran
+            self._cursors.failed(error)
         finally:
             guard.began_s = None
         return self._learnt(database, run, cursor, text)
@@ -210,32 +223,17 @@ class FirstRuns:
             raise StorageError("not authorized: SQLITE_AUTH")
         connection.execute("release _cf_alter")
 
-    def _refused(
-        self,
-        database: Database,
-        run: _Run,
-        error: Exception,
-        text: str,
-        bindings: tuple[object, ...],
-        *,
-        last: bool,
-    ) -> Cursor | str:
-        """SQLite refused it, or it failed. Rewritten it may run; else raises."""
-        if run.names is not None and database.connection.in_transaction:
-            database.connection.execute("rollback to _cf_alter")
-            database.connection.execute("release _cf_alter")
-        if database.guard.refused in TRANSACTIONS:
-            raise StorageError(_NO_TRANSACTIONS) from error
-        if isinstance(error, apsw.SQLError) and "syntax error" in str(error) and "limit" in text.lower():
-            limited = limited_change(text, self._keys)
-            if limited is not None:
-                if text[limited.length :].strip(SPACE):
-                    return text[: limited.length]
-                ran = self.run(limited.statement, bindings, last=last)
-                if (known := self._statements.get(limited.statement)) is not None:
-                    self._statements.put(text, known)
-                return ran
-        self._cursors.failed(error)
+    def _otherwise(self, text: str, bindings: tuple[object, ...], *, last: bool) -> Cursor | str | None:
+        """SQLite refused a text with a limit: rewritten it may run. None: not that, it was wrong."""
+        limited = limited_change(text, self._keys)
+        if limited is None:
+            return None
+        if text[limited.length :].strip(SPACE):
+            return text[: limited.length]
+        ran = self.run(limited.statement, bindings, last=last)
+        if (known := self._statements.get(limited.statement)) is not None:
+            self._statements.put(text, known)
+        return ran
 
     def _keys(self, table: str) -> list[str]:
         """The columns that tell the rows of a table apart, quoted."""

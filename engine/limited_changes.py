@@ -100,7 +100,9 @@ def _rewritten(
     text: str, tokens: list[_Token], end: int, target: int, body: int, tail: int, keys: Callable[[str], Sequence[str]]
 ) -> Limited | None:
     def between(first: int, last: int) -> str:
-        return text[tokens[first].start : tokens[last].start if last < len(tokens) else tokens[-1].start + len(tokens[-1].text)]
+        return text[
+            tokens[first].start : tokens[last].start if last < len(tokens) else tokens[-1].start + len(tokens[-1].text)
+        ]
 
     name = tokens[target + 2] if target + 2 < body and tokens[target + 1].text == "." else tokens[target]
     columns = keys(_unquoted(name.text))

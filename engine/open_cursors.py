@@ -112,7 +112,7 @@ class OpenCursors:
         guard = self._guard()
         guard.began_s = 0.0
         try:
-            return rows.fetchall()
+            return rows.fetchall()  # pyright: ignore[reportReturnType] - a new list of our own
         except Exception as error:
             self.failed(error)
         finally:

@@ -25,9 +25,52 @@ _DETOURS = frozenset({"Goto", "Yield", "Next", "Prev", "Rewind", "Gosub", "Delet
 _CHANGE = 1  # p5 of what counts as a change of its own: the row itself
 # Inside a loop these neither skip a row nor leave the loop before the row was given.
 _STRAIGHT = frozenset(
-    "Column Rowid ResultRow Integer Int64 Real String8 String Blob Null Variable Copy SCopy IntCopy Move RealAffinity Affinity "
-    "MakeRecord DeferredSeek Function PureFunc Add Subtract Multiply Divide Remainder Concat Cast IdxRowid CollSeq "
-    "DecrJumpZero IdxGT IdxGE IdxLT IdxLE VColumn Noop Explain TypeCheck BitAnd BitOr Negative Not ReleaseReg".split()
+    [
+        "Column",
+        "Rowid",
+        "ResultRow",
+        "Integer",
+        "Int64",
+        "Real",
+        "String8",
+        "String",
+        "Blob",
+        "Null",
+        "Variable",
+        "Copy",
+        "SCopy",
+        "IntCopy",
+        "Move",
+        "RealAffinity",
+        "Affinity",
+        "MakeRecord",
+        "DeferredSeek",
+        "Function",
+        "PureFunc",
+        "Add",
+        "Subtract",
+        "Multiply",
+        "Divide",
+        "Remainder",
+        "Concat",
+        "Cast",
+        "IdxRowid",
+        "CollSeq",
+        "DecrJumpZero",
+        "IdxGT",
+        "IdxGE",
+        "IdxLT",
+        "IdxLE",
+        "VColumn",
+        "Noop",
+        "Explain",
+        "TypeCheck",
+        "BitAnd",
+        "BitOr",
+        "Negative",
+        "Not",
+        "ReleaseReg",
+    ]
 )
 
 

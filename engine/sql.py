@@ -91,8 +91,8 @@ class Sql:
             if kind is CHANGE and finished.changes != (changes := self._changes()):
                 finished = statement.finished = statement.finish(changes)
             self._meters.rows_written += finished.rowsWritten
-            if finished.rowsRead:
-                self._meters.rows_read += finished.rowsRead
+            if finished.counted:
+                self._meters.rows_read += finished.counted
             return finished
         cursors = self._cursors
         cursor = Cursor(cursors, rows, statement.columns, statement.counts)

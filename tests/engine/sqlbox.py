@@ -26,7 +26,10 @@ class SqlBox(DurableObject):
 
 
 def turns(
-    tmp_path, *functions: Callable[..., object], limits: Limits | None = None, before: Callable[[Shard], None] | None = None
+    tmp_path,
+    *functions: Callable[..., object],
+    limits: Limits | None = None,
+    before: Callable[[Shard], None] | None = None,
 ) -> list[object]:
     """Each function as one turn of the same object: their results as they are, errors of calls as values."""
 

@@ -219,7 +219,7 @@ def test_a_cursor_is_not_canceled_by_the_rollback_of_a_later_turn(tmp_path) -> N
             storage.sql.exec("insert into t values(99, 1)")
             raise ValueError
 
-        with pytest.raises(ValueError):  # noqa: PT011 - made here
+        with pytest.raises(ValueError):
             storage.transactionSync(undone)
         return kept[0].toArray()
 
@@ -253,11 +253,18 @@ VALUES = [
 ]
 
 
-@pytest.mark.parametrize(("query", "bindings", "value", "kind"), VALUES, ids=[f"{q} {[type(each).__name__ for each in b]}" for q, b, _, _ in VALUES])
+@pytest.mark.parametrize(
+    ("query", "bindings", "value", "kind"),
+    VALUES,
+    ids=[f"{q} {[type(each).__name__ for each in b]}" for q, b, _, _ in VALUES],
+)
 def test_values(tmp_path, query, bindings, value, kind) -> None:
     def body(storage):
         found = [storage.sql.exec(query, *bindings).one()["v"] for _ in range(2)]
-        found += [storage.sql.exec(query, *bindings).toArray()[0].v, storage.sql.exec(query, *bindings).raw().next().value[0]]
+        found += [
+            storage.sql.exec(query, *bindings).toArray()[0].v,
+            storage.sql.exec(query, *bindings).raw().next().value[0],
+        ]
         return found
 
     found = turn(tmp_path, body)
@@ -365,7 +372,7 @@ def test_known_statements_follow_a_rollback_of_the_schema(tmp_path) -> None:
             sql.exec("select * from t").one()
             raise ValueError
 
-        with pytest.raises(ValueError):  # noqa: PT011 - made here
+        with pytest.raises(ValueError):
             storage.transactionSync(undone)
         return sql.exec("select * from t").one()
 
@@ -404,7 +411,7 @@ def test_statements_after_a_pragma_that_invalidates_them(tmp_path) -> None:
             storage.sql.exec("insert into t values(11, 1); insert into t values(12, 1)")
             raise ValueError
 
-        with pytest.raises(ValueError):  # noqa: PT011 - made here
+        with pytest.raises(ValueError):
             storage.transactionSync(fails)
         return storage.sql.exec("select count(*) c from t").one().c
 
@@ -450,7 +457,9 @@ def test_pragmas_outlive_the_closing_of_the_database_between_turns(tmp_path) -> 
         backend = shards[0].instance("a").storage
         assert backend._database is None
         storage.sql.exec("insert into c values(99)")
-        return [storage.sql.exec(f"pragma {name}").raw().next().value[0] for name in ("foreign_keys", "recursive_triggers")]
+        return [
+            storage.sql.exec(f"pragma {name}").raw().next().value[0] for name in ("foreign_keys", "recursive_triggers")
+        ]
 
     import asyncio
 

@@ -98,13 +98,25 @@ ALLOWED = [
     ("json_table", "select * from json_each('[1]')"),
     ("pragma_function", "select name from pragma_table_info('t')"),
     ("with_a_name_like_begin", "with begin_(x) as (select 1) select * from begin_"),
-] + [(name, f"pragma {name}; pragma {name} = off; pragma {name} = 'ON'") for name in (
-    "case_sensitive_like foreign_keys defer_foreign_keys ignore_check_constraints legacy_alter_table recursive_triggers "
-    "reverse_unordered_selects".split()
-)]
+] + [
+    (name, f"pragma {name}; pragma {name} = off; pragma {name} = 'ON'")
+    for name in (
+        [
+            "case_sensitive_like",
+            "foreign_keys",
+            "defer_foreign_keys",
+            "ignore_check_constraints",
+            "legacy_alter_table",
+            "recursive_triggers",
+            "reverse_unordered_selects",
+        ]
+    )
+]
 
 
-@pytest.mark.parametrize(("query", "message"), [row[1:] for row in HIDDEN + FORBIDDEN], ids=[row[0] for row in HIDDEN + FORBIDDEN])
+@pytest.mark.parametrize(
+    ("query", "message"), [row[1:] for row in HIDDEN + FORBIDDEN], ids=[row[0] for row in HIDDEN + FORBIDDEN]
+)
 def test_denied(tmp_path, query, message) -> None:
     def body(storage):
         storage.sql.exec(SCHEMA)
@@ -171,7 +183,15 @@ def test_a_rename_to_a_hidden_name_leaves_the_table(tmp_path) -> None:
 
 
 # ---------------------------------------------------------------------- functions
-UNKNOWN = ["sqlite_version", "sqlite_source_id", "sqlite_compileoption_get", "load_extension", "fts3_tokenizer", "geopoly_area", "matchinfo"]
+UNKNOWN = [
+    "sqlite_version",
+    "sqlite_source_id",
+    "sqlite_compileoption_get",
+    "load_extension",
+    "fts3_tokenizer",
+    "geopoly_area",
+    "matchinfo",
+]
 
 
 @pytest.mark.parametrize("name", UNKNOWN)
@@ -202,8 +222,14 @@ def test_functions_are_an_allow_list(tmp_path) -> None:
 
 
 CALLS = [
-    ("core", "abs(-1) = 1 and coalesce(null, 2) = 2 and upper('a') = 'A' and printf('%d', 3) = '3' and iif(1, 2, 3) = 2"),
-    ("date", "date('2024-01-02') = '2024-01-02' and unixepoch('1970-01-01') = 0 and strftime('%Y', '2024-01-02') = '2024'"),
+    (
+        "core",
+        "abs(-1) = 1 and coalesce(null, 2) = 2 and upper('a') = 'A' and printf('%d', 3) = '3' and iif(1, 2, 3) = 2",
+    ),
+    (
+        "date",
+        "date('2024-01-02') = '2024-01-02' and unixepoch('1970-01-01') = 0 and strftime('%Y', '2024-01-02') = '2024'",
+    ),
     ("current_time", "length(current_timestamp) = 19"),
     ("aggregate", "(select group_concat(x) || sum(x) || count(*) || total(x) || avg(x) from (select 1 x)) is not null"),
     ("window", "(select max(r) from (select row_number() over (order by x) r from (select 1 x union select 2))) = 2"),
@@ -224,7 +250,9 @@ def test_full_text_search_and_its_functions(tmp_path) -> None:
         sql = storage.sql
         sql.exec("create virtual table f using fts5(a)")
         sql.exec("insert into f values('hello world'), ('bye')")
-        query = "select highlight(f, 0, '<', '>') h, snippet(f, 0, '', '', '', 3) s, bm25(f) b, rank from f where f match ?"
+        query = (
+            "select highlight(f, 0, '<', '>') h, snippet(f, 0, '', '', '', 3) s, bm25(f) b, rank from f where f match ?"
+        )
         row = sql.exec(query, "hello").one()
         return row.h, row.s, row.b < 0
 

@@ -20,13 +20,33 @@ FAILURES = [
     ("syntax_offset", "select 1, bunk bunk bunk", (), 'near "bunk": syntax error at offset 20: SQLITE_ERROR'),
     ("unknown_table", "select * from x", (), "no such table: x: SQLITE_ERROR"),
     ("unknown_column", "select y from t", (), "no such column: y at offset 7: SQLITE_ERROR"),
-    ("check", "insert into t values(2, 0, 'b')", (), "CHECK constraint failed: n > 0: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_CHECK)"),
-    ("unique", "insert into t values(2, 1, 'a')", (), "UNIQUE constraint failed: t.u: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_UNIQUE)"),
-    ("foreign_key", "insert into c values(9)", (), "FOREIGN KEY constraint failed: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_FOREIGNKEY)"),
+    (
+        "check",
+        "insert into t values(2, 0, 'b')",
+        (),
+        "CHECK constraint failed: n > 0: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_CHECK)",
+    ),
+    (
+        "unique",
+        "insert into t values(2, 1, 'a')",
+        (),
+        "UNIQUE constraint failed: t.u: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_UNIQUE)",
+    ),
+    (
+        "foreign_key",
+        "insert into c values(9)",
+        (),
+        "FOREIGN KEY constraint failed: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_FOREIGNKEY)",
+    ),
     ("rowid_type", "insert into t(id) values('x')", (), "datatype mismatch: SQLITE_MISMATCH"),
     ("forbidden_action", "attach ':memory:' as x", (), "not authorized: SQLITE_AUTH"),
     ("hidden_table", "select key from _cf_KV", (), "access to _cf_KV.key is prohibited: SQLITE_AUTH"),
-    ("forbidden_function", "select sqlite_version()", (), "not authorized to use function: sqlite_version at offset 7: SQLITE_ERROR"),
+    (
+        "forbidden_function",
+        "select sqlite_version()",
+        (),
+        "not authorized to use function: sqlite_version at offset 7: SQLITE_ERROR",
+    ),
     ("no_statement", "", (), "SQL code did not contain a statement"),
     ("too_few_bindings", "select ?", (), "Wrong number of parameter bindings"),
     ("too_many_bindings", "select ?", (1, 2), "Wrong number of parameter bindings"),
@@ -44,7 +64,9 @@ FAILURES = [
 ]
 
 
-@pytest.mark.parametrize(("query", "bindings", "message"), [row[1:] for row in FAILURES], ids=[row[0] for row in FAILURES])
+@pytest.mark.parametrize(
+    ("query", "bindings", "message"), [row[1:] for row in FAILURES], ids=[row[0] for row in FAILURES]
+)
 def test_failures(tmp_path, query, bindings, message) -> None:
     def body(storage):
         storage.sql.exec(SCHEMA)
@@ -55,7 +77,17 @@ def test_failures(tmp_path, query, bindings, message) -> None:
     assert message in second
 
 
-TRANSACTIONS = ["begin", "BEGIN IMMEDIATE", "commit", "end", "rollback", "savepoint x", "release x", "/* c */ begin", "rollback to x"]
+TRANSACTIONS = [
+    "begin",
+    "BEGIN IMMEDIATE",
+    "commit",
+    "end",
+    "rollback",
+    "savepoint x",
+    "release x",
+    "/* c */ begin",
+    "rollback to x",
+]
 
 
 @pytest.mark.parametrize("query", TRANSACTIONS)
@@ -170,7 +202,9 @@ def test_a_statement_past_its_time_is_interrupted_and_the_object_reset(tmp_path,
 def test_time_between_the_steps_of_a_cursor_is_not_the_statements(tmp_path) -> None:
     def slow_reader(storage):
         storage.sql.exec("create table big(x)")
-        storage.sql.exec("with recursive c(x) as (select 1 union all select x + 1 from c limit 200000) insert into big select x from c")
+        storage.sql.exec(
+            "with recursive c(x) as (select 1 union all select x + 1 from c limit 200000) insert into big select x from c"
+        )
         cursor = storage.sql.exec("select x from big where x % 40000 = 0")
         return [row.x for row in cursor]
 
@@ -186,7 +220,9 @@ def test_the_runtimes_own_sql_is_not_bound(tmp_path) -> None:
     """A program's statement began long ago: what the runtime runs later is not measured against it."""
 
     def many(storage):
-        storage.sql.exec("with recursive c(x) as (select 1 union all select x + 1 from c limit 60000) select count(*) from c").one()
+        storage.sql.exec(
+            "with recursive c(x) as (select 1 union all select x + 1 from c limit 60000) select count(*) from c"
+        ).one()
         for number in range(3000):
             storage.put(f"key {number}", number)
 

@@ -52,7 +52,13 @@ VECTORS = [
     ("select_in_over_2", "delete from few where id > 2", "select * from few where a in (1, 2, 3, 4, 5, 6)", 2, 0),
     ("insert_with_two_indexes", "", "insert into indexed(a, b) values(1, 1)", 0, 3),
     ("insert_3_with_two_indexes", "", "insert into indexed(a, b) values(1, 1), (2, 2), (3, 3)", None, 9),
-    ("update_of_one_indexed_column", "insert into indexed values(1, 1, 1)", "update indexed set a = 5 where id = 1", 1, 2),
+    (
+        "update_of_one_indexed_column",
+        "insert into indexed values(1, 1, 1)",
+        "update indexed set a = 5 where id = 1",
+        1,
+        2,
+    ),
     ("delete_with_two_indexes", "insert into indexed values(1, 1, 1)", "delete from indexed where id = 1", 1, 1),
     ("count_all", "", "select count(*) from things", 1000, 0),
     ("sum_all", "", "select sum(unindexed_int) from things", 1000, 0),
@@ -62,7 +68,13 @@ VECTORS = [
     ("select_without_rowid", "insert into words values('a', 1)", "select * from words where word = 'a'", 1, 0),
     ("replace", "", "replace into few values(1, 50)", None, 1),
     ("insert_or_ignore_nothing", "", "insert or ignore into few values(1, 50)", None, 0),
-    ("upsert", "insert into words values('a', 1)", "insert into words values('a', 1) on conflict do update set n = 2", None, 1),
+    (
+        "upsert",
+        "insert into words values('a', 1)",
+        "insert into words values('a', 1) on conflict do update set n = 2",
+        None,
+        1,
+    ),
     ("insert_returning", "", "insert into plain values(1) returning a", None, 1),
     ("create_table", "", "create table made(x)", 0, 0),
     ("constant", "", "select 123", 0, 0),
@@ -105,7 +117,7 @@ def test_vectors(tmp_path, before, query, read, written, known) -> None:
                 once(storage)
                 raise ValueError
 
-            with pytest.raises(ValueError):  # noqa: PT011 - made here
+            with pytest.raises(ValueError):
                 storage.transactionSync(undone)
             storage.sql.exec("select 1")
             storage.sql._statements.epoch -= 1  # the schema is the same again: what was learnt holds
@@ -144,7 +156,9 @@ def test_estimates(tmp_path, query, truth, off) -> None:
 def test_nested_loops_read_two_rows_each(tmp_path) -> None:
     def body(storage):
         sql = storage.sql
-        sql.exec("create table abc(a); create table cde(c); insert into abc values(1), (2); insert into cde values(3), (4)")
+        sql.exec(
+            "create table abc(a); create table cde(c); insert into abc values(1), (2); insert into cde values(3), (4)"
+        )
         outer = sql.exec("select * from abc")
         found, inners = [], []
         for one in outer:

@@ -1,0 +1,37 @@
+"""The cache of what is known of texts: bounded in bytes, the least recently used go (spec: storage-sql, statements)."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from perdure.engine.statements import Statement, Statements
+
+
+def test_what_was_used_stays() -> None:
+    cache = Statements(30)
+    for query in ("a" * 10, "b" * 10, "c" * 10):
+        cache.put(query, Statement(query, 0))
+    kept = cache.get("a" * 10)
+    assert kept is not None
+    kept.used = True
+    cache.put("d" * 10, Statement("d", 0))
+    assert [cache.get(letter * 10) is not None for letter in "abcd"] == [True, False, True, True]
+
+
+def test_a_text_over_the_bound_is_not_kept() -> None:
+    cache = Statements(30)
+    cache.put("a" * 10, Statement("a", 0))
+    cache.put("b" * 31, Statement("b", 0))
+    assert (len(cache), cache.bytes_held) == (1, 10)
+
+
+@given(st.lists(st.tuples(st.integers(1, 40), st.booleans()), max_size=60))
+def test_it_never_holds_more_than_its_bound(puts) -> None:
+    cache = Statements(50)
+    for size, used in puts:
+        statement = Statement("x" * size, 0)
+        statement.used = used
+        cache.put("x" * size, statement)
+        assert cache.bytes_held <= 50
+        assert cache.bytes_held == sum(len(query) for query in cache._known)
+        assert size > 50 or cache.get("x" * size) is statement
