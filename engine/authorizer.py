@@ -53,30 +53,30 @@ PRAGMAS_BOOLEAN = frozenset(
     }
 )
 _BOOLEANS = frozenset({"true", "false", "on", "off", "yes", "no", "1", "0"})
-FUNCTIONS = frozenset(
-    # core, scalar
-    "abs changes char coalesce concat concat_ws format glob hex if ifnull iif instr last_insert_rowid length like "
-    "likelihood likely lower ltrim max min nullif octet_length printf quote random randomblob replace round rtrim sign "
-    "soundex subtype substr substring total_changes trim typeof unhex unicode unistr unistr_quote unlikely upper zeroblob "
-    "match "
-    # date and time
-    "date time datetime julianday unixepoch strftime timediff current_date current_time current_timestamp "
-    # aggregate and window
-    "avg count group_concat string_agg sum total row_number rank dense_rank percent_rank cume_dist ntile lag lead "
-    "first_value last_value nth_value "
-    # mathematics
-    "acos acosh asin asinh atan atan2 atanh ceil ceiling cos cosh degrees exp floor ln log log10 log2 mod pi pow power "
-    "radians sin sinh sqrt tan tanh trunc "
-    # JSON as text and binary
-    "json json_array json_array_insert json_array_length json_error_position json_extract -> ->> json_insert json_object "
-    "json_patch json_pretty json_remove json_replace json_set json_type json_valid json_quote json_group_array "
-    "json_group_object json_each json_tree jsonb jsonb_array jsonb_array_insert jsonb_extract jsonb_insert jsonb_object "
-    "jsonb_patch jsonb_remove jsonb_replace jsonb_set jsonb_group_array jsonb_group_object "
-    # full text search, R*Tree
-    "bm25 highlight snippet fts5_get_locale fts5_insttoken fts5_locale rtreecheck rtreedepth rtreenode".split()
-)
+_FUNCTION_NAMES = """
+abs changes char coalesce concat concat_ws format glob hex if ifnull iif instr last_insert_rowid length like likelihood
+likely lower ltrim match max min nullif octet_length printf quote random randomblob replace round rtrim sign soundex
+subtype substr substring total_changes trim typeof unhex unicode unistr unistr_quote unlikely upper zeroblob
 
+date time datetime julianday unixepoch strftime timediff current_date current_time current_timestamp
 
+avg count group_concat string_agg sum total
+row_number rank dense_rank percent_rank cume_dist ntile lag lead first_value last_value nth_value
+
+acos acosh asin asinh atan atan2 atanh ceil ceiling cos cosh degrees exp floor ln log log10 log2 mod pi pow power
+radians sin sinh sqrt tan tanh trunc
+
+json json_array json_array_insert json_array_length json_error_position json_extract -> ->> json_insert json_object
+json_patch json_pretty json_remove json_replace json_set json_type json_valid json_quote json_group_array
+json_group_object json_each json_tree
+jsonb jsonb_array jsonb_array_insert jsonb_extract jsonb_insert jsonb_object jsonb_patch jsonb_remove jsonb_replace
+jsonb_set jsonb_group_array jsonb_group_object
+
+bm25 highlight snippet fts5_get_locale fts5_insttoken fts5_locale
+rtreecheck rtreedepth rtreenode
+"""
+FUNCTIONS = frozenset(_FUNCTION_NAMES.split())
+"""Scalar, date, aggregate and window, mathematical, JSON as text and binary, full text search, R*Tree."""
 _OF_ALTER = frozenset(
     {
         "sqlite_rename_table",

@@ -150,8 +150,7 @@ def test_a_row_is_fetched_ahead(tmp_path) -> None:
     def body(storage):
         cursor = filled(storage, 10).exec("select * from t")
         seen = [cursor.rowsRead]
-        for _ in cursor:
-            seen.append(cursor.rowsRead)
+        seen.extend(cursor.rowsRead for _ in cursor)
         return [*seen, cursor.rowsRead]
 
     assert turn(tmp_path, body) == [min(rows + 1, 10) for rows in range(11)] + [10]
@@ -322,8 +321,7 @@ def test_several_statements_in_one_call(tmp_path) -> None:
 
 def test_what_ran_before_a_failing_statement_stays(tmp_path) -> None:
     def body(storage):
-        message = failure(storage.sql, "create table a(x); insert into a values(1); insert into nowhere values(1)")
-        return message
+        return failure(storage.sql, "create table a(x); insert into a values(1); insert into nowhere values(1)")
 
     def after(storage):
         return storage.sql.exec("select * from a").toArray()

@@ -1,4 +1,4 @@
-"""Every row of the failures table, in the reference's form (spec: storage-sql, failures; transactions and gates, critical errors)."""
+"""Every row of the failures table, in the reference's form (spec: storage-sql, failures; transactions and gates)."""
 
 from __future__ import annotations
 
