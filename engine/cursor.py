@@ -101,6 +101,7 @@ class Cursor:
     def rowsRead(self) -> int:
         """Rows read so far, with those that are fetched ahead."""
         if self._ahead is None and self._rows is not None:
+            self._sql.check()
             self._ahead = self._fetch()
         return self.counted
 
@@ -117,15 +118,22 @@ class Cursor:
         if row is None:
             self._over()
             return None
-        self._count(row)
+        counts = self.counts
+        if counts.streams:
+            self.given += 1
+            self.counted += counts.per_row
+            self._sql.read(self, counts.per_row)
+        else:
+            self._count(row)
         return row
 
     def _count(self, row: Row) -> None:
-        if self.counts.counts and len(row) == 1 and type(row[0]) is int:
-            self.number = row[0]
+        """Where rows given do not tell rows read: one each until the end, which tells."""
         self.given += 1
         if not self.counts.counts:
-            self._add(self.counts.per_row if self.counts.streams else 1)
+            self._add(1)
+        elif len(row) == 1 and type(row[0]) is int:
+            self.number = row[0]
 
     def _add(self, rows: int) -> None:
         self.counted += rows
@@ -147,13 +155,13 @@ class Cursor:
         if self._canceled is not None:
             raise StorageError(self._canceled)
         row = self._ahead
+        if row is None and self._rows is None and self._kept is None:
+            return None
+        self._sql.check()
         if row is None:
-            if self._rows is None and self._kept is None:
-                return None
             row = self._fetch()
             if row is None:
                 return None
-        self._sql.check()
         self._ahead = self._fetch()
         return _converted(row)
 

@@ -63,6 +63,7 @@ class OpenCursors:
         self._turns = host.host.turns
         self._database: Database | None = None
         """Where they belong to: asking the host for it while it is being closed would open another."""
+        self._guard: Guard | None = None
         self.refs: list[ref[Cursor]] = []
         self.refs_max = _REFS_KEPT_MIN
         self._counting: dict[int, int] = {}
@@ -77,12 +78,9 @@ class OpenCursors:
         if turns.running is not self._turn_host or self._host.failure is not None or get_ident() != turns.thread:
             self._host.enter()
 
-    def _guard(self) -> Guard:
-        assert self._database is not None, "a cursor without a database"
-        return self._database.guard
-
     def step(self, rows: apsw.Cursor) -> Row | None:
-        guard = self._guard()
+        guard = self._guard
+        assert guard is not None, "a cursor without a database"
         guard.began_s = 0.0
         try:
             return next(rows, None)
@@ -95,7 +93,8 @@ class OpenCursors:
         turns = self._turns
         if turns.running is not self._turn_host or self._host.failure is not None or get_ident() != turns.thread:
             self._host.enter()
-        guard = self._guard()
+        guard = self._guard
+        assert guard is not None, "a cursor without a database"
         guard.began_s = 0.0
         try:
             first: Row | None = next(rows, None)
@@ -109,7 +108,8 @@ class OpenCursors:
         turns = self._turns
         if turns.running is not self._turn_host or self._host.failure is not None or get_ident() != turns.thread:
             self._host.enter()
-        guard = self._guard()
+        guard = self._guard
+        assert guard is not None, "a cursor without a database"
         guard.began_s = 0.0
         try:
             return rows.fetchall()  # pyright: ignore[reportReturnType] - a new list of our own
@@ -208,10 +208,11 @@ class OpenCursors:
     def reopened(self, database: Database) -> None:
         """Cursors made from now on belong to it."""
         self._database = database
+        self._guard = database.guard
 
     def closed(self) -> None:
         """The database was closed; its cursors were detached or canceled before."""
-        self._database = None
+        self._database = self._guard = None
 
     def detach(self) -> None:
         """The turn is over: no cursor may hold the file."""

@@ -12,6 +12,8 @@ from typing import Final
 from .cursor import NOT_RUN, Finished
 from .row_counts import NOTHING, RowCounts
 
+_ENTRY_BYTES: Final = 500
+"""About what is known of a text takes beside it: many small texts are bounded too."""
 QUERY: Final = 0
 """Gives rows, changes nothing, and needs no counters of SQLite."""
 CHANGE: Final = 1
@@ -79,16 +81,17 @@ class Statements:
 
     @property
     def bytes_held(self) -> int:
-        """Length of the texts that are kept."""
+        """Length of the texts that are kept, and of what is known of them."""
         return self._bytes
 
     def put(self, query: str, statement: Statement) -> None:
         """Keep what is known of `query`; the least recently used go until it fits (by second chance)."""
         known = self._known
         self._drop(query)
-        if len(query) > self._bytes_max:
+        size = len(query) + _ENTRY_BYTES
+        if size > self._bytes_max:
             return
-        while self._bytes + len(query) > self._bytes_max:
+        while self._bytes + size > self._bytes_max:
             oldest = next(iter(known))
             candidate = known[oldest]
             if candidate.used:
@@ -97,8 +100,8 @@ class Statements:
             else:
                 self._drop(oldest)
         known[query] = statement
-        self._bytes += len(query)
+        self._bytes += size
 
     def _drop(self, query: str) -> None:
         if self._known.pop(query, None) is not None:
-            self._bytes -= len(query)
+            self._bytes -= len(query) + _ENTRY_BYTES

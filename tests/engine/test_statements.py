@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from perdure.engine.statements import Statement, Statements
+from perdure.engine.statements import _ENTRY_BYTES, Statement, Statements
 
 
 def test_what_was_used_stays() -> None:
-    cache = Statements(30)
+    cache = Statements(3 * (10 + _ENTRY_BYTES))
     for query in ("a" * 10, "b" * 10, "c" * 10):
         cache.put(query, Statement(query, 0))
     kept = cache.get("a" * 10)
@@ -19,19 +19,20 @@ def test_what_was_used_stays() -> None:
 
 
 def test_a_text_over_the_bound_is_not_kept() -> None:
-    cache = Statements(30)
+    cache = Statements(3 * (10 + _ENTRY_BYTES))
     cache.put("a" * 10, Statement("a", 0))
-    cache.put("b" * 31, Statement("b", 0))
-    assert (len(cache), cache.bytes_held) == (1, 10)
+    cache.put("b" * 2000, Statement("b", 0))
+    assert (len(cache), cache.bytes_held) == (1, 10 + _ENTRY_BYTES)
 
 
-@given(st.lists(st.tuples(st.integers(1, 40), st.booleans()), max_size=60))
+@given(st.lists(st.tuples(st.integers(1, 700), st.booleans()), max_size=60))
 def test_it_never_holds_more_than_its_bound(puts) -> None:
-    cache = Statements(50)
+    bound = 2 * _ENTRY_BYTES + 50
+    cache = Statements(bound)
     for size, used in puts:
         statement = Statement("x" * size, 0)
         statement.used = used
         cache.put("x" * size, statement)
-        assert cache.bytes_held <= 50
-        assert cache.bytes_held == sum(len(query) for query in cache._known)
-        assert size > 50 or cache.get("x" * size) is statement
+        assert cache.bytes_held <= bound
+        assert cache.bytes_held == sum(len(query) + _ENTRY_BYTES for query in cache._known)
+        assert size + _ENTRY_BYTES > bound or cache.get("x" * size) is statement
