@@ -19,7 +19,7 @@ from .errors import StorageError
 from .limited_changes import limited_change
 from .open_cursors import OpenCursors, SqlHost
 from .row_counts import row_counts
-from .statements import Statement, Statements
+from .statements import SEVERAL, Statement, Statements
 
 SPACE: Final = " \t\n\r\v\f"
 """What may follow the last statement."""
@@ -60,7 +60,7 @@ class _Run:
     __slots__ = ("before", "more", "names", "nothing", "statement")
 
     def __init__(self, text: str) -> None:
-        self.statement = Statement(MARK + text, -1)
+        self.statement = Statement(MARK + text)
         self.nothing = False
         """The text is space and comments."""
         self.more = ""
@@ -106,7 +106,7 @@ class FirstRuns:
         `last`: it may have parameters. Raises StorageError.
         """
         known = self._statements.get(text)
-        if known is not None and known.epoch == self._statements.epoch:
+        if known is not None and known.kind is not SEVERAL:
             return self._run_known(known, bindings)
         database = self._host.opened()
         if self._must_begin(text):
@@ -206,11 +206,11 @@ class FirstRuns:
         if run.names is not None:
             self._settle_alter(connection, run.names)
         if guard.schema:
-            self._statements.epoch += 1
+            self._statements.forget()
             if guard.pragma is not None:
                 self._remember(connection, *guard.pragma)
         else:
-            statement.learn(self._statements.epoch)
+            statement.learn()
             self._statements.put(text, statement)
         return self._cursors.begun(Cursor(self._cursors, cursor, statement.columns, statement.counts), run.before)
 
@@ -219,7 +219,7 @@ class FirstRuns:
         if {row[0] for row in connection.execute(_HIDDEN_NAMES)} != names:
             connection.execute("rollback to _cf_alter")
             connection.execute("release _cf_alter")
-            self._statements.epoch += 1
+            self._statements.forget()
             raise StorageError("not authorized: SQLITE_AUTH")
         connection.execute("release _cf_alter")
 

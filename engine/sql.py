@@ -18,7 +18,7 @@ from .database import PAGE, Database
 from .errors import StorageError
 from .first_runs import SPACE, FirstRuns, bind
 from .open_cursors import OpenCursors, SqlHost
-from .statements import CHANGE, COUNTED, QUERY, Statement, Statements
+from .statements import CHANGE, COUNTED, ONE_ROW, QUERY, SEVERAL, Statement, Statements
 
 if TYPE_CHECKING:
     from .connections import Guard
@@ -66,11 +66,11 @@ class Sql:
             statement = self._known(query)
         except TypeError:  # not even hashable
             statement = None
-        if statement is None or statement.epoch != self._statements.epoch:
+        if statement is None:
             return self._run_text(query, bindings)
         kind = statement.kind
-        if kind is COUNTED:
-            return self._run_counted(statement, bindings)
+        if kind > ONE_ROW:
+            return self._run_counted(statement, bindings) if kind is COUNTED else self._run_text(query, bindings)
         # What follows is the path of nearly every statement; `_run_counted` does the same and more.
         statement.used = True
         guard = self._guard
@@ -143,7 +143,7 @@ class Sql:
             )
         run = self._first_runs.run
         known = self._known(query)
-        if known is not None and known.pieces:
+        if known is not None:
             known.used = True
             for piece in known.pieces[:-1]:
                 run(piece, (), last=False)
@@ -158,7 +158,7 @@ class Sql:
             pieces.append(ran)
             rest = rest[len(ran) :]
         if pieces:
-            self._statements.put(query, Statement(query, -1, pieces=(*pieces, rest)))
+            self._statements.put(query, Statement(query, kind=SEVERAL, pieces=(*pieces, rest)))
         elif rest != query and (found := self._known(rest)) is not None:
             self._statements.put(query, found)
         return ran
@@ -184,5 +184,5 @@ class Sql:
 
     def cancel_cursors(self, reason: str, *, kept: bool = False) -> None:
         """What they read is gone. `kept`: so is what they had read into memory."""
-        self._statements.epoch += 1  # the schema may have been rolled back too
+        self._statements.forget()  # the schema may have been rolled back too
         self._cursors.cancel(reason, kept=kept)

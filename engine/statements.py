@@ -1,7 +1,7 @@
 """What is known of the SQL texts that an object has run, so that running them again asks SQLite for nothing but their rows.
 
-What always holds: an entry says the same as preparing its text would, as long as the schema's epoch is the entry's; the texts
-kept are bounded in bytes, and those not used lately go first.
+What always holds: an entry says the same as preparing its text would, so all are forgotten when the schema may have changed; the
+texts kept are bounded in bytes, and those not used lately go first.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ ONE_ROW: Final = 2
 """A `CHANGE` that changes exactly one row, or fails."""
 COUNTED: Final = 3
 """Everything else."""
+SEVERAL: Final = 4
+"""Several statements."""
 
 
 @dataclass(slots=True)
@@ -30,7 +32,6 @@ class Statement:
 
     text: str
     """What is given to SQLite: not always what the program wrote."""
-    epoch: int
     parameters: int = 0
     reads_only: bool = False
     columns: tuple[str, ...] = ()
@@ -43,10 +44,9 @@ class Statement:
     finished: Finished = NOT_RUN
     """What a `CHANGE` gave last: most give the same each time, and what gives no rows can be given twice."""
 
-    def learn(self, epoch: int) -> None:
+    def learn(self) -> None:
         """Conclude, from what was found when it ran first, how it can run again."""
         counts = self.counts
-        self.epoch = epoch
         if counts.profiled:
             self.kind = COUNTED
         elif self.reads_only:
@@ -66,15 +66,13 @@ class Statement:
 class Statements:
     """The cache. `get` is the dict's own: it is on the path of every statement."""
 
-    __slots__ = ("_bytes", "_bytes_max", "_known", "epoch", "get")
+    __slots__ = ("_bytes", "_bytes_max", "_known", "get")
 
     def __init__(self, bytes_max: int) -> None:
         self._known: dict[str, Statement] = {}
         self._bytes = 0
         self._bytes_max = bytes_max
         self.get = self._known.get
-        self.epoch = 0
-        """Grows when the schema, and with it what is known of statements, may have changed."""
 
     def __len__(self) -> int:
         return len(self._known)
@@ -101,6 +99,11 @@ class Statements:
                 self._drop(oldest)
         known[query] = statement
         self._bytes += size
+
+    def forget(self) -> None:
+        """The schema, and with it what is known of statements, may have changed."""
+        self._known.clear()
+        self._bytes = 0
 
     def _drop(self, query: str) -> None:
         if self._known.pop(query, None) is not None:

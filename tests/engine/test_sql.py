@@ -319,6 +319,26 @@ def test_several_statements_in_one_call(tmp_path) -> None:
     assert turn(tmp_path, body) == [1, 2, "é;"]
 
 
+def test_a_known_text_of_several_inside_another(tmp_path) -> None:
+    def body(storage):
+        sql = storage.sql
+        sql.exec("create table m(a)")
+        found = [sql.exec("insert into m values(1); select count(*) c from m").one().c for _ in range(2)]
+        found += [sql.exec("select 0; insert into m values(1); select count(*) c from m").one().c for _ in range(2)]
+        return found
+
+    def rolled_back(storage):
+        def undone():
+            storage.sql.exec("select 0; insert into m values(1); select count(*) c from m")
+            raise ValueError
+
+        with pytest.raises(ValueError):
+            storage.transactionSync(undone)
+        return storage.sql.exec("select count(*) c from m").one().c
+
+    assert turns(tmp_path, body, rolled_back) == [[1, 2, 3, 4], 4]
+
+
 def test_what_ran_before_a_failing_statement_stays(tmp_path) -> None:
     def body(storage):
         return failure(storage.sql, "create table a(x); insert into a values(1); insert into nowhere values(1)")

@@ -10,18 +10,25 @@ from perdure.engine.statements import _ENTRY_BYTES, Statement, Statements
 def test_what_was_used_stays() -> None:
     cache = Statements(3 * (10 + _ENTRY_BYTES))
     for query in ("a" * 10, "b" * 10, "c" * 10):
-        cache.put(query, Statement(query, 0))
+        cache.put(query, Statement(query))
     kept = cache.get("a" * 10)
     assert kept is not None
     kept.used = True
-    cache.put("d" * 10, Statement("d", 0))
+    cache.put("d" * 10, Statement("d"))
     assert [cache.get(letter * 10) is not None for letter in "abcd"] == [True, False, True, True]
+
+
+def test_what_was_forgotten_is_not_counted() -> None:
+    cache = Statements(2_000)
+    cache.put("a", Statement("a"))
+    cache.forget()
+    assert (len(cache), cache.bytes_held, cache.get("a")) == (0, 0, None)
 
 
 def test_a_text_over_the_bound_is_not_kept() -> None:
     cache = Statements(3 * (10 + _ENTRY_BYTES))
-    cache.put("a" * 10, Statement("a", 0))
-    cache.put("b" * 2000, Statement("b", 0))
+    cache.put("a" * 10, Statement("a"))
+    cache.put("b" * 2000, Statement("b"))
     assert (len(cache), cache.bytes_held) == (1, 10 + _ENTRY_BYTES)
 
 
@@ -30,7 +37,7 @@ def test_it_never_holds_more_than_its_bound(puts) -> None:
     bound = 2 * _ENTRY_BYTES + 50
     cache = Statements(bound)
     for size, used in puts:
-        statement = Statement("x" * size, 0)
+        statement = Statement("x" * size)
         statement.used = used
         cache.put("x" * size, statement)
         assert cache.bytes_held <= bound
