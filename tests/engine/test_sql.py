@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 
 import pytest
@@ -9,7 +10,8 @@ from perdure.engine.errors import PerdureError
 from perdure.engine.limits import Limits
 from perdure.engine.values import Buffer
 
-from .sqlbox import failure, turn, turns
+from .shelf import Shard
+from .sqlbox import _RESULTS, _TURNS, SqlBox, failure, turn, turns
 
 THINGS = "create table t(id integer primary key, x)"
 
@@ -478,11 +480,6 @@ def test_pragmas_outlive_the_closing_of_the_database_between_turns(tmp_path) -> 
         return [
             storage.sql.exec(f"pragma {name}").raw().next().value[0] for name in ("foreign_keys", "recursive_triggers")
         ]
-
-    import asyncio
-
-    from .shelf import Shard
-    from .sqlbox import _RESULTS, _TURNS, SqlBox
 
     async def body() -> None:
         shard = Shard(SqlBox, tmp_path)

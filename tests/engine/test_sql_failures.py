@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 
 import pytest
 from perdure.engine.errors import PerdureError, StatementTooLong, StorageFull
 from perdure.engine.limits import Limits
 
-from .sqlbox import failure, turn, turns
+from .shelf import Shard
+from .sqlbox import _RESULTS, _TURNS, SqlBox, failure, turn, turns
 
 SCHEMA = """
 create table t(id integer primary key, n check (n > 0), u unique);
@@ -197,6 +199,23 @@ def test_a_statement_past_its_time_is_interrupted_and_the_object_reset(tmp_path,
     assert late.durableObjectReset
     assert late.hint
     assert left == [1]
+
+
+def test_other_objects_go_on_after_an_interrupt(tmp_path) -> None:
+    async def body() -> None:
+        shard = Shard(SqlBox, tmp_path, limits=Limits(statement_cpu_ms_max=3_000))
+        ticking(shard)
+        _TURNS[0] = begin
+        _TURNS[1] = lambda storage: ENDLESS_RUNS["read"](storage.sql)
+        _TURNS[2] = ids
+        await shard.call("other", "do", 0)
+        with pytest.raises(StatementTooLong):
+            await shard.call("a", "do", 1)
+        await shard.call("other", "do", 2)
+        assert _RESULTS[-1] == [1]
+        shard.stop()
+
+    asyncio.run(body())
 
 
 def test_time_between_the_steps_of_a_cursor_is_not_the_statements(tmp_path) -> None:
