@@ -15,7 +15,8 @@ import apsw
 
 from .alarms import StoredAlarm
 from .bookmarks import Position
-from .database import Database, Files, is_critical, translate
+from .connections import is_critical, translate
+from .database import Database, Files
 from .errors import PerdureError, StorageError, StorageFull
 from .kv import KeyValues
 from .sql import Sql
@@ -54,13 +55,15 @@ class ObjectStorage:
         self.may_write = host.may_write
         self.meters = host.meters
         self.tally = Tally(host.meters, rows=has_sql)
+        self.failure: PerdureError | None = None
+        self.writing = False
+        """The running turn has its own transaction and has written SQL: implies both of the instance's marks for that."""
         self.kv = KeyValues(self)
         self.sql = Sql(self)
         self.alarm = StoredAlarm(self)
         self.savepoints = Savepoints(self)
         self.depth = 0
         """Open `transaction()`s: their writes are nobody's turn until the outermost commits."""
-        self.failure: PerdureError | None = None
         self._files = files
         self._database: Database | None = None
         self._absent: bool | None = None
@@ -81,7 +84,7 @@ class ObjectStorage:
         host = self.host
         located = self._files.locate(host.key, host.object_id)
         try:
-            database = Database(host.disk, located)
+            database = Database(host.disk, located, self.limits, host.clock)
         except OSError as error:
             self._files.closed(host.object_id, located.change)
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -94,6 +97,7 @@ class ObjectStorage:
         self._absent = not located.exists
         self._durable_change = located.change
         self._database = database
+        self.sql.reopened(database)
         return database
 
     def reading(self) -> Database | None:
@@ -143,10 +147,15 @@ class ObjectStorage:
 
     def wrote_sql(self) -> None:
         self.wrote_kv()
+        if not self.depth:
+            self.writing = self._exclusive
 
     def wrote_nothing(self) -> None:
         """All that the outermost `transaction()` wrote so far was undone."""
         self._wrote = None
+
+    def has_pending_keys(self) -> bool:
+        return bool(self.kv.undo)
 
     def critical(self, error: PerdureError) -> None:
         """SQLite cannot go on: every later operation fails with `error`, and so do all callers of the object."""
@@ -188,7 +197,7 @@ class ObjectStorage:
         except apsw.Error:
             self._rollback(database)
             raise
-        self._exclusive = False
+        self._exclusive = self.writing = False
         self.kv.through = None
         self.alarm.committed()
 
@@ -196,7 +205,7 @@ class ObjectStorage:
         if database.connection.in_transaction:
             self.sql.cancel_cursors("SQL cursor was canceled because its transaction was rolled back.")
             database.connection.execute("rollback")
-        self._exclusive = False
+        self._exclusive = self.writing = False
         self.depth = 0
         self._wrote = None
         self.savepoints.clear()
@@ -216,7 +225,7 @@ class ObjectStorage:
         """Begin the outermost `transaction()`: what the turn wrote is committed first, SQLite's transaction is then its."""
         self.host.commit_turn()
         self._begin(self.opened())
-        self._exclusive = False
+        self._exclusive = self.writing = False
         self._wrote = None
         self.depth = 1
 
@@ -335,14 +344,16 @@ class ObjectStorage:
         try:
             change = database.checkpoint()
         finally:
+            self.sql.closed()
             database.close()
         self._absent = not database.linked
         self._files.closed(self.host.object_id, change)
 
     def discard(self) -> None:
         database, self._database = self._database, None
-        self.sql.cancel_cursors("SQL cursor was canceled because the object was reset.")
+        self.sql.cancel_cursors("SQL cursor was canceled because the object was reset.", kept=True)
         if database is not None:
+            self.sql.closed()
             database.close()
             self._files.closed(self.host.object_id, 0)
         self._files.rebuild(self.host.key, self.host.object_id)
@@ -350,12 +361,12 @@ class ObjectStorage:
     # ------------------------------------------------------------------ deleteAll
     def wipe(self) -> None:
         """deleteAll: what the turn wrote is rolled back, every table dropped, every key removed, as one commit."""
+        self.sql.cancel_cursors("SQL cursor was canceled because the database was deleted.", kept=True)
         self.abort_turn()
         if self.reading() is None and not self.kv.dirty:
             self.tally.wiped(0)
             return
         database = self.begin_exclusive()
-        self.sql.cancel_cursors("SQL cursor was canceled because the database was deleted.")
         connection = database.connection
         try:
             _drop_everything(connection)

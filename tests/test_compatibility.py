@@ -14,14 +14,18 @@ _TEST = re.compile(r"(tests/[\w/]+\.py)::(test_\w+)(?:\[([^\]]+)\])?")
 
 
 def rows() -> list[tuple[int, list[str]]]:
-    """Line numbers and cells of the tables, without their heads."""
+    """Line numbers and cells of the tables that begin with `what`, without their heads."""
     found: list[tuple[int, list[str]]] = []
+    ours = False
     with open(f"{ROOT}/docs/compatibility.md") as file:
         for number, line in enumerate(file, 1):
             if not line.startswith("|"):
+                ours = False
                 continue
             cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))]
-            if cells[0] != "what" and set("".join(cells)) - set("-: "):
+            if cells[0] == "what":
+                ours = True
+            elif ours and set("".join(cells)) - set("-: "):
                 found.append((number, cells))
     return found
 

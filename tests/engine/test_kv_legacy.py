@@ -17,7 +17,7 @@ def run_in(tmp_path, script, **options):
     async def run():
         async with Box.on(tmp_path, **options) as box:
             found = await box.do(script)
-            return found, box.meters()
+            return found, box.meters().take()
 
     return asyncio.run(run())
 
@@ -175,7 +175,6 @@ def test_legacy_classes_count_units(tmp_path, name: str) -> None:
 
 @pytest.mark.parametrize(("sql", "expected"), [(True, Meters()), (False, Meters(kv_deletes=1))])
 def test_delete_all_of_nothing(tmp_path, sql: bool, expected: Meters) -> None:
-    _, meters = run_in(tmp_path, lambda ctx: ctx.storage.deleteAll() and None, sql=sql)
-    taken = meters.take()
+    _, taken = run_in(tmp_path, lambda ctx: ctx.storage.deleteAll() and None, sql=sql)
     taken.requests = taken.active_us = 0
     assert taken == expected

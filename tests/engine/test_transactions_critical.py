@@ -6,7 +6,7 @@ import asyncio
 
 import apsw
 import pytest
-from perdure.engine.database import is_critical
+from perdure.engine.connections import is_critical
 from perdure.engine.errors import PerdureError, StorageError, StorageFull
 
 from .box import Box
