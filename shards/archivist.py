@@ -7,7 +7,9 @@ other, each a plain message; it has no state that a job does not name, so it may
 from __future__ import annotations
 
 import os
+import queue
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import cast
 
@@ -247,9 +249,10 @@ def main() -> None:
     os.nice(_NICENESS)
     archivist = Archivist(LocalDisk(), cast("str", start["folder"]))
     control.send({"type": "ready"})
-    for job in control.messages():
-        if job.get("type") == "drain":
-            break
+    jobs: queue.SimpleQueue[Message] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(control, jobs), daemon=True).start()
+    while True:
+        job = jobs.get()
         answer: Message = {"type": "done", "job": job["job"]}
         try:
             answer["result"] = archivist.work(job)
@@ -258,7 +261,13 @@ def main() -> None:
         except OSError as error:
             answer["error"] = StorageError(f"the archivist cannot work: {error}").to_wire()
         control.send(answer)
-    archivist.close()
+
+
+def _listen(control: Control, jobs: queue.SimpleQueue[Message]) -> None:
+    """Hand in the jobs. When the shard is gone the process ends at once: it holds the lock of the data folder."""
+    for job in control.messages():
+        jobs.put(job)
+    os._exit(0)
 
 
 if __name__ == "__main__":
