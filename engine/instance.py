@@ -9,6 +9,7 @@ answered exactly once, and not before what it depends on is durable.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
@@ -29,6 +30,7 @@ from .errors import (
     PerdureError,
     ProgramBug,
     QuotaExceeded,
+    StorageFull,
     StorageUnavailable,
 )
 from .gate import BLOCKED, InputGate, OutputGate
@@ -101,6 +103,10 @@ class Shelf(Protocol):
 
     def settled(self, instance: Instance, change: int) -> None:
         """The main file is complete up to `change`."""
+        ...
+
+    def unsettled(self, instance: Instance, error: PerdureError) -> None:
+        """The main file could not be completed; the object goes on."""
         ...
 
     def report(self, level: str, event: str, fields: dict[str, object]) -> None: ...
@@ -542,7 +548,8 @@ class Instance:
         self.storage.committed(change)
         if self.broken is None and self.storage.wal_bytes() > self.limits.wal_bytes_checkpoint:
             if self.storage.may_close():
-                self.settle()
+                with contextlib.suppress(StorageFull):  # the -wal keeps it; the marker tries again, and says so
+                    self.settle()
 
     def postponed(self, batch: int) -> None:
         if self.output.batch == self.touched:
@@ -586,7 +593,10 @@ class Instance:
         )
 
     def settle(self) -> int | None:
-        """Complete the main file now and give its change number; None: later, `Shelf.settled` will tell."""
+        """Complete the main file now and give its change number; None: later, `Shelf.settled` will tell.
+
+        Raises StorageFull: the main file has no room to grow. Nothing is lost: the -wal stays, and so does the log.
+        """
         if self.broken is not None or self._settling:
             return None
         if self.input.holder is None and not self.turn_dirty and not self.sections.open():
@@ -615,7 +625,12 @@ class Instance:
             future = self.turns.loop.run_in_executor(self.shelf.threads, self.storage.checkpoint)
             future.add_done_callback(self._settled_on_thread)
             return
-        self._settled(self.storage.checkpoint())
+        try:
+            change = self.storage.checkpoint()
+        except PerdureError as error:
+            self._not_settled(error)
+        else:
+            self._settled(change)
 
     def _large(self) -> bool:
         """Whether a checkpoint would stop the loop for too long."""
@@ -624,12 +639,26 @@ class Instance:
     def _settled_on_thread(self, future: asyncio.Future[int]) -> None:
         self.folding = False
         error = future.exception()
-        if error is None:
+        if self.broken is not None:  # reset meanwhile: the storage could not be closed under the checkpoint
+            self._close_storage(discard=True)
+        elif error is None:
             self._settled(future.result())
-            return
+        else:
+            failure = error if isinstance(error, PerdureError) else None
+            self._not_settled(failure or StorageUnavailable(f"a checkpoint failed: {error}"))
+
+    def _not_settled(self, error: PerdureError) -> None:
+        """A full disk is no reason to reset: the -wal has everything, and there may be room the next time."""
         self._settling = False
-        failure = error if isinstance(error, PerdureError) else StorageUnavailable(f"a checkpoint failed: {error}")
-        self.reset(failure, discard=True)
+        if isinstance(error, StorageFull):
+            self.input.unblock()
+            self.shelf.unsettled(self, error)
+        else:
+            self.reset(error, discard=True)
+
+    def is_waiting(self) -> bool:
+        """Whether nothing of it has run yet, because its file is being changed."""
+        return self.state is State.COLD and self.input.holder is BLOCKED
 
     def settling(self) -> bool:
         """Whether its main file is being completed, so that its storage must be left alone."""
@@ -735,7 +764,7 @@ class Instance:
                 args[0].answer(args[0], error)
 
     def _close_storage(self, discard: bool = False) -> None:
-        if self.abandoned:
+        if self.abandoned or self.folding:
             return
         self.abandoned = True
         try:

@@ -341,13 +341,21 @@ class ObjectStorage:
         if database is None:
             return
         self.sql.detach_cursors()
+        change, failure = 0, None
         try:
-            change = database.checkpoint()
+            if folds := self._files.may_fold(self.host.object_id):
+                change = database.checkpoint()
+        except PerdureError as error:
+            folds, failure = False, error
         finally:
             self.sql.closed()
             database.close()
         self._absent = not database.linked
         self._files.closed(self.host.object_id, change)
+        if not folds:  # somebody copies the main file, or it has no room: what it lacks is in the log alone
+            self._files.rebuild(self.host.key, self.host.object_id)
+        if failure is not None and not isinstance(failure, StorageFull):
+            raise failure
 
     def discard(self) -> None:
         database, self._database = self._database, None

@@ -214,10 +214,17 @@ class Residents:
             self.on_settled(instance.object_id, change)
         self._tell(instance.object_id)
 
-    def _tell(self, object_id: bytes) -> None:
+    def unsettled(self, instance: Instance, error: PerdureError) -> None:
+        self._tell(instance.object_id, error)
+
+    def _tell(self, object_id: bytes, error: PerdureError | None = None) -> None:
         for future in self._waiting.pop(object_id, ()):
-            if not future.done():
+            if future.done():
+                continue
+            if error is None:
                 future.set_result(None)
+            else:
+                future.set_exception(error)
 
     def _told(self, object_id: bytes) -> asyncio.Future[None]:
         future: asyncio.Future[None] = self.turns.loop.create_future()
@@ -242,15 +249,17 @@ class Residents:
         return instance.settle()
 
     async def complete(self, object_id: bytes) -> None:
-        """Until the main file holds everything that is durable now."""
+        """Until the main file holds everything that is durable now. Raises StorageFull when it has no room for that."""
         while (instance := self._by_id.get(object_id)) is not None or object_id in self._closing:
+            if instance is not None and instance.is_waiting() and object_id not in self._closing:
+                return  # it waits for whoever asks: its storage is not open
             change = instance.settle() if instance is not None else None
             if change is not None:
                 if self.on_settled is not None:
                     self.on_settled(object_id, change)
                 return
             await self._told(object_id)
-            if instance is not None and instance.broken is None:
+            if instance is not None and instance.broken is None and not instance.settling():
                 return
 
     @asynccontextmanager
@@ -289,7 +298,7 @@ class Residents:
             instance = self._by_id.get(object_id)
             if object_id in self._closing or (instance is not None and instance.settling()):
                 await self._told(object_id)
-            elif instance is None or (instance.state is State.COLD and instance.input.holder is BLOCKED):
+            elif instance is None or instance.is_waiting():
                 return
             elif instance.quiet():
                 self._evict(instance)

@@ -6,6 +6,7 @@ other, each a plain message; it has no state that a job does not name, so it may
 
 from __future__ import annotations
 
+import errno
 import os
 import queue
 import sys
@@ -33,7 +34,7 @@ _BASE_SLICE = 256
 
 
 class Archivist:
-    """Does jobs. `work` gives the answer as plain values, or raises PerdureError, OSError."""
+    """Does jobs. `work` gives the answer as plain values, or raises PerdureError."""
 
     def __init__(self, disk: Disk, folder: str) -> None:
         """`folder`: DATA/history."""
@@ -64,6 +65,10 @@ class Archivist:
             raise StorageFull("the disk of the data folder is full", hint="free space there") from error
         except apsw.Error as error:
             raise StorageError(f"history cannot be used: {error}", hint="see DATA/history, and the disk") from error
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageFull("the disk of the data folder is full", hint="free space there") from error
+            raise StorageError(f"the archivist cannot work: {error}", hint="see the disk of the data folder") from error
 
     def close(self) -> None:
         self._history.close()
@@ -258,8 +263,6 @@ def main() -> None:
             answer["result"] = archivist.work(job)
         except PerdureError as error:
             answer["error"] = error.to_wire()
-        except OSError as error:
-            answer["error"] = StorageError(f"the archivist cannot work: {error}").to_wire()
         control.send(answer)
 
 

@@ -226,7 +226,7 @@ class Committer:
         elif isinstance(error, OSError):
             self._fail(sealed, _log_failed(error), anew=True)
         else:
-            self._end(error)
+            self.end(error)
         if (self._touched or self._control.heads) and not self._scheduled:
             self._schedule()
 
@@ -275,7 +275,7 @@ class Committer:
                 self._committed(record, sealed.segment)
                 who.committed(record.change)
         except OSError as error:  # a file could not get its place: recovery makes it from the log
-            self._end(error)
+            self.end(error)
             return
         for then in sealed.control.then:
             then()
@@ -300,7 +300,7 @@ class Committer:
             try:
                 self.log.begin_anew()
             except (OSError, StorageFull) as fatal:
-                self._end(fatal)
+                self.end(fatal)
                 return
         self._durable = sealed.number
         for who, _ in sealed.records:
@@ -326,7 +326,7 @@ class Committer:
             self._held[number] = [entry for entry in held if entry[0] is not who]
         return dropped
 
-    def _end(self, error: BaseException) -> None:
+    def end(self, error: BaseException) -> None:
         """Nothing can be made durable any more: nothing that is held may leave."""
         self._stopped = True
         self._held.clear()

@@ -244,8 +244,11 @@ class History:
             self._insert(object_id, generation, run, _PENDING)
 
     def confirm(self, object_id: bytes, generation: int, class_key: str = "") -> None:
-        """The file of that generation has its place. `class_key`: when the object may be new."""
+        """The file of that generation has its place: what was prepared of it counts. `class_key`: when the object may be new."""
         connection = self.connection(object_id)
+        query = "select 1 from runs where id = ? and generation = ? and step_ms = ? limit 1"
+        if connection.execute(query, (object_id, generation, _PENDING)).fetchone() is None:
+            return
         if class_key and self.base(object_id) is None:
             connection.execute(
                 "insert into objects values(?, ?, ?, 0, 0, ?, ?, 0, 0)",
