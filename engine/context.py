@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from .errors import DurableObjectAbort
 from .http import HttpRequest, HttpResponse
 from .ids import ObjectId
-from .stubs import Transport
+from .stubs import OnReset, Transport
 from .turns import SCOPE
 
 if TYPE_CHECKING:
@@ -95,17 +95,24 @@ class GatedTransport:
         method: str,
         args: bytes,
         deadline_s: float | None = None,
+        on_reset: OnReset | None = None,
     ) -> Awaitable[object]:
         def send() -> Awaitable[object]:
-            return self._inner.call(class_key, object_id, name, method, args, deadline_s)
+            return self._inner.call(class_key, object_id, name, method, args, deadline_s, on_reset)
 
         return self._leave(send)
 
     def fetch(
-        self, class_key: str, object_id: bytes, name: str | None, request: HttpRequest, deadline_s: float | None = None
+        self,
+        class_key: str,
+        object_id: bytes,
+        name: str | None,
+        request: HttpRequest,
+        deadline_s: float | None = None,
+        on_reset: OnReset | None = None,
     ) -> Awaitable[HttpResponse]:
         def send() -> Awaitable[HttpResponse]:
-            return self._inner.fetch(class_key, object_id, name, request, deadline_s)
+            return self._inner.fetch(class_key, object_id, name, request, deadline_s, on_reset)
 
         return self._leave(send)
 

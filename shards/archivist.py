@@ -268,9 +268,11 @@ def main() -> None:
 
 def _listen(control: Control, jobs: queue.SimpleQueue[Message]) -> None:
     """Hand in the jobs. When the shard is gone the process ends at once: it holds the lock of the data folder."""
-    for job in control.messages():
-        jobs.put(job)
-    os._exit(0)
+    try:
+        for job in control.messages():
+            jobs.put(job)
+    finally:
+        os._exit(0)
 
 
 if __name__ == "__main__":
