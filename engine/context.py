@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from .errors import DurableObjectAbort
 from .http import HttpRequest, HttpResponse
 from .ids import ObjectId
+from .resetting import abort_error
 from .stubs import OnReset, Transport
 from .turns import SCOPE
 
@@ -67,7 +68,7 @@ class DurableObjectContext:
         Raises DurableObjectAbort, always.
         """
         instance = self._instance
-        error = instance.abort_error(reason)
+        error = abort_error(instance, reason)
         if instance.broken is None and instance.fatal is None:
             instance.fatal = error
             instance.turns.running = None  # from here on the instance's storage refuses

@@ -11,10 +11,10 @@ import random
 from concurrent.futures import Executor, Future
 
 from perdure.engine.calls import RPC, Call
+from perdure.engine.class_runtime import ClassRuntime
 from perdure.engine.durable import DurableObject
 from perdure.engine.errors import PerdureError
 from perdure.engine.ids import ClassKey
-from perdure.engine.instance import ClassRuntime
 from perdure.engine.limits import Limits
 from perdure.engine.residents import Residents
 from perdure.engine.values import pack, unpack
