@@ -205,7 +205,7 @@ class ObjectFiles:
         todo = plan(object_id, places, (live.generation, live.before))
         if todo.places:  # else its commits are in dead logs, which were applied before it was opened
             with Readers(self._disk, segments) as readers:
-                write_images(self._disk, path, object_id, todo, readers)
+                write_images(self._disk, path, object_id, todo, readers, believed=True)
             self.complete(object_id, todo.change)
 
     # ------------------------------------------------------------------ the ledger
