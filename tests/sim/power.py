@@ -186,8 +186,9 @@ class Run:
         await self.ask(machine, number, "restore", bookmark)
         with contextlib.suppress(PerdureError):
             await self.ask(machine, number, "abort")
-        if not machine.in_trouble():  # else it may fail, and the object go on as it was
-            self.settled(number, state)
+        now = await self.check(machine, number)
+        if now != state and self.after is None and not machine.in_trouble():  # else it may fail, and go on as it was
+            raise Lost(f"object {number} is at write {now}, and not at {state}, which was to be restored")
 
     async def restore_now(self, machine: Machine, number: int) -> None:
         """By an operator."""
