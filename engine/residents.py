@@ -225,8 +225,8 @@ class Residents:
     async def complete(self, object_id: bytes) -> None:
         """Until the main file holds everything that is durable now. Raises StorageFull when it has no room for that."""
         while (instance := self._by_id.get(object_id)) is not None or object_id in self._closing:
-            if instance is not None and instance.is_waiting() and object_id not in self._closing:
-                return  # it waits for whoever asks: its storage is not open
+            if instance is not None and not instance.storage.is_open() and object_id not in self._closing:
+                return  # and it may be waiting for whoever asks
             change = instance.settling.settle() if instance is not None else None
             if change is not None:
                 if self.on_settled is not None:

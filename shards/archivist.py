@@ -47,6 +47,7 @@ class Archivist:
             "find": self._find,
             "reaches": self._reaches,
             "moments": self._moments,
+            "newest": self._newest,
             "prepare": self._prepare,
             "confirm": self._confirm,
             "forget": self._forget,
@@ -173,6 +174,11 @@ class Archivist:
             "bytes": base.bytes if base is not None else 0,
             "oldest_ms": oldest.time_ms if oldest is not None else None,
         }
+
+    def _newest(self, job: Message) -> Message:
+        """The last commit that is known of the object: (0, 0) for none."""
+        base = self._history.base(bytes.fromhex(cast("str", job["object"])))
+        return {"newest": list(base.last) if base is not None else [0, 0]}
 
     def _forget(self, job: Message) -> Message:
         object_id = bytes.fromhex(cast("str", job["object"]))
