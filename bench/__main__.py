@@ -10,42 +10,25 @@ import statistics
 import sys
 
 import click
-from rich.console import Console
-from rich.table import Table
 
+from . import storage
 from .load import Sample
+from .report import Row, show
 from .rigs import Bare, Product
 from .scenarios import SCENARIOS, Scenario, measure
 
 
-def row(scenario: Scenario, pairs: list[tuple[Sample, Sample]]) -> dict[str, object]:
+def row(scenario: Scenario, pairs: list[tuple[Sample, Sample]]) -> Row:
     """One line of the report. The ratio is the median of the pairs'."""
     ratio = statistics.median(product.rate / bare.rate for bare, product in pairs)
     bare = statistics.median(sample.rate for sample, _ in pairs)
     product = statistics.median(sample.rate for _, sample in pairs)
-    return {
-        "name": scenario.name,
-        "in_flight": scenario.in_flight,
-        "ceiling_per_s": round(bare),
-        "measured_per_s": round(product),
+    details = {
+        "in flight": float(scenario.in_flight),
         "p50_ms": round(statistics.median(sample.p50_ms for _, sample in pairs), 3),
         "p99_ms": round(statistics.median(sample.p99_ms for _, sample in pairs), 3),
-        "ratio": round(ratio, 3),
-        "goal": scenario.goal,
-        "met": scenario.goal is None or ratio >= scenario.goal,
     }
-
-
-def show(rows: list[dict[str, object]]) -> None:
-    """A table; plain text when piped."""
-    table = Table(title="the product beside the bare path, in one run")
-    for name in ("scenario", "in flight", "ceiling/s", "measured/s", "p50 ms", "p99 ms", "ratio", "goal", ""):
-        table.add_column(name, justify="left" if name == "scenario" else "right")
-    for found in rows:
-        met = "" if found["goal"] is None else ("[green]ok[/]" if found["met"] else "[red]below[/]")
-        cells = [f"{found[key]:,}" if isinstance(found[key], int) else str(found[key]) for key in list(found)[1:7]]
-        table.add_row(str(found["name"]), *cells, str(found["goal"] or ""), met)
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    return Row(scenario.name, scenario.goal, round(bare), round(product), round(ratio, 3), "/s", details)
 
 
 @click.command()
@@ -56,7 +39,7 @@ def show(rows: list[dict[str, object]]) -> None:
 @click.option("--folder", help="where the scratch folders go: a real disk, not tmpfs")
 def main(names: tuple[str, ...], path: str | None, seconds: float, check: bool, folder: str | None) -> None:
     """Run the scenarios (all, or those named)."""
-    known = [scenario.name for scenario in SCENARIOS]
+    known = [*storage.NAMES, *(scenario.name for scenario in SCENARIOS)]
     for name in names:
         if name not in known:
             raise click.UsageError(f"no scenario {name!r}; there are: {', '.join(known)}")
@@ -65,17 +48,21 @@ def main(names: tuple[str, ...], path: str | None, seconds: float, check: bool, 
     if missing:
         print(f"bench: skipped, wrk is not installed (apt-get install wrk): {', '.join(missing)}", file=sys.stderr)
         chosen = [scenario for scenario in chosen if scenario.over != "http"]
-    rows: list[dict[str, object]] = []
-    with Bare(folder) as bare, Product(folder) as product:
-        for number, scenario in enumerate(chosen, start=1):
-            print(f"bench: {number}/{len(chosen)} {scenario.name}", file=sys.stderr)
-            rows.append(row(scenario, measure(scenario, bare, product, seconds)))  # type: ignore[arg-type]
+    inside = [name for name in storage.NAMES if not names or name in names]
+    rows = storage.measure(inside, folder) if inside else []
+    if chosen:
+        with Bare(folder) as bare, Product(folder) as product:
+            for number, scenario in enumerate(chosen, start=1):
+                print(f"bench: {number}/{len(chosen)} {scenario.name}", file=sys.stderr)
+                rows.append(row(scenario, measure(scenario, bare, product, seconds)))
     show(rows)
     if path:
         machine = {"cpus": os.cpu_count(), "python": platform.python_version(), "kernel": platform.release()}
         with open(path, "w") as file:
-            json.dump({"machine": machine, "seconds": seconds, "rows": rows}, file, indent=2)
-    below = [str(found["name"]) for found in rows if not found["met"]]
+            json.dump(
+                {"machine": machine, "seconds": seconds, "rows": [found.as_json() for found in rows]}, file, indent=2
+            )
+    below = [found.name for found in rows if not found.met]
     if check and below:
         sys.exit(f"below the goal: {', '.join(below)}")
     if check and missing:

@@ -178,20 +178,53 @@ class Timeline:
                 generation=generation,
                 time_ms=self._clock.now_ms(),
             )
-            self._disk.make_folder(os.path.dirname(located.path))
-            self._disk.rename(target, located.path)
-            self._disk.sync_folder(os.path.dirname(located.path))
-            self._disk.sync_folder(os.path.dirname(os.path.dirname(located.path)))
+            await self._on_thread(lambda: self._put_in_place(target, located.path))
         except OSError as error:
             raise StorageError(f"the new file cannot be put in its place: {error.strerror}") from error
         finally:
-            self._disk.unlink(target, missing_ok=True)
+            if self._disk.exists(target):
+                await self._on_thread(lambda: self._remove(target))
         self._files.replaced(object_id)
         await self._archive.ask("confirm", object=object_id.hex(), generation=generation, class_key=key.unique)
         size = self._files.bytes_of(located.path)
         row = Row(object_id, key.unique, name, size, self._clock.now_ms())
         await self._on_catalogue(lambda: self._catalogue.write([row]))
         return size
+
+    async def _on_thread(self, work: Callable[[], None], then: Callable[[], None] | None = None) -> None:
+        """Do something with a large file, then `then()` on the loop, whether it succeeded or not; both also when cancelled.
+
+        The blocks of a large file are freed when its name goes, and a folder's sync waits for all that was written.
+        """
+        future = self._on_catalogue(work)
+        cancelled: asyncio.CancelledError | None = None
+        with self._committer.beside():
+            while not future.done():
+                try:
+                    await asyncio.wait([future])
+                except (
+                    asyncio.CancelledError
+                ) as error:  # the thread goes on, and nobody may use the file before it ends
+                    cancelled = error
+        if then is not None:
+            then()
+        future.result()
+        if cancelled is not None:
+            raise cancelled
+
+    def _put_in_place(self, target: str, path: str) -> None:
+        folder = os.path.dirname(path)
+        self._disk.make_folder(folder)
+        self._disk.rename(target, path)
+        self._disk.sync_folder(folder)
+        self._disk.sync_folder(os.path.dirname(folder))
+
+    def _remove(self, path: str) -> None:
+        self._disk.unlink(path, missing_ok=True)
+
+    def _remove_durably(self, path: str) -> None:
+        self._disk.unlink(path, missing_ok=True)
+        self._disk.sync_folder(os.path.dirname(path))
 
     async def export(self, key: ClassKey, object_id: bytes, target: str, at: Position | None) -> Message:
         """Write a plain SQLite file with the object's state, now or at a point. Raises NotFound, HistoryGone."""
@@ -218,7 +251,7 @@ class Timeline:
         finally:
             whole = self._files.unpin(object_id)
         if not whole:
-            self._disk.unlink(target, missing_ok=True)
+            await self._on_thread(lambda: self._remove(target))
             raise StorageError("the object was rebuilt while it was copied", hint="try again")
         return {**answer, "generation": generation, "change": change, "time_ms": self._clock.now_ms()}
 
@@ -278,10 +311,11 @@ class Timeline:
                 located = self._files.locate(key, object_id)
                 head = Head(DELETE, object_id, key.unique, generation=located.generation, change=int(history))
                 await self._append(head)
-                self._files.deleted(object_id, located.generation)
                 try:
-                    self._disk.unlink(located.path, missing_ok=True)
-                    self._disk.sync_folder(os.path.dirname(located.path))
+                    await self._on_thread(
+                        lambda: self._remove_durably(located.path),
+                        lambda: self._files.deleted(object_id, located.generation),
+                    )
                 except OSError as error:  # the record says that it is gone: the next start removes the file
                     raise StorageError(f"{located.path} cannot be removed: {error.strerror}") from error
             if history:

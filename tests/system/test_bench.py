@@ -26,8 +26,17 @@ def test_it_measures_both_sides_and_writes_json(tmp_path) -> None:
     assert done.returncode == 0, done.stderr
     rows = json.loads(path.read_text())["rows"]
     assert [row["name"] for row in rows] == ["hot_object_durable", "hot_object_echo_relayed"]
-    assert all(row["ceiling_per_s"] > 0 and row["measured_per_s"] > 0 and row["ratio"] > 0 for row in rows)
+    assert all(row["baseline"] > 0 and row["measured"] > 0 and row["ratio"] > 0 for row in rows)
     assert "hot_object_durable" in done.stdout
+
+
+def test_it_measures_storage_inside_one_process(tmp_path) -> None:
+    path = tmp_path / "figures.json"
+    done = run("kv_get_cached", "cold_first_write", "--json", str(path), "--folder", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(path.read_text())["rows"]
+    assert [(row["name"], row["unit"]) for row in rows] == [("kv_get_cached", "us"), ("cold_first_write", "us")]
+    assert all(row["baseline"] > 0 and row["measured"] > 0 and row["ratio"] > 0 for row in rows)
 
 
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed: apt-get install wrk")
@@ -38,7 +47,8 @@ def test_it_measures_over_http() -> None:
 
 def test_check_exits_1_below_a_goal(monkeypatch, tmp_path) -> None:
     script = (
-        "import sys, dataclasses; from bench import scenarios, __main__ as main\n"
+        "import sys, dataclasses; from bench import scenarios, storage, __main__ as main\n"
+        "storage.NAMES = ()\n"
         "found = next(s for s in scenarios.SCENARIOS if s.name == 'hot_object_echo')\n"
         "scenarios.SCENARIOS[:] = [dataclasses.replace(found, goal=50.0)]\n"
         "main.main(['--check', '--seconds', '0.6'])\n"
