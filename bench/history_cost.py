@@ -97,9 +97,9 @@ class Writes:
 def _segments(runtime: Runtime) -> list[tuple[str, str, int]]:
     found: list[tuple[str, str, int]] = []
     for session in sorted(os.listdir(f"{runtime.data}/log")):
-        for name in sorted(os.listdir(f"{runtime.data}/log/{session}")):
-            if name.endswith(".segment"):
-                found.append((f"{runtime.data}/log/{session}/{name}", session, int(name.split(".")[0])))
+        folder = f"{runtime.data}/log/{session}"
+        names = sorted(name for name in os.listdir(folder) if name.endswith(".segment"))
+        found += [(f"{folder}/{name}", session, int(name.split(".")[0])) for name in names]
     return found
 
 

@@ -109,6 +109,9 @@ class _Files:
     def rebuild(self, key: ClassKey, object_id: bytes) -> None: ...
     def closed(self, object_id: bytes, change: int) -> None: ...
 
+    def may_fold(self, object_id: bytes) -> bool:
+        return True
+
 
 class _NoHttp:
     def to_request(self, request: HttpRequest) -> object:

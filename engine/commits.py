@@ -54,6 +54,7 @@ class CommitRecord(Protocol):
     pages: dict[int, bytes]
     """Page number (from 1) → 4,096 bytes."""
     alarm_ms: int | None
+    """The object's alarm after the commit, in ms since the epoch; 0: it has none any more; None: as it was."""
     time_ms: int
 
 
@@ -70,4 +71,8 @@ class Commits(Protocol):
 
     def hold(self, batch: int, who: Committable, effect: Callable[..., None], *args: object) -> None:
         """Run `effect(*args)` when `batch` is durable; drop it if the batch or `who` in it fails."""
+        ...
+
+    def drop(self, who: Committable) -> list[Effect]:
+        """Take away what is held for `who`, in any batch: it will not run."""
         ...

@@ -10,14 +10,16 @@ from __future__ import annotations
 import os
 import struct
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol
 
 import apsw
 
-from .authorizer import authorize
+from .clock import Clock, SystemClock
+from .connections import Guard, open_connection, translate
 from .disk import Disk
-from .errors import PerdureError, StorageError, StorageFull, VersionMismatch
+from .errors import VersionMismatch
 from .ids import ClassKey
+from .limits import Limits
 
 PAGE = 4096
 _WAL_HEADER = 32
@@ -27,25 +29,8 @@ _CHANGE = struct.Struct(">4sQI4x")
 _CHANGE_OFFSET = 72  # bytes 72..91 of the header are reserved for expansion; SQLite leaves them as they are
 APPLICATION_ID = 0x50524431
 """`PRD` and the format's number. A file with a higher number is of a newer perdure."""
-_CACHE_KIB = 32
 CAPTURE_FRAMES_MAX = 256
 """Page images that one capture reads at once: 1 MiB, a few milliseconds of reading, compressing and writing."""
-
-# spec/limits.md, the reference runtime's values
-_BOUNDS = (
-    (apsw.SQLITE_LIMIT_LENGTH, 4 << 20),
-    (apsw.SQLITE_LIMIT_SQL_LENGTH, 100_000),
-    (apsw.SQLITE_LIMIT_COLUMN, 100),
-    (apsw.SQLITE_LIMIT_EXPR_DEPTH, 100),
-    (apsw.SQLITE_LIMIT_COMPOUND_SELECT, 5),
-    (apsw.SQLITE_LIMIT_VDBE_OP, 25_000),
-    (apsw.SQLITE_LIMIT_FUNCTION_ARG, 127),
-    (apsw.SQLITE_LIMIT_ATTACHED, 0),
-    (apsw.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 50),
-    (apsw.SQLITE_LIMIT_VARIABLE_NUMBER, 100),
-    (apsw.SQLITE_LIMIT_TRIGGER_DEPTH, 10),
-)
-_CRITICAL = (apsw.FullError, apsw.IOError, apsw.NoMemError, apsw.CorruptError, apsw.NotADBError)
 
 
 class Files(Protocol):
@@ -141,35 +126,6 @@ def write_version(disk: Disk, fd: int, generation: int, change: int) -> None:
     disk.pwrite(fd, _CHANGE.pack(b"PRDU", change, generation - 1), _CHANGE_OFFSET)
 
 
-def describe(error: apsw.Error) -> str:
-    """SQLite's words, the offset if it knows one, and the code's name (spec: storage-sql, failures)."""
-    code = cast("int", getattr(error, "result", 1)) & 0xFF
-    name = apsw.mapping_result_codes.get(code, "SQLITE_ERROR")
-    offset = getattr(error, "error_offset", -1)
-    where = f" at offset {offset}" if isinstance(offset, int) and offset >= 0 else ""
-    found = cast("int", getattr(error, "extendedresult", code))
-    extended = apsw.mapping_extended_result_codes.get(found, "")
-    more = f" (extended: {extended})" if extended and found != code else ""
-    text = str(error)
-    for prefix in ("SQL logic error: ",):
-        text = text.removeprefix(prefix)
-    return f"{text}{where}: {name}{more}"
-
-
-def translate(error: apsw.Error) -> PerdureError:
-    """The typed error for what SQLite raised."""
-    if isinstance(error, apsw.FullError):
-        return StorageFull("database or disk is full: SQLITE_FULL", hint="free space on the disk of the data folder")
-    if isinstance(error, apsw.TooBigError):
-        return StorageError("string or blob too big: SQLITE_TOOBIG")
-    return StorageError(describe(error))
-
-
-def is_critical(error: apsw.Error) -> bool:
-    """Whether it breaks the object: the automatic rollback leaves nothing to go on with."""
-    return isinstance(error, _CRITICAL)
-
-
 class Database:
     """An open connection with its scratch files. One statement at a time; never across threads."""
 
@@ -186,12 +142,13 @@ class Database:
         "change",
         "complete",
         "connection",
-        "guarded",
+        "guard",
         "linked",
     )
 
-    def __init__(self, disk: Disk, located: Located) -> None:
+    def __init__(self, disk: Disk, located: Located, limits: Limits | None = None, clock: Clock | None = None) -> None:
         """Open the located file, or the template where there is none. Raises StorageError, VersionMismatch."""
+        limits = limits or Limits()
         self._disk = disk
         self._located = located
         self.change = located.change
@@ -205,11 +162,10 @@ class Database:
         self._part = 0
         self._salts = b""
         self._wal_fd = -1
-        self.guarded = False
-        """A program's own SQL is being prepared: the authorizer decides."""
+        self.guard = Guard(limits.statement_cpu_ms_max, clock or SystemClock())
         self._main_fd = self._prepare()
         try:
-            self.connection = self._connect()
+            self.connection = self._connect(limits)
         except apsw.Error as error:
             disk.close(self._main_fd)
             raise translate(error) from error
@@ -229,7 +185,7 @@ class Database:
         write_version(disk, fd, self._located.generation, 0)
         return fd
 
-    def _connect(self) -> apsw.Connection:
+    def _connect(self, limits: Limits) -> apsw.Connection:
         header = self._disk.pread(self._main_fd, 100, 0)
         found = int.from_bytes(header[68:72], "big")
         if found > APPLICATION_ID and found >> 8 == APPLICATION_ID >> 8:
@@ -237,27 +193,9 @@ class Database:
                 f"{self._located.path} has format {chr(found & 0xFF)}, this perdure understands {chr(APPLICATION_ID & 0xFF)}",
                 hint="upgrade perdure",
             )
-        flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX
-        connection = apsw.Connection(
-            self._located.live_path, flags=flags, vfs=self._disk.vfs or None, statementcachesize=12
-        )
-        # The order matters: EXCLUSIVE before any read, or a -shm appears; autocheckpoint before the hook, which it removes.
-        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        connection.execute(
-            "pragma locking_mode=exclusive;pragma synchronous=off;pragma wal_autocheckpoint=0;"
-            f"pragma cache_size=-{_CACHE_KIB};pragma foreign_keys=on;pragma temp_store=memory"
-        ).fetchall()
-        connection.release_memory()  # SQLite has allocated 20 pages at once, before it knew how small the cache is
-        for what, bound in _BOUNDS:
-            connection.limit(what, bound)
-        connection.set_wal_hook(self._on_commit)
-        connection.authorizer = self._authorize
+        connection = open_connection(self._located.live_path, self._disk.vfs, self.guard, limits)
+        connection.set_wal_hook(self._on_commit)  # after wal_autocheckpoint, which removes it
         return connection
-
-    def _authorize(
-        self, action: int, first: str | None, second: str | None, database: str | None, trigger: str | None
-    ) -> int:
-        return authorize(action, first, second, database, trigger) if self.guarded else apsw.SQLITE_OK
 
     def _on_commit(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
         self._pages = pages

@@ -174,6 +174,13 @@ class StorageError(PerdureError):
     code = "storage"
 
 
+class StatementTooLong(PerdureError):
+    """A SQL statement ran past its bound of time and was interrupted; the object is reset. Add an index, or do less at once."""
+
+    code = "statement_too_long"
+    default_reset = True
+
+
 class StorageFull(PerdureError):
     """The disk is full, so the shard only reads. Free space; it comes back by itself."""
 

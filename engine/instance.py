@@ -9,6 +9,7 @@ answered exactly once, and not before what it depends on is durable.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
@@ -29,6 +30,7 @@ from .errors import (
     PerdureError,
     ProgramBug,
     QuotaExceeded,
+    StorageFull,
     StorageUnavailable,
 )
 from .gate import BLOCKED, InputGate, OutputGate
@@ -67,6 +69,8 @@ class ClassRuntime:
     env: object
     http: HttpAdapter
     sqlite: bool = True
+    delete_all_deletes_alarm: bool = True
+    """`deleteAll` disarms the alarm too (compatibility date 2026-02-24)."""
 
 
 class Shelf(Protocol):
@@ -99,6 +103,10 @@ class Shelf(Protocol):
 
     def settled(self, instance: Instance, change: int) -> None:
         """The main file is complete up to `change`."""
+        ...
+
+    def unsettled(self, instance: Instance, error: PerdureError) -> None:
+        """The main file could not be completed; the object goes on."""
         ...
 
     def report(self, level: str, event: str, fields: dict[str, object]) -> None: ...
@@ -146,6 +154,7 @@ class Instance:
         "turn_dirty",
         "turns",
         "used_s",
+        "waiting_s",
     )
 
     storage: StorageBackend
@@ -175,6 +184,8 @@ class Instance:
         self.used_s = shelf.now_s
         self.touched = 0
         """The newest batch with any write of this object, confirmed or not."""
+        self.waiting_s = 0.0
+        """When the oldest of its writes that are not durable was made, by the coarse clock."""
         self.turn_dirty = False
         self.fatal: PerdureError | None = None
         """Breaks the object as soon as the running step is over."""
@@ -408,7 +419,11 @@ class Instance:
             self.reset(error)
             return False
         commits = self.output.commits
-        self.touched = batch = commits.touch(self)
+        batch = commits.touch(self)
+        if batch != self.touched:
+            if self.touched <= commits.durable():
+                self.waiting_s = self.shelf.now_s
+            self.touched = self.turns.newest_batch = batch
         if self.output.closing:
             self.output.close(batch)
         return True
@@ -506,6 +521,12 @@ class Instance:
     def section(self, body: Callable[[], Awaitable[T]], what: str) -> Awaitable[T]:
         return self.sections.enter(body, what, breaking=False)
 
+    def inner_sections_ended(self) -> Awaitable[None]:
+        return self.sections.inner_ended()
+
+    def has_alarm_handler(self) -> bool:
+        return self.object is None or callable(getattr(type(self.object), "alarm", None))
+
     def break_object(self, error: BaseException) -> None:
         if self.fatal is None and self.broken is None:
             self.fatal = error if isinstance(error, PerdureError) else as_remote(error)
@@ -527,7 +548,8 @@ class Instance:
         self.storage.committed(change)
         if self.broken is None and self.storage.wal_bytes() > self.limits.wal_bytes_checkpoint:
             if self.storage.may_close():
-                self.settle()
+                with contextlib.suppress(StorageFull):  # the -wal keeps it; the marker tries again, and says so
+                    self.settle()
 
     def postponed(self, batch: int) -> None:
         if self.output.batch == self.touched:
@@ -545,6 +567,19 @@ class Instance:
         else:
             self._close_storage(discard=True)
 
+    def fail_late(self, since_s: float) -> None:
+        """Reset the object if it waits since before `since_s` for its writes to be durable."""
+        commits = self.output.commits
+        if self.broken is not None or self.touched <= commits.durable() or self.waiting_s >= since_s:
+            return
+        error = Overloaded(
+            "Durable Object storage operation exceeded timeout which caused object to be reset.",
+            reset=True,
+            hint="the disk of the data folder is too slow or stalled: see `iostat -x`, `dmesg`",
+        )
+        self._answer_dropped(commits.drop(self), error)
+        self.reset(error)
+
     # ------------------------------------------------------------------ settle, evict
     def quiet(self) -> bool:
         """Nothing runs, nothing waits, everything is durable."""
@@ -558,7 +593,10 @@ class Instance:
         )
 
     def settle(self) -> int | None:
-        """Complete the main file now and give its change number; None: later, `Shelf.settled` will tell."""
+        """Complete the main file now and give its change number; None: later, `Shelf.settled` will tell.
+
+        Raises StorageFull: the main file has no room to grow. Nothing is lost: the -wal stays, and so does the log.
+        """
         if self.broken is not None or self._settling:
             return None
         if self.input.holder is None and not self.turn_dirty and not self.sections.open():
@@ -587,7 +625,12 @@ class Instance:
             future = self.turns.loop.run_in_executor(self.shelf.threads, self.storage.checkpoint)
             future.add_done_callback(self._settled_on_thread)
             return
-        self._settled(self.storage.checkpoint())
+        try:
+            change = self.storage.checkpoint()
+        except PerdureError as error:
+            self._not_settled(error)
+        else:
+            self._settled(change)
 
     def _large(self) -> bool:
         """Whether a checkpoint would stop the loop for too long."""
@@ -596,12 +639,26 @@ class Instance:
     def _settled_on_thread(self, future: asyncio.Future[int]) -> None:
         self.folding = False
         error = future.exception()
-        if error is None:
+        if self.broken is not None:  # reset meanwhile: the storage could not be closed under the checkpoint
+            self._close_storage(discard=True)
+        elif error is None:
             self._settled(future.result())
-            return
+        else:
+            failure = error if isinstance(error, PerdureError) else None
+            self._not_settled(failure or StorageUnavailable(f"a checkpoint failed: {error}"))
+
+    def _not_settled(self, error: PerdureError) -> None:
+        """A full disk is no reason to reset: the -wal has everything, and there may be room the next time."""
         self._settling = False
-        failure = error if isinstance(error, PerdureError) else StorageUnavailable(f"a checkpoint failed: {error}")
-        self.reset(failure, discard=True)
+        if isinstance(error, StorageFull):
+            self.input.unblock()
+            self.shelf.unsettled(self, error)
+        else:
+            self.reset(error, discard=True)
+
+    def is_waiting(self) -> bool:
+        """Whether nothing of it has run yet, because its file is being changed."""
+        return self.state is State.COLD and self.input.holder is BLOCKED
 
     def settling(self) -> bool:
         """Whether its main file is being completed, so that its storage must be left alone."""
@@ -707,7 +764,7 @@ class Instance:
                 args[0].answer(args[0], error)
 
     def _close_storage(self, discard: bool = False) -> None:
-        if self.abandoned:
+        if self.abandoned or self.folding:
             return
         self.abandoned = True
         try:

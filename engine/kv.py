@@ -2,53 +2,41 @@
 
 What always holds: a read sees every write made before it; values are copies both ways; writes of ended turns reach SQLite
 together at the next capture; the running turn's own writes can be undone, key by key, without touching those of turns
-that ended before it.
+that ended before it; what is dirty stays so until SQLite has committed it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final, Protocol, cast
+from typing import Final, NoReturn, Protocol, cast
 
-import msgpack
+import apsw
 
 from .database import Database
-from .errors import DataCloneError, InvalidArgument, StorageError
-from .limits import Limits
-from .values import SCALARS, JsDict, pack, unpack
+from .entries import ABSENT, Entry, Packed, check_text, data_of, decode, value_of
+from .ranges import KeyRange
+from .values import SCALARS, JsDict, unpack
 
 _UPSERT = "insert into _cf_KV(key, value) values(?, ?) on conflict(key) do update set value = excluded.value"
 _DELETE = "delete from _cf_KV where key = ?"
 _SELECT = "select value from _cf_KV where key = ?"
 _CLEAN_MAX = 1024
 """Keys that the cache holds before it forgets those that are in SQLite already."""
+_CACHED_BYTES_MAX = 16 << 10
+"""Larger values are read anew: with _CLEAN_MAX this bounds the cache."""
+_PAGE_ROWS = (64, 512)
+"""Rows that a lazy list reads at once, first and later."""
+_PAGE_BYTES_MAX = 1 << 20
 
-
-class _Absent:
-    """No such key."""
-
-    __slots__ = ()
-
-
-class Packed:
-    """A value that is not immutable: its packed copy, unpacked anew for every reader."""
-
-    __slots__ = ("data",)
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-
-ABSENT: Final = _Absent()
 UNKNOWN: Final = object()
-Entry = object
-"""What a key has: ABSENT, a scalar, or Packed."""
 
 
 class KeyValueHost(Protocol):
     """What the cache asks of the storage around it."""
 
-    limits: Limits
+    def opened(self) -> Database:
+        """The open database, made if there was none."""
+        ...
 
     def reading(self) -> Database | None:
         """The open database; None when the object has no file."""
@@ -62,8 +50,12 @@ class KeyValueHost(Protocol):
         """Raises QuotaExceeded while a quota refuses writes."""
         ...
 
-    def wrote_kv(self) -> None:
+    def wrote_kv(self, unconfirmed: bool = False) -> None:
         """The running turn changed a key."""
+        ...
+
+    def fail(self, error: apsw.Error) -> NoReturn:
+        """Raise the typed error; a critical one breaks the object too."""
         ...
 
 
@@ -93,58 +85,127 @@ class KeyValues:
             return None
         return unpack(cast("Packed", entry).data)
 
+    def entry(self, key: str) -> Entry:
+        """What the key has, ABSENT included."""
+        entry = self.cache.get(key, UNKNOWN)
+        return self._load(key) if entry is UNKNOWN else entry
+
     def _load(self, key: str) -> Entry:
+        if not key.isascii():
+            check_text(key, "get")
         database = self._host.reading()
         entry: Entry = ABSENT
         if database is not None:
-            row = database.connection.execute(_SELECT, (key,)).fetchone()
+            try:
+                row = database.connection.execute(_SELECT, (key,)).fetchone()
+            except apsw.Error as error:
+                self._host.fail(error)
             if row is not None:
-                entry = decode(cast("bytes", row[0]))
+                data = cast("bytes", row[0])
+                entry = decode(data)
+                if len(data) > _CACHED_BYTES_MAX:
+                    return entry
         self._forget_clean()
         self.cache[key] = entry
         return entry
 
     def exists(self, key: str) -> bool:
         """Whether the key has a value, null included."""
-        entry = self.cache.get(key, UNKNOWN)
-        return (self._load(key) if entry is UNKNOWN else entry) is not ABSENT
+        return self.entry(key) is not ABSENT
 
     def get_many(self, keys: Iterable[str]) -> JsDict:
         """Existing keys only, in the order of their UTF-8 bytes."""
-        wanted = sorted(set(keys), key=str.encode)
-        return JsDict((key, self.get(key)) for key in wanted if self.exists(key))
+        found = JsDict()
+        for key in sorted(set(keys)):
+            entry = self.entry(key)
+            if entry is not ABSENT:
+                found[key] = value_of(entry)
+        return found
 
-    def list(self, query: str, bindings: tuple[object, ...]) -> Iterator[tuple[str, object]]:
-        """Rows of a select of key and value. What is dirty is written first."""
-        if self.dirty:
-            database: Database | None = self._host.begin_exclusive()
-        else:
-            database = self._host.reading()
-        if database is None:
-            return iter(())
-        rows = database.connection.execute(query, bindings)  # pyright: ignore[reportArgumentType]
-        return ((cast("str", row[0]), value_of(decode(cast("bytes", row[1])))) for row in rows)
+    def scan(self, wanted: KeyRange) -> Iterator[tuple[str, bytes]]:
+        """Keys of a range with their packed values, lazily: read in pages, and no statement stays open between them.
+
+        What is written while it runs is seen if it lies ahead.
+        """
+        lower, upper, left = wanted.lower, wanted.upper, wanted.limit
+        rows_max = _PAGE_ROWS[0]
+        while left > 0:
+            part = KeyRange(lower, upper, wanted.reverse, min(left, rows_max))
+            rows, more = self.page(part)
+            yield from rows
+            if not more:
+                return
+            left -= len(rows)
+            last = rows[-1][0]
+            lower, upper = (lower, last) if wanted.reverse else (last + "\0", upper)
+            rows_max = _PAGE_ROWS[1]
+
+    def page(self, wanted: KeyRange, bytes_max: int = _PAGE_BYTES_MAX) -> tuple[list[tuple[str, bytes]], bool]:
+        """The first rows of a range, up to `bytes_max`; whether there may be more of them."""
+        database = self._written()
+        if database is None or wanted.empty:
+            return [], False
+        query = "select key, value from _cf_KV where key >= ?"
+        bindings: list[str | int] = [wanted.lower]
+        if wanted.upper is not None:
+            query += " and key < ?"
+            bindings.append(wanted.upper)
+        query += f" order by key{' desc' if wanted.reverse else ''} limit ?"
+        bindings.append(wanted.limit)
+        rows: list[tuple[str, bytes]] = []
+        used = 0
+        try:
+            cursor = database.connection.execute(query, bindings)
+            for row in cursor:
+                key, data = cast("tuple[str, bytes]", row)
+                rows.append((key, data))
+                used += len(data) + len(key)
+                if used > bytes_max:
+                    cursor.close(True)
+                    return rows, True
+        except apsw.Error as error:
+            self._host.fail(error)
+        return rows, len(rows) == wanted.limit
+
+    def _written(self) -> Database | None:
+        """The database with everything that is dirty written into it; None when there is nothing to read."""
+        if not self.dirty:
+            return self._host.reading()
+        if self.undo:
+            return self._host.begin_exclusive()
+        database = self._host.opened()
+        try:
+            self.flush_ended(database)
+        except apsw.Error as error:
+            self._host.fail(error)
+        return database
 
     # ------------------------------------------------------------------ writes
-    def delete(self, key: str) -> bool:
+    def delete(self, key: str, unconfirmed: bool = False) -> bool:
         """Remove a key; whether it existed."""
         existed = self.exists(key)
         if existed:
-            self.put(key, ABSENT)
+            self.put(key, ABSENT, unconfirmed)
         return existed
 
-    def put(self, key: str, entry: Entry) -> None:
+    def put(self, key: str, entry: Entry, unconfirmed: bool = False) -> None:
         """Write an encoded value; ABSENT removes the key, which no quota refuses."""
         if entry is not ABSENT:
             self._host.may_write()
         if self.through is not None:
-            _store(self.through, key, entry)
+            try:
+                size = _store(self.through, key, entry)
+            except apsw.Error as error:
+                self._host.fail(error)
+            if size > _CACHED_BYTES_MAX:
+                self.cache.pop(key, None)
+            else:
+                self.cache[key] = entry
         else:
             if key not in self.undo:
                 self.undo[key] = (self.cache.get(key, UNKNOWN), self.dirty.get(key, UNKNOWN))
-            self.dirty[key] = entry
-        self.cache[key] = entry
-        self._host.wrote_kv()
+            self.dirty[key] = self.cache[key] = entry
+        self._host.wrote_kv(unconfirmed)
 
     # ------------------------------------------------------------------ turns
     def turn_ended(self) -> None:
@@ -160,36 +221,57 @@ class KeyValues:
         self.undo = {}
 
     def flush_ended(self, database: Database) -> None:
-        """Write what ended turns left into SQLite, as one transaction. The running turn's own writes stay dirty."""
+        """Write what ended turns left into SQLite, as one transaction. The running turn's own writes stay dirty.
+
+        Raises apsw.Error: then nothing was written and all of it is still dirty.
+        """
         if not self.dirty:
             return
-        if self.undo:
-            rows = {key: dirty for key, (_, dirty) in self.undo.items() if dirty is not UNKNOWN}
-            rows.update((key, entry) for key, entry in self.dirty.items() if key not in self.undo)
-            self.dirty = {key: self.dirty[key] for key in self.undo}
-            self.undo = {key: (cached, UNKNOWN) for key, (cached, _) in self.undo.items()}
+        undo = self.undo
+        if undo:
+            rows = {key: dirty for key, (_, dirty) in undo.items() if dirty is not UNKNOWN}
+            rows.update((key, entry) for key, entry in self.dirty.items() if key not in undo)
         else:
-            rows, self.dirty = self.dirty, {}
+            rows = self.dirty
+        large = self._write(database, rows)
+        if undo:
+            self.dirty = {key: self.dirty[key] for key in undo}
+            self.undo = {key: (cached, UNKNOWN) for key, (cached, _) in undo.items()}
+        else:
+            self.dirty = {}
+        for key in large:
+            if key not in undo:
+                del self.cache[key]
+        self._forget_clean()
+
+    def _write(self, database: Database, rows: dict[str, Entry]) -> list[str]:
+        """One transaction. Gives the keys whose values are too large for the cache."""
+        connection = database.connection
+        large: list[str] = []
         if len(rows) == 1:
             for key, entry in rows.items():
-                _store(database, key, entry)
+                if _store(database, key, entry) > _CACHED_BYTES_MAX:
+                    large.append(key)
         elif rows:
-            connection = database.connection
             connection.execute("begin")
             try:
                 for key, entry in rows.items():
-                    _store(database, key, entry)
+                    if _store(database, key, entry) > _CACHED_BYTES_MAX:
+                        large.append(key)
                 connection.execute("commit")
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("rollback")
                 raise
+        return large
 
     def flush_turn(self, database: Database) -> None:
         """Write the running turn's keys into its own transaction; from now on writes go through."""
         for key in self.undo:
             if key in self.dirty:
-                _store(database, key, self.dirty.pop(key))
+                _store(database, key, self.dirty[key])
+        for key in self.undo:
+            self.dirty.pop(key, None)
         self.undo = {}
         self.through = database
 
@@ -201,8 +283,6 @@ class KeyValues:
     def _forget_clean(self) -> None:
         if len(self.cache) - len(self.dirty) > _CLEAN_MAX:
             self.forget()
-            for key, (cached, _) in self.undo.items():
-                self.undo[key] = (UNKNOWN, self.undo[key][1]) if cached is not ABSENT else self.undo[key]
 
 
 def _restore(into: dict[str, Entry], key: str, before: Entry) -> None:
@@ -212,84 +292,16 @@ def _restore(into: dict[str, Entry], key: str, before: Entry) -> None:
         into[key] = before
 
 
-def _store(database: Database, key: str, entry: Entry) -> None:
+def _store(database: Database, key: str, entry: Entry) -> int:
+    """Write one key into SQLite; the bytes of its value."""
     if entry is ABSENT:
         database.connection.execute(_DELETE, (key,))
-    else:
-        data = entry.data if isinstance(entry, Packed) else cast("bytes", msgpack.packb(entry))
-        database.connection.execute(_UPSERT, (key, data))
+        return 0
+    data = data_of(entry)
+    database.connection.execute(_UPSERT, (key, data))
+    return len(data)
 
 
-def encode(key: str, value: object, limits: Limits) -> Entry:
-    """A value as the cache holds it. Raises TypeError, DataCloneError, StorageError when it cannot be stored."""
-    kind = type(value)
-    if type(value) is int and -(1 << 63) <= value < (1 << 64):
-        return value
-    if kind is bool or kind is float or value is None:
-        return value
-    if kind is str or kind is bytes:
-        size = len(cast("bytes", value))
-        if size * 4 + len(key) * 4 < limits.key_and_value_bytes_max:
-            return value
-    try:
-        data = pack(value, bytes_max=1 << 62)
-    except DataCloneError:
-        raise
-    if len(data) + len(key.encode()) > limits.key_and_value_bytes_max:
-        raise StorageError("string or blob too big: SQLITE_TOOBIG")
-    return Packed(data)
-
-
-def decode(data: bytes) -> Entry:
-    """The entry of stored bytes."""
-    first = data[0] if data else 0xC1
-    if first < 0x80 or first in (0xC0, 0xC2, 0xC3) or 0xA0 <= first < 0xC0 or 0xCA <= first <= 0xD3 or first >= 0xE0:
-        return cast("object", msgpack.unpackb(data))
-    return Packed(data)
-
-
-def value_of(entry: Entry) -> object:
-    """A copy for a reader."""
-    return unpack(entry.data) if isinstance(entry, Packed) else entry
-
-
-def check_key(key: object, operation: str) -> str:
-    """Raises InvalidArgument for a key that is no text."""
-    if not isinstance(key, str):
-        raise InvalidArgument(
-            f"Failed to execute '{operation}' on 'DurableObjectStorage': parameter 1 is not of type 'string', "
-            f"got {type(key).__name__}"
-        )
-    return key
-
-
-def list_query(options: dict[str, object]) -> tuple[str, tuple[object, ...]]:
-    """The select for `list` options. Raises InvalidArgument with the spec's phrases."""
-    start, after = options.get("start"), options.get("startAfter")
-    if start is not None and after is not None:
-        raise InvalidArgument("list() was called with both start and startAfter values. Only one can be specified.")
-    limit = options.get("limit")
-    if limit is not None and (not isinstance(limit, int | float) or limit <= 0):
-        raise InvalidArgument("List limit must be positive.")
-    clauses: list[str] = []
-    bindings: list[object] = []
-    prefix = options.get("prefix")
-    # Texts are compared bytewise: SQLite's BINARY collation on UTF-8.
-    for clause, value in (("key >= ?", start), ("key > ?", after), ("key < ?", options.get("end"))):
-        if value is not None:
-            clauses.append(clause)
-            bindings.append(check_key(value, "list"))
-    if prefix:
-        text = check_key(prefix, "list")
-        clauses.append("key >= ?")
-        bindings.append(text)
-        clauses.append("substr(key, 1, ?) = ?")
-        bindings += [len(text), text]
-    query = "select key, value from _cf_KV"
-    if clauses:
-        query += " where " + " and ".join(clauses)
-    query += " order by key desc" if options.get("reverse") else " order by key"
-    if limit is not None:
-        query += " limit ?"
-        bindings.append(int(limit))
-    return query, tuple(bindings)
+def decode_row(row: tuple[str, bytes]) -> tuple[str, object]:
+    """A key and a copy of its value."""
+    return row[0], value_of(decode(row[1]))

@@ -13,12 +13,16 @@ from typing import NoReturn
 
 import apsw
 
+from .alarms import StoredAlarm
 from .bookmarks import Position
-from .database import Database, Files, is_critical, translate
+from .connections import is_critical, translate
+from .database import Database, Files
 from .errors import PerdureError, StorageError, StorageFull
 from .kv import KeyValues
 from .sql import Sql
 from .storage import DurableObjectStorage
+from .tally import Tally
+from .transactions import Savepoints
 from .turnhost import TurnHost
 
 
@@ -41,24 +45,33 @@ class Record:
 class ObjectStorage:
     """Implements StorageBackend for the instance, KeyValueHost and SqlHost for the parts."""
 
-    def __init__(self, host: TurnHost, files: Files, *, has_sql: bool = True) -> None:
+    def __init__(
+        self, host: TurnHost, files: Files, *, has_sql: bool = True, delete_all_deletes_alarm: bool = True
+    ) -> None:
         self.host = host
         self.has_sql = has_sql
+        self.delete_all_deletes_alarm = delete_all_deletes_alarm
         self.limits = host.limits
         self.may_write = host.may_write
+        self.meters = host.meters
+        self.tally = Tally(host.meters, rows=has_sql)
+        self.failure: PerdureError | None = None
+        self.writing = False
+        """The running turn has its own transaction and has written SQL: implies both of the instance's marks for that."""
         self.kv = KeyValues(self)
         self.sql = Sql(self)
+        self.alarm = StoredAlarm(self)
+        self.savepoints = Savepoints(self)
         self.depth = 0
         """Open `transaction()`s: their writes are nobody's turn until the outermost commits."""
-        self.failure: PerdureError | None = None
-        self._savepoints = 0
         self._files = files
         self._database: Database | None = None
         self._absent: bool | None = None
         self._generation = 1
         self._stamp = 0
         self._exclusive = False
-        self._unconfirmed = False
+        self._wrote: bool | None = None
+        """Inside `transaction()`: whether it has written, True when somebody waits for it to be durable."""
         self._durable_change = 0
         self.api = DurableObjectStorage(self)
 
@@ -71,7 +84,7 @@ class ObjectStorage:
         host = self.host
         located = self._files.locate(host.key, host.object_id)
         try:
-            database = Database(host.disk, located)
+            database = Database(host.disk, located, self.limits, host.clock)
         except OSError as error:
             self._files.closed(host.object_id, located.change)
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -84,6 +97,7 @@ class ObjectStorage:
         self._absent = not located.exists
         self._durable_change = located.change
         self._database = database
+        self.sql.reopened(database)
         return database
 
     def reading(self) -> Database | None:
@@ -97,6 +111,10 @@ class ObjectStorage:
             return None
         return self.opened()
 
+    def connection(self) -> apsw.Connection | None:
+        """The connection, if the database is open."""
+        return None if self._database is None else self._database.connection
+
     def enter(self) -> None:
         self.host.enter_storage()
         if self.failure is not None:
@@ -106,30 +124,47 @@ class ObjectStorage:
     def begin_exclusive(self) -> Database:
         """The turn gets a transaction of its own; commits of turns before it are made first."""
         database = self.opened()
-        if self._exclusive or self.depth:
-            return database
+        if not self._exclusive and not self.depth:
+            self._begin(database)
+            self.host.wrote(unconfirmed=True)  # whatever it does, its end must end the transaction
+        return database
+
+    def _begin(self, database: Database) -> None:
         try:
             self.kv.flush_ended(database)
             database.connection.execute("begin")
             self._exclusive = True
             self.kv.flush_turn(database)
         except apsw.Error as error:
-            self._raise(error)
-        return database
+            self.critical(translate(error))
+            raise translate(error) from error
 
-    def wrote_kv(self) -> None:
-        if not self.depth:
-            self.host.wrote(self._unconfirmed)
+    def wrote_kv(self, unconfirmed: bool = False) -> None:
+        if self.depth:
+            self._wrote = self._wrote or not unconfirmed
+        else:
+            self.host.wrote(unconfirmed)
 
     def wrote_sql(self) -> None:
+        self.wrote_kv()
         if not self.depth:
-            self.host.wrote()
+            self.writing = self._exclusive
+
+    def wrote_nothing(self) -> None:
+        """All that the outermost `transaction()` wrote so far was undone."""
+        self._wrote = None
+
+    def has_pending_keys(self) -> bool:
+        return bool(self.kv.undo)
 
     def critical(self, error: PerdureError) -> None:
-        self.failure = error
+        """SQLite cannot go on: every later operation fails with `error`, and so do all callers of the object."""
+        if self.failure is None:
+            self.failure = error
         self.host.break_object(error)
 
-    def _raise(self, error: apsw.Error) -> NoReturn:
+    def fail(self, error: apsw.Error) -> NoReturn:
+        """Raise the typed error; a critical one breaks the object too."""
         typed = translate(error)
         if is_critical(error):
             self.critical(typed)
@@ -142,29 +177,39 @@ class ObjectStorage:
             self._commit()
 
     def _commit(self) -> None:
-        database = self.opened()
-        self.sql.detach_cursors()
         try:
-            database.connection.execute("commit")
+            self._commit_in_sqlite()
         except apsw.ConstraintError as error:
-            self._rollback(database)
             raise StorageError(
                 "Durable Object was reset and rolled back to its last known good state because the application left "
                 f"the database in a state where constraints were violated: {translate(error).message}",
                 reset=True,
             ) from error
         except apsw.Error as error:
-            self._rollback(database)
             raise translate(error) from error
-        self._exclusive = False
+
+    def _commit_in_sqlite(self) -> None:
+        """Raises apsw.Error; then the transaction is rolled back."""
+        database = self.opened()
+        self.sql.detach_cursors()
+        try:
+            database.connection.execute("commit")
+        except apsw.Error:
+            self._rollback(database)
+            raise
+        self._exclusive = self.writing = False
         self.kv.through = None
+        self.alarm.committed()
 
     def _rollback(self, database: Database) -> None:
         if database.connection.in_transaction:
             self.sql.cancel_cursors("SQL cursor was canceled because its transaction was rolled back.")
             database.connection.execute("rollback")
-        self._exclusive = False
+        self._exclusive = self.writing = False
         self.depth = 0
+        self._wrote = None
+        self.savepoints.clear()
+        self.alarm.rolled_back()
         self.kv.through = None
         self.kv.undo = {}
         self.kv.forget()
@@ -175,6 +220,30 @@ class ObjectStorage:
                 self._rollback(self._database)
         else:
             self.kv.undo_turn()
+
+    def open_transaction(self) -> None:
+        """Begin the outermost `transaction()`: what the turn wrote is committed first, SQLite's transaction is then its."""
+        self.host.commit_turn()
+        self._begin(self.opened())
+        self._exclusive = self.writing = False
+        self._wrote = None
+        self.depth = 1
+
+    def close_transaction(self) -> None:
+        """Commit the outermost `transaction()`. Raises StorageError when that fails; the object lives on."""
+        wrote, self._wrote = self._wrote, None
+        self.depth = 0
+        self._exclusive = True
+        if wrote is None:  # a commit would write pages that nobody waits for
+            self.sql.detach_cursors()
+            self._rollback(self.opened())
+            return
+        try:
+            self._commit_in_sqlite()
+        except apsw.Error as error:
+            self.fail(error)
+        self.host.wrote(unconfirmed=not wrote)
+        self.host.commit_turn()
 
     # ------------------------------------------------------------------ commits
     def capture(self) -> Record | None:
@@ -203,7 +272,7 @@ class ObjectStorage:
             capture.size_pages,
             capture.part,
             capture.pages,
-            None,
+            self.alarm.take() if capture.part >= 0 else None,
             host.clock.now_ms(),
         )
 
@@ -272,92 +341,49 @@ class ObjectStorage:
         if database is None:
             return
         self.sql.detach_cursors()
+        change, failure = 0, None
         try:
-            change = database.checkpoint()
+            if folds := self._files.may_fold(self.host.object_id):
+                change = database.checkpoint()
+        except PerdureError as error:
+            folds, failure = False, error
         finally:
+            self.sql.closed()
             database.close()
         self._absent = not database.linked
         self._files.closed(self.host.object_id, change)
+        if not folds:  # somebody copies the main file, or it has no room: what it lacks is in the log alone
+            self._files.rebuild(self.host.key, self.host.object_id)
+        if failure is not None and not isinstance(failure, StorageFull):
+            raise failure
 
     def discard(self) -> None:
         database, self._database = self._database, None
-        self.sql.cancel_cursors("SQL cursor was canceled because the object was reset.")
+        self.sql.cancel_cursors("SQL cursor was canceled because the object was reset.", kept=True)
         if database is not None:
+            self.sql.closed()
             database.close()
             self._files.closed(self.host.object_id, 0)
         self._files.rebuild(self.host.key, self.host.object_id)
 
-    # ------------------------------------------------------------------ transactions
-    def savepoint(self) -> str:
-        """Begin a nested unit inside the turn's or the transaction's own transaction."""
-        database = self.begin_exclusive()
-        self._savepoints += 1
-        name = f"_cf_s{self._savepoints}"
-        database.connection.execute(f"savepoint {name}")
-        return name
-
-    def release_savepoint(self, name: str) -> None:
-        if self._database is not None and self._database.connection.in_transaction:
-            self._database.connection.execute(f"release {name}")
-
-    def rollback_savepoint(self, name: str) -> None:
-        """Undo what the unit wrote."""
-        database = self._database
-        if database is None or not database.connection.in_transaction:
-            return
-        self.sql.cancel_cursors("SQL cursor was canceled because its transaction was rolled back.")
-        database.connection.execute(f"rollback to {name}")
-        database.connection.execute(f"release {name}")
-        self.kv.forget()
-
-    def begin_transaction(self) -> str | None:
-        """Open a `transaction()`: the outermost gets SQLite's transaction, an inner one a savepoint."""
-        if self.depth == 0:
-            self.host.commit_turn()
-            if self._exclusive:  # reads of SQL had begun it
-                self._commit()
-            database = self.begin_exclusive()
-            self._exclusive = False
-            self.kv.through = database
-            self.depth = 1
-            return None
-        name = self.savepoint()
-        self.depth += 1
-        return name
-
-    def end_transaction(self, name: str | None, commit: bool) -> None:
-        """Close the innermost `transaction()`."""
-        if self.failure is not None or self.depth == 0:
-            return
-        if name is not None:
-            self.depth -= 1
-            if commit:
-                self.release_savepoint(name)
-            else:
-                self.rollback_savepoint(name)
-            return
-        self.depth = 0
-        if commit:
-            self._exclusive = True
-            self.host.wrote()
-        elif self._database is not None:
-            self._rollback(self._database)
-
-    def wipe(self, preserve_alarm: bool) -> None:
+    # ------------------------------------------------------------------ deleteAll
+    def wipe(self) -> None:
         """deleteAll: what the turn wrote is rolled back, every table dropped, every key removed, as one commit."""
+        self.sql.cancel_cursors("SQL cursor was canceled because the database was deleted.", kept=True)
         self.abort_turn()
         if self.reading() is None and not self.kv.dirty:
+            self.tally.wiped(0)
             return
         database = self.begin_exclusive()
-        self.sql.cancel_cursors("SQL cursor was canceled because the database was deleted.")
         connection = database.connection
         try:
             _drop_everything(connection)
             connection.execute("delete from _cf_KV")
-            if not preserve_alarm:
-                connection.execute("delete from _cf_METADATA")
+            self.tally.wiped(connection.changes())
         except apsw.Error as error:
-            self._raise(error)
+            self.fail(error)
+        if self.delete_all_deletes_alarm:
+            self.alarm.set(None)
         self.kv.forget()
         self.wrote_sql()
 

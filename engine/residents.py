@@ -21,6 +21,7 @@ from .errors import ClassNotFound, InvalidArgument, ObjectReset, Overloaded, Per
 from .gate import BLOCKED, OutputGate
 from .ids import ClassKey
 from .instance import ClassRuntime, Instance
+from .lateness import CommitWatch
 from .lifecycle import State
 from .limits import Limits
 from .meters import Meters
@@ -107,6 +108,7 @@ class Residents:
         """While a scan takes meters: of the objects used since then."""
         self._classes = dict(classes)
         self._commits = commits
+        self._watch = CommitWatch(limits.commit_ms_max / 1000)
         self._log = log
         self._by_id: dict[bytes, Instance] = {}
         self._closing: dict[bytes, Instance] = {}
@@ -173,7 +175,12 @@ class Residents:
                 hint="raise residents_max or add shards",
             )
         instance = Instance(self, runtime, call.object_id, call.name)
-        storage = ObjectStorage(instance, self.files, has_sql=runtime.sqlite)
+        storage = ObjectStorage(
+            instance,
+            self.files,
+            has_sql=runtime.sqlite,
+            delete_all_deletes_alarm=runtime.delete_all_deletes_alarm,
+        )
         instance.attach(storage, storage.api, OutputGate(self._commits, instance))
         if call.object_id in self._closing or call.object_id in self._vacated:
             instance.input.block()
@@ -207,10 +214,17 @@ class Residents:
             self.on_settled(instance.object_id, change)
         self._tell(instance.object_id)
 
-    def _tell(self, object_id: bytes) -> None:
+    def unsettled(self, instance: Instance, error: PerdureError) -> None:
+        self._tell(instance.object_id, error)
+
+    def _tell(self, object_id: bytes, error: PerdureError | None = None) -> None:
         for future in self._waiting.pop(object_id, ()):
-            if not future.done():
+            if future.done():
+                continue
+            if error is None:
                 future.set_result(None)
+            else:
+                future.set_exception(error)
 
     def _told(self, object_id: bytes) -> asyncio.Future[None]:
         future: asyncio.Future[None] = self.turns.loop.create_future()
@@ -235,15 +249,17 @@ class Residents:
         return instance.settle()
 
     async def complete(self, object_id: bytes) -> None:
-        """Until the main file holds everything that is durable now."""
+        """Until the main file holds everything that is durable now. Raises StorageFull when it has no room for that."""
         while (instance := self._by_id.get(object_id)) is not None or object_id in self._closing:
+            if instance is not None and instance.is_waiting() and object_id not in self._closing:
+                return  # it waits for whoever asks: its storage is not open
             change = instance.settle() if instance is not None else None
             if change is not None:
                 if self.on_settled is not None:
                     self.on_settled(object_id, change)
                 return
             await self._told(object_id)
-            if instance is not None and instance.broken is None:
+            if instance is not None and instance.broken is None and not instance.settling():
                 return
 
     @asynccontextmanager
@@ -282,7 +298,7 @@ class Residents:
             instance = self._by_id.get(object_id)
             if object_id in self._closing or (instance is not None and instance.settling()):
                 await self._told(object_id)
-            elif instance is None or (instance.state is State.COLD and instance.input.holder is BLOCKED):
+            elif instance is None or instance.is_waiting():
                 return
             elif instance.quiet():
                 self._evict(instance)
@@ -292,6 +308,10 @@ class Residents:
     # ------------------------------------------------------------------ bounds
     def _tick(self) -> None:
         self.now_s = self.clock.monotonic_s()
+        if self._watch.late(self.turns.newest_batch, self._commits.durable(), self.now_s):
+            since_s = self.now_s - self.limits.commit_ms_max / 1000
+            for instance in list(self._by_id.values()):
+                instance.fail_late(since_s)
         self._timers[:1] = [self.turns.loop.call_later(TICK_S, self._tick)]
 
     def _look_for_idle(self) -> None:

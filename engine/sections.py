@@ -1,7 +1,7 @@
 """Critical sections of one object: `blockConcurrencyWhile` and `transaction` (spec: transactions and gates, rule 4).
 
 What always holds: a section that began keeps out everything that it did not start, awaited or not; siblings run in the
-order begun; after a section its caller goes on before any other event.
+order begun; a section ends after those that it began; after a section its caller goes on before any other event.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Sections:
         error: BaseException | None = None
         value: object = None
         try:
-            value = await drive(scope, _call(pending.body))
+            value = await drive(scope, self._call(pending.body))
         except InstanceGone:
             return
         except BaseException as raised:
@@ -115,6 +115,30 @@ class Sections:
         if instance.broken is not None or instance.input.holder is BROKEN:
             return
         self._end(pending, value, error)
+
+    async def _call(self, body: Callable[[], object]) -> object:
+        try:
+            result = body()
+            if hasattr(result, "__await__"):
+                result = await cast("Awaitable[object]", result)
+        except GeneratorExit:  # the object is gone
+            raise
+        except BaseException:
+            await self.inner_ended()
+            raise
+        await self.inner_ended()
+        return result
+
+    async def inner_ended(self) -> None:
+        """Wait for the sections that the running one has begun and not awaited."""
+        scope = self._instance.turns.scope
+        section = None if scope is None else scope.section
+        while section is not None and self._has_inner(section):
+            await asyncio.sleep(0)  # the gate lets this one go on when the inner section has ended
+
+    def _has_inner(self, section: Section) -> bool:
+        gate_section = self._instance.input.section
+        return gate_section is not section or any(waiting.section.parent is section for waiting in self._waiting)
 
     def _end(self, pending: _Pending, value: object, error: BaseException | None) -> None:
         instance, gate = self._instance, self._instance.input
@@ -145,10 +169,3 @@ class Sections:
                 reset=True,
             )
         )
-
-
-async def _call(body: Callable[[], object]) -> object:
-    result = body()
-    if hasattr(result, "__await__"):
-        return await cast("Awaitable[object]", result)
-    return result

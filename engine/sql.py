@@ -1,211 +1,31 @@
-"""`ctx.storage.sql`: what programs may ask of SQLite, and the cursor they get (spec: storage-sql).
+"""`ctx.storage.sql`: running a program's statements (spec: storage-sql).
 
-What always holds: a statement that writes runs inside the turn's transaction; names that start with `_cf_` are not
-reachable; a cursor left open at the end of its turn is read into memory up to a bound, so that none holds the file back.
+What always holds: a statement that writes runs inside the turn's transaction; a program's SQL is prepared and stepped under the
+guard only; a text that is known (`statements`) needs nothing but its run, another is learnt in its first one (`first_runs`).
 """
 
 from __future__ import annotations
 
-import re
-import weakref
-from collections.abc import Iterator
-from typing import NoReturn, Protocol, cast
+from collections.abc import Callable
+from threading import get_ident
+from typing import TYPE_CHECKING, NoReturn, cast
+from weakref import ref
 
 import apsw
 
-from .database import Database, is_critical, translate
-from .errors import PerdureError, StorageError
-from .limits import Limits
-from .values import Buffer, JsDict, JsList
+from .cursor import Cursor
+from .database import PAGE, Database
+from .errors import StorageError
+from .first_runs import SPACE, FirstRuns, bind
+from .open_cursors import OpenCursors, SqlHost
+from .statements import CHANGE, COUNTED, ONE_ROW, QUERY, SEVERAL, Statement, Statements
 
-_STOPWORDS = ("begin", "commit", "end", "rollback", "savepoint", "release")
-_RENAME_TO_HIDDEN = re.compile(r"\brename\s+to\s+[\"'`\[]?_cf_", re.IGNORECASE)
-_UNSET = object()
-
-
-class SqlHost(Protocol):
-    """What SQL asks of the storage around it."""
-
-    limits: Limits
-
-    def enter(self) -> None: ...
-    def opened(self) -> Database:
-        """The open database, made if there was none."""
-        ...
-
-    def begin_exclusive(self) -> Database: ...
-    def may_write(self) -> None:
-        """Raises QuotaExceeded while a quota refuses writes."""
-        ...
-
-    def wrote_sql(self) -> None: ...
-    def critical(self, error: PerdureError) -> None:
-        """SQLite rolled back by itself: the object is broken."""
-        ...
+if TYPE_CHECKING:
+    from .connections import Guard
 
 
-def _bind(value: object) -> object:
-    if value is None or type(value) in (int, float, str, bytes):
-        if type(value) is int and not -(1 << 63) <= value < (1 << 63):
-            raise StorageError(f"Cannot convert a BigInt value to a number: {value}", name="TypeError")
-        return value
-    if isinstance(value, bool):
-        return int(value)
-    if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value)
-    if isinstance(value, int | float | str):
-        return value
-    return str(value)
-
-
-def _row_value(value: object) -> object:
-    return Buffer(value) if type(value) is bytes else value
-
-
-class Cursor:
-    """The result of one `exec`. Rows are dicts whose columns are also attributes."""
-
-    def __init__(self, sql: Sql, cursor: apsw.Cursor) -> None:
-        self._sql = sql
-        self._cursor: apsw.Cursor | None = cursor
-        self._rest: Iterator[tuple[object, ...]] | None = None
-        self._ahead: object = _UNSET
-        self._canceled: str | None = None
-        self.columnNames: JsList = JsList()
-        self.rowsRead = 0
-        self.rowsWritten = 0
-        self._fetch_ahead()
-
-    def _describe(self, cursor: apsw.Cursor) -> None:
-        if not self.columnNames:
-            try:
-                self.columnNames = JsList(column[0] for column in cursor.get_description())
-            except apsw.ExecutionCompleteError:
-                return
-
-    def _fetch_ahead(self) -> None:
-        if self._rest is not None:
-            self._ahead = next(self._rest, _UNSET)
-            return
-        cursor = self._cursor
-        if cursor is None:
-            self._ahead = _UNSET
-            return
-        try:
-            row = next(cursor, None)
-        except apsw.Error as error:
-            self._cursor = None
-            self._sql.failed(error)
-        if row is None:
-            self._ahead = _UNSET
-            self._cursor = None
-            return
-        self._describe(cursor)
-        self.rowsRead += 1
-        self._ahead = row
-
-    def _take(self) -> tuple[object, ...] | None:
-        if self._canceled is not None:
-            raise StorageError(self._canceled)
-        row = self._ahead
-        if row is _UNSET:
-            return None
-        self._sql.check()
-        self._fetch_ahead()
-        return tuple(_row_value(value) for value in cast("tuple[object, ...]", row))
-
-    def _dict(self, row: tuple[object, ...]) -> JsDict:
-        return JsDict(zip(cast("list[str]", self.columnNames), row, strict=False))
-
-    def next(self) -> JsDict:
-        """`{"done": bool, "value": row}`; no value after the last row."""
-        row = self._take()
-        return JsDict(done=True) if row is None else JsDict(done=False, value=self._dict(row))
-
-    def __iter__(self) -> Cursor:
-        return self
-
-    def __next__(self) -> JsDict:
-        row = self._take()
-        if row is None:
-            raise StopIteration
-        return self._dict(row)
-
-    def toArray(self) -> JsList:
-        """The rows that are left."""
-        return JsList(self)
-
-    def one(self) -> JsDict:
-        """The only row. Raises StorageError when there are none or several."""
-        rows: list[JsDict] = []
-        for row in self:
-            rows.append(row)
-            if len(rows) > 1:
-                break
-        if len(rows) != 1:
-            what = "no results" if not rows else "multiple results"
-            raise StorageError(f"Expected exactly one result from SQL query, but got {what}")
-        return rows[0]
-
-    def raw(self) -> RawRows:
-        """The rows as lists, sharing the position with this cursor."""
-        return RawRows(self)
-
-    def detach(self, bytes_max: int) -> None:
-        """Read what is left into memory, so that no read transaction stays open; fail later readers if it is too much."""
-        cursor = self._cursor
-        if cursor is None:
-            return
-        self._cursor = None
-        rows: list[tuple[object, ...]] = []
-        used = 0
-        for row in cursor:
-            used += sum(len(value) if isinstance(value, bytes | str) else 8 for value in row) + 64
-            if used > bytes_max:
-                cursor.close(True)
-                self._canceled = (
-                    f"SQL cursor was closed at the end of its turn: its rows are over {bytes_max} bytes. "
-                    f"Consume it in the turn that made it."
-                )
-                return
-            rows.append(row)
-            self.rowsRead += 1
-        self._rest = iter(rows)
-
-    def cancel(self, reason: str) -> None:
-        """Later use fails with `reason`."""
-        if self._cursor is not None:
-            self._cursor.close(True)
-            self._cursor = None
-        if self._ahead is not _UNSET:
-            self._canceled = reason
-
-
-class RawRows:
-    """Rows as lists."""
-
-    def __init__(self, cursor: Cursor) -> None:
-        self._cursor = cursor
-
-    @property
-    def columnNames(self) -> JsList:
-        return self._cursor.columnNames
-
-    def __iter__(self) -> RawRows:
-        return self
-
-    def __next__(self) -> JsList:
-        row = self._cursor._take()
-        if row is None:
-            raise StopIteration
-        return JsList(row)
-
-    def next(self) -> JsDict:
-        row = self._cursor._take()
-        return JsDict(done=True) if row is None else JsDict(done=False, value=JsList(row))
-
-    def toArray(self) -> JsList:
-        return JsList(self)
+def _closed(*_: object) -> NoReturn:
+    raise AssertionError("SQL ran without a database")
 
 
 class Sql:
@@ -213,12 +33,17 @@ class Sql:
 
     def __init__(self, host: SqlHost) -> None:
         self._host = host
-        self._cursors: weakref.WeakSet[Cursor] = weakref.WeakSet()
-        self._watched: apsw.Connection | None = None
-
-    def check(self) -> None:
-        """Raises when this object's storage may not be used now."""
-        self._host.enter()
+        self._turn_host = host.host
+        self._turns = host.host.turns
+        self._meters = host.meters
+        self._cursors = OpenCursors(host)
+        self._statements = Statements(host.limits.sql_statement_cache_bytes)
+        self._known: Callable[[str], Statement | None] = self._statements.get
+        self._first_runs = FirstRuns(host, self._cursors, self._statements, self._run_counted)
+        # Of the open database, at hand for each statement:
+        self._guard: Guard | None = None
+        self._execute: Callable[[str, tuple[object, ...]], apsw.Cursor] = _closed
+        self._changes: Callable[[], int] = _closed
 
     @property
     def databaseSize(self) -> int:
@@ -227,122 +52,139 @@ class Sql:
         connection = self._host.opened().connection
         pages = cast("int", connection.pragma("page_count"))
         free = cast("int", connection.pragma("freelist_count"))
-        return (pages - free) * 4096
+        return (pages - free) * PAGE
 
     def exec(self, query: str, *bindings: object) -> Cursor:
         """Run the statements of `query`; parameters belong to the last. The cursor has the last one's rows.
 
         Raises StorageError with SQLite's words, its code name at the end; at once, also for the first row's errors.
         """
-        host = self._host
-        host.enter()
-        if not isinstance(query, str):  # pyright: ignore[reportUnnecessaryIsInstance] - programs pass anything
-            raise StorageError("Failed to execute 'exec' on 'SqlStorage': parameter 1 is not of type 'string'.")
-        if len(query) > host.limits.sql_statement_bytes_max:
-            raise StorageError("statement too long: SQLITE_TOOBIG")
-        statements = self._split(host.opened(), query)
-        if len(bindings) > host.limits.sql_parameters_max:
-            raise StorageError(f"too many SQL variables, at most {host.limits.sql_parameters_max}: SQLITE_ERROR")
-        values = tuple(_bind(value) for value in bindings)
-        for statement in statements[:-1]:
-            self._run(statement, (), last=False)
-        return self._run(statements[-1], values, last=True)
-
-    def _split(self, database: Database, query: str) -> list[str]:
-        parts: list[str] = []
-        rest = query
-        while rest.strip(" \t\n\r\v\f;"):
-            end = _statement_end(rest)
-            parts.append(rest[:end])
-            rest = rest[end:]
-        if not parts or not _has_statement(parts[-1]):
-            raise StorageError("SQL code did not contain a statement.")
-        return parts
-
-    def _run(self, statement: str, values: tuple[object, ...], *, last: bool) -> Cursor:
-        host = self._host
-        words = _without_comments(statement).split(None, 1)
-        if words and words[0].lower().rstrip(";") in _STOPWORDS:
-            raise StorageError(
-                "To execute a transaction, please use the state.storage.transaction() or "
-                "state.storage.transactionSync() APIs instead of the SQL BEGIN TRANSACTION or SAVEPOINT statements. "
-                "The JavaScript API is safer because it will automatically roll back on exceptions, and because it "
-                "interacts correctly with Durable Objects' automatic atomic write coalescing."
-            )
-        database = host.opened()
-        connection = database.connection
-        cursor = connection.cursor()
-        cursor.exec_trace = self._before
-        before = connection.total_changes()
-        if _RENAME_TO_HIDDEN.search(statement):  # the authorizer is not told the new name
-            raise StorageError("not authorized: SQLITE_AUTH")
-        database.guarded = True
+        turns, storage = self._turns, self._host
+        if turns.running is not self._turn_host or storage.failure is not None or get_ident() != turns.thread:
+            storage.enter()
         try:
-            # The flag keeps programs' statements apart from the runtime's own in the statement cache.
-            cursor.execute(statement, values, prepare_flags=apsw.SQLITE_PREPARE_PERSISTENT)  # pyright: ignore[reportArgumentType]
-            result = Cursor(self, cursor)
-        except apsw.BindingsError as error:
-            if not last:
-                raise StorageError(
-                    "When executing multiple SQL statements in a single call, only the last statement can have parameters."
-                ) from error
-            raise StorageError(f"Wrong number of parameter bindings for SQL query. {error}") from error
-        except apsw.Error as error:
-            self.failed(error)
+            statement = self._known(query)
+        except TypeError:  # not even hashable
+            statement = None
+        if statement is None:
+            return self._run_text(query, bindings)
+        kind = statement.kind
+        if kind > ONE_ROW:
+            return self._run_counted(statement, bindings) if kind is COUNTED else self._run_text(query, bindings)
+        # What follows is the path of nearly every statement; `_run_counted` does the same and more.
+        statement.used = True
+        guard = self._guard
+        if guard is None:
+            guard = storage.opened().guard
+        if kind is not QUERY and not storage.writing:
+            storage.may_write()
+            storage.begin_exclusive()
+            storage.wrote_sql()
+        guard.began_s = 0.0
+        try:
+            rows = self._execute(statement.text, bindings)
+        except Exception as error:
+            rows = self._tried_again(statement, bindings, error)
         finally:
-            database.guarded = False
-        result.rowsWritten = connection.total_changes() - before
-        self._cursors.add(result)
-        return result
+            guard.began_s = None
+        if kind is not QUERY:
+            finished = statement.finished
+            if kind is CHANGE and finished.changes != (changes := self._changes()):
+                finished = statement.finished = statement.finish(changes)
+            self._meters.rows_written += finished.rowsWritten
+            if finished.counted:
+                self._meters.rows_read += finished.counted
+            return finished
+        cursors = self._cursors
+        cursor = Cursor(cursors, rows, statement.columns, statement.counts)
+        cursors.refs.append(ref(cursor))
+        if len(cursors.refs) > cursors.refs_max:
+            cursors.forget_closed()
+        return cursor
 
-    def _before(self, cursor: apsw.Cursor, _sql: str, _bindings: object) -> bool:
-        """Called by SQLite's wrapper before a statement runs: one that writes gets the turn's transaction."""
-        self._host.opened().guarded = False  # prepared: what the runtime does now is its own
-        if not cursor.is_readonly:
+    def _run_counted(self, statement: Statement, bindings: tuple[object, ...]) -> Cursor:
+        """Run a known statement of any kind, with SQLite's counters where they are needed."""
+        statement.used = True
+        database = self._host.opened()
+        connection, guard = database.connection, database.guard
+        if not statement.reads_only:
             self._host.may_write()
             self._host.begin_exclusive()
             self._host.wrote_sql()
-        return True
+        before = None if statement.reads_only else connection.total_changes()
+        if statement.counts.profiled:
+            self._cursors.profile(connection)
+        guard.began_s = 0.0
+        try:
+            rows = self._execute(statement.text, bindings)
+        except Exception as error:
+            rows = self._tried_again(statement, bindings, error)
+        finally:
+            guard.began_s = None
+        return self._cursors.begun(Cursor(self._cursors, rows, statement.columns, statement.counts), before)
 
-    def failed(self, error: apsw.Error) -> NoReturn:
-        """Raise the typed error; a critical one breaks the object too."""
-        typed = translate(error)
-        if is_critical(error):
-            self._host.critical(typed)
-        raise typed from error
+    def _tried_again(self, statement: Statement, bindings: tuple[object, ...], error: Exception) -> apsw.Cursor:
+        """It failed. With a value that apsw does not take as it is nothing has run yet; else raises."""
+        if isinstance(error, apsw.BindingsError):
+            raise StorageError(
+                "Wrong number of parameter bindings for SQL query. "
+                f"It has {statement.parameters} parameters, {len(bindings)} were given."
+            ) from error
+        if not isinstance(error, TypeError):
+            self._cursors.failed(error)
+        try:
+            return self._execute(statement.text, tuple([bind(value) for value in bindings]))
+        except Exception as second:
+            self._cursors.failed(second)
+
+    def _run_text(self, query: str, bindings: tuple[object, ...]) -> Cursor:
+        """Run the statements of a text one after the other: a later one may need what an earlier one makes."""
+        if not isinstance(query, str):  # pyright: ignore[reportUnnecessaryIsInstance] - programs pass anything
+            raise StorageError(
+                "Failed to execute 'exec' on 'SqlStorage': parameter 1 is not of type 'string'.", name="TypeError"
+            )
+        run = self._first_runs.run
+        known = self._known(query)
+        if known is not None:
+            known.used = True
+            for piece in known.pieces[:-1]:
+                run(piece, (), last=False)
+            return cast("Cursor", run(known.pieces[-1], bindings, last=True))
+        rest = self._first_runs.checked(query).rstrip(SPACE)
+        pieces: list[str] = []
+        while True:
+            ran = run(rest, bindings, last=True)
+            if isinstance(ran, Cursor):
+                break
+            run(ran, (), last=False)
+            pieces.append(ran)
+            rest = rest[len(ran) :]
+        if pieces:
+            self._statements.put(query, Statement(query, kind=SEVERAL, pieces=(*pieces, rest)))
+        elif rest != query and (found := self._known(rest)) is not None:
+            self._statements.put(query, found)
+        return ran
+
+    # ------------------------------------------------------------------ what the object's storage tells
+    def reopened(self, database: Database) -> None:
+        """The object's database was opened: it gets the pragmas that the program has set."""
+        self._guard = database.guard
+        self._execute = cast("Callable[[str, tuple[object, ...]], apsw.Cursor]", database.connection.execute)
+        self._changes = database.connection.changes
+        self._cursors.reopened(database)
+        self._first_runs.set_pragmas(database.connection)
+
+    def closed(self) -> None:
+        """The database is being closed; its cursors were detached or canceled before."""
+        self._guard = None
+        self._execute = self._changes = _closed
+        self._cursors.closed()
 
     def detach_cursors(self) -> None:
         """The turn is over: no cursor may hold the file."""
-        for cursor in list(self._cursors):
-            cursor.detach(self._host.limits.cursor_buffer_bytes_max)
-        self._cursors.clear()
+        self._cursors.detach()
 
-    def cancel_cursors(self, reason: str) -> None:
-        """What they read is gone."""
-        for cursor in list(self._cursors):
-            cursor.cancel(reason)
-        self._cursors.clear()
-
-
-def _statement_end(text: str) -> int:
-    """Where the first statement of `text` ends, its semicolon included."""
-    position = text.find(";")
-    while position >= 0:
-        if apsw.complete(text[: position + 1]) and _has_statement(text[:position]):
-            return position + 1
-        position = text.find(";", position + 1)
-    return len(text)
-
-
-def _without_comments(text: str) -> str:
-    rest = text.lstrip(" \t\n\r\v\f;")
-    while rest.startswith(("--", "/*")):
-        stop = rest.find("\n") if rest.startswith("--") else rest.find("*/")
-        if stop < 0:
-            return ""
-        rest = rest[stop + (1 if rest.startswith("--") else 2) :].lstrip(" \t\n\r\v\f;")
-    return rest
-
-
-def _has_statement(text: str) -> bool:
-    return bool(_without_comments(text))
+    def cancel_cursors(self, reason: str, *, kept: bool = False) -> None:
+        """What they read is gone. `kept`: so is what they had read into memory."""
+        self._statements.forget()  # the schema may have been rolled back too
+        self._cursors.cancel(reason, kept=kept)

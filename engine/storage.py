@@ -5,21 +5,25 @@ What always holds: a call takes effect when it is made, awaited or not, and awai
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from threading import get_ident
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
+from .alarms import alarm_time
+from .entries import Entry, check_key, check_legacy, check_legacy_key, encode
 from .errors import InvalidArgument, StorageError
-from .kv import check_key, encode, list_query
+from .kv import decode_row
 from .past import Past
-from .values import JsDict
+from .ranges import key_range, read_options
+from .sync_kv import NoSyncKeyValues, SyncKeyValues
+from .transactions import Transaction, run_sync, run_transaction
+from .values import UNDEFINED, JsDict, key_text
 
 if TYPE_CHECKING:
     from .object_storage import ObjectStorage
     from .sql import Sql
 
 T = TypeVar("T")
-_OPTIONS = frozenset({"allowConcurrency", "allowUnconfirmed", "noCache"})
 
 
 class Done(Generic[T]):
@@ -38,46 +42,6 @@ class Done(Generic[T]):
 _NOTHING: Done[None] = Done(None)
 
 
-def _options(given: object, more: dict[str, object]) -> dict[str, object]:
-    return {**cast("dict[str, object]", given), **more} if isinstance(given, dict) else more
-
-
-class SyncKeyValues:
-    """`ctx.storage.kv`: the same data, synchronously."""
-
-    def __init__(self, storage: ObjectStorage) -> None:
-        self._storage = storage
-        self._listing = 0
-
-    def get(self, key: str) -> object:
-        self._storage.enter()
-        return self._storage.kv.get(check_key(key, "get"))
-
-    def put(self, key: str, value: object) -> None:
-        storage = self._storage
-        storage.enter()
-        storage.kv.put(check_key(key, "put"), encode(key, value, storage.limits))
-
-    def delete(self, key: str) -> bool:
-        self._storage.enter()
-        return self._storage.kv.delete(check_key(key, "delete"))
-
-    def list(self, options: object = None, **more: object) -> Iterator[list[object]]:
-        """Pairs of key and value, lazily; a new list invalidates the one before."""
-        self._storage.enter()
-        query, bindings = list_query(_options(options, more))
-        self._listing += 1
-        return self._walk(self._listing, self._storage.kv.list(query, bindings))
-
-    def _walk(self, number: int, rows: Iterator[tuple[str, object]]) -> Iterator[list[object]]:
-        for key, value in rows:
-            if number != self._listing:
-                raise StorageError(
-                    "kv.list() iterator was invalidated because a new one was made: only one can exist at a time"
-                )
-            yield [key, value]
-
-
 class NoSql:
     """`storage.sql` of a class that was created with the key-value backend."""
 
@@ -89,91 +53,156 @@ class NoSql:
 
 
 class DurableObjectStorage(Past):
-    """What programs see as `ctx.storage`. Asynchronous calls take effect when made, awaited or not."""
+    """What programs see as `ctx.storage`. Asynchronous calls take effect when made, awaited or not.
+
+    `allowConcurrency` and `noCache` are accepted and change nothing; a write with `allowUnconfirmed` holds nothing back.
+    """
 
     def __init__(self, storage: ObjectStorage) -> None:
         self._storage = storage
         self.sql: Sql = storage.sql if storage.has_sql else cast("Sql", NoSql())
-        self.kv = SyncKeyValues(storage)
+        self.kv = SyncKeyValues(storage) if storage.has_sql else cast("SyncKeyValues", NoSyncKeyValues())
 
+    # ------------------------------------------------------------------ keys and values
     def get(self, key: str | list[str], options: object = None, **more: object) -> Done[object]:
         """The value of a key, None when there is none; for a list of keys a dict of those that exist."""
         storage = self._storage
         host = storage.host
         if host.turns.running is not host or storage.failure is not None or get_ident() != host.turns.thread:
             storage.enter()
-        if type(key) is str:
+        if type(key) is str and storage.has_sql:
+            storage.meters.rows_read += 1
             return Done(storage.kv.get(key))
         if isinstance(key, list | tuple):
-            return Done(storage.kv.get_many(check_key(each, "get") for each in key))
-        return Done(storage.kv.get(check_key(key, "get")))
+            return Done(self._get_many([check_key(each, "get") for each in key]))
+        checked = check_key(key, "get")
+        if not storage.has_sql:
+            check_legacy_key(checked, storage.limits)
+        storage.tally.read(checked, storage.kv.entry(checked))
+        return Done(storage.kv.get(checked))
+
+    def _get_many(self, keys: list[str]) -> JsDict:
+        storage = self._storage
+        for key in dict.fromkeys(keys):
+            if not storage.has_sql:
+                check_legacy_key(key, storage.limits)
+            storage.tally.read(key, storage.kv.entry(key))
+        return storage.kv.get_many(keys)
 
     def put(self, key: str | dict[str, object], *args: object, **more: object) -> Done[None]:
-        """Store a value under a key, or all entries of a dict at once."""
+        """Store a value under a key, or all entries of a dict at once.
+
+        Raises TypeError, InvalidArgument, OutOfRange, DataCloneError, StorageError before anything is stored.
+        """
         storage = self._storage
         host = storage.host
         if host.turns.running is not host or storage.failure is not None or get_ident() != host.turns.thread:
             storage.enter()
-        if type(key) is str and args:
+        if isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance] - programs pass anything
+            if not args:
+                raise InvalidArgument("put() called with undefined value.")
             entry = encode(key, args[0], storage.limits)
-            if (more or len(args) > 1) and _options(args[1] if len(args) > 1 else None, more).get("allowUnconfirmed"):
-                storage._unconfirmed = True
-                storage.kv.put(key, entry)
-                storage._unconfirmed = False
+            unconfirmed = False
+            if more or len(args) > 1:
+                unconfirmed = bool(read_options(args[1] if len(args) > 1 else None, more).get("allowUnconfirmed"))
+            if storage.has_sql:
+                storage.meters.rows_written += 1
             else:
-                storage.kv.put(key, entry)
-            return _NOTHING
-        self._put_many(key, args, more)
+                check_legacy(key, entry, storage.limits)
+                storage.tally.wrote(key, entry)
+            storage.kv.put(key, entry, unconfirmed)
+        else:
+            self._put_many(key, args, more)
         return _NOTHING
 
     def _put_many(self, entries: object, args: tuple[object, ...], more: dict[str, object]) -> None:
-        storage = self._storage
-        if isinstance(entries, str):
-            raise InvalidArgument("put() called with undefined value.")
-        if not isinstance(entries, dict) or (args and not isinstance(args[0], dict)):
+        if not isinstance(entries, dict) or isinstance(args[0] if args else None, str | bytes | int | float | list):
             raise InvalidArgument(
                 "put() may only be called with a single key-value pair and optional options as put(key, value, options) "
                 "or with multiple key-value pairs and optional options as put(entries, options)"
             )
-        encoded = {
-            check_key(key, "put"): encode(str(key), value, storage.limits)
-            for key, value in cast("dict[object, object]", entries).items()
-        }
-        storage._unconfirmed = bool(_options(args[0] if args else None, more).get("allowUnconfirmed"))
+        storage = self._storage
+        encoded: dict[str, Entry] = {}
+        for given, value in cast("dict[object, object]", entries).items():
+            if value is not UNDEFINED:
+                key = check_key(key_text(given), "put")
+                entry = encoded[key] = encode(key, value, storage.limits)
+                if not storage.has_sql:
+                    check_legacy(key, entry, storage.limits)
+        unconfirmed = bool(read_options(args[0] if args else None, more).get("allowUnconfirmed"))
         for key, entry in encoded.items():
-            storage.kv.put(key, entry)
-        storage._unconfirmed = False
+            storage.tally.wrote(key, entry)
+            storage.kv.put(key, entry, unconfirmed)
 
     def delete(self, key: str | list[str], options: object = None, **more: object) -> Done[bool | int]:
         """Whether the key existed; for a list of keys the number removed."""
         storage = self._storage
         storage.enter()
-        storage._unconfirmed = bool(_options(options, more).get("allowUnconfirmed"))
-        try:
-            if isinstance(key, list | tuple):
-                return Done(sum(storage.kv.delete(check_key(each, "delete")) for each in dict.fromkeys(key)))
-            return Done(storage.kv.delete(check_key(key, "delete")))
-        finally:
-            storage._unconfirmed = False
+        unconfirmed = bool(read_options(options, more).get("allowUnconfirmed"))
+        many = isinstance(key, list | tuple)
+        keys = [check_key(each, "delete") for each in dict.fromkeys(key if many else [key])]
+        if not storage.has_sql:
+            for each in keys:
+                check_legacy_key(each, storage.limits)
+        removed = sum(storage.kv.delete(each, unconfirmed) for each in keys)
+        storage.tally.deleted(len(keys), removed)
+        return Done(removed if many else bool(removed))
 
     def list(self, options: object = None, **more: object) -> Done[JsDict]:
-        """The keys in range, in the order of their UTF-8 bytes."""
+        """The keys in range with their values, in the order of their UTF-8 bytes."""
         storage = self._storage
         storage.enter()
-        query, bindings = list_query(_options(options, more))
-        return Done(JsDict(storage.kv.list(query, bindings)))
+        rows, _ = storage.kv.page(key_range(read_options(options, more)), 1 << 62)
+        storage.tally.listed(len(rows), sum(len(key.encode()) + len(data) for key, data in rows))
+        return Done(JsDict(map(decode_row, rows)))
 
     def deleteAll(self, options: object = None, **more: object) -> Done[None]:
-        """Remove all keys and all tables."""
+        """Remove all keys and all tables, and by `delete_all_deletes_alarm` the alarm."""
         storage = self._storage
         storage.enter()
-        if storage.depth:
+        if storage.depth or storage.savepoints.nested:
             raise StorageError("Cannot call deleteAll() within a transaction")
-        storage.wipe(preserve_alarm=False)
+        storage.wipe()
         return _NOTHING
 
+    # ------------------------------------------------------------------ alarm
+    def getAlarm(self, options: object = None, **more: object) -> Done[int | None]:
+        """The time of the alarm in milliseconds since the epoch, None when there is none."""
+        storage = self._storage
+        storage.enter()
+        return Done(storage.alarm.get())
+
+    def setAlarm(self, when: object, options: object = None, **more: object) -> Done[None]:
+        """Arm the object's alarm, instead of the one it had. `when`: milliseconds, a datetime (naive: local) or a date.
+
+        Raises InvalidArgument: a time that is none or <= 0, a class without an alarm handler.
+        """
+        storage = self._storage
+        storage.enter()
+        ms = alarm_time(when, storage.host.clock.now_ms())
+        if not storage.host.has_alarm_handler():
+            raise InvalidArgument(
+                "Your Durable Object class must have an alarm() handler in order to call setAlarm()",
+                hint="declare `async def alarm(self, alarm_info=None)` in the class",
+            )
+        self._set_alarm(ms, read_options(options, more))
+        return _NOTHING
+
+    def deleteAlarm(self, options: object = None, **more: object) -> Done[None]:
+        """Disarm the object's alarm."""
+        self._storage.enter()
+        self._set_alarm(None, read_options(options, more))
+        return _NOTHING
+
+    def _set_alarm(self, ms: int | None, options: dict[str, object]) -> None:
+        storage = self._storage
+        if storage.alarm.set(ms):
+            storage.tally.armed()
+            storage.wrote_kv(bool(options.get("allowUnconfirmed")))
+
+    # ------------------------------------------------------------------ transactions
     def sync(self) -> Awaitable[None]:
-        """Done when all writes issued so far are durable."""
+        """Done when all writes issued so far, confirmed or not, are durable."""
         self._storage.enter()
         return self._storage.host.durable()
 
@@ -181,76 +210,18 @@ class DurableObjectStorage(Past):
         """Run `body(txn)` as a critical section; what it wrote is kept whole or, if it raises, not at all."""
         storage = self._storage
         storage.enter()
-
-        async def run() -> T:
-            name = storage.begin_transaction()
-            transaction = Transaction(storage)
-            committed = False
-            try:
-                result = body(transaction)
-                value = cast("T", await result if hasattr(result, "__await__") else result)
-                committed = not transaction.rolled_back
-                return value
-            finally:
-                transaction.ended = True
-                storage.end_transaction(name, committed)
-
-        return storage.host.section(run, "transaction")
+        return storage.host.section(lambda: run_transaction(storage, body), "transaction")
 
     def transactionSync(self, body: Callable[[], T]) -> T:
         """Run `body()`; what it wrote is undone if it raises."""
-        if not self._storage.has_sql:
-            raise StorageError("Durable Object is not backed by SQL")
         storage = self._storage
-        storage.enter()
-        name = storage.savepoint()
-        try:
-            value = body()
-        except BaseException:
-            storage.rollback_savepoint(name)
-            raise
-        if storage.failure is not None:
-            raise storage.failure
-        storage.release_savepoint(name)
-        storage.wrote_sql()
-        return value
+        if not storage.has_sql:
+            raise StorageError("Durable Object is not backed by SQL")
+        storage.host.enter_storage()
+        return run_sync(storage, body)
 
-
-class Transaction:
-    """`txn` inside `transaction()`: the same operations, and `rollback`."""
-
-    def __init__(self, storage: ObjectStorage) -> None:
-        self._storage = storage
-        self.rolled_back = False
-        self.ended = False
-
-    def _check(self, operation: str) -> DurableObjectStorage:
-        if self.rolled_back:
-            raise StorageError(f"Cannot {operation}() on rolled back transaction")
-        if self.ended:
-            raise StorageError(
-                f"Cannot call {operation}() on transaction that has already committed: did you move `txn` outside of "
-                f"the closure?"
-            )
-        return self._storage.api
-
-    def get(self, key: str | list[str], options: object = None, **more: object) -> Done[object]:
-        return self._check("get").get(key, options, **more)
-
-    def put(self, key: str | dict[str, object], *args: object, **more: object) -> Done[None]:
-        return self._check("put").put(key, *args, **more)
-
-    def delete(self, key: str | list[str], options: object = None, **more: object) -> Done[bool | int]:
-        return self._check("delete").delete(key, options, **more)
-
-    def list(self, options: object = None, **more: object) -> Done[JsDict]:
-        return self._check("list").list(options, **more)
-
-    def deleteAll(self, options: object = None) -> Done[None]:
-        raise StorageError("Cannot call deleteAll() within a transaction")
-
-    def rollback(self) -> None:
-        """Undo what the transaction wrote, when it ends. May be called again."""
-        if self.ended:
-            self._check("rollback")
-        self.rolled_back = True
+    delete_all = deleteAll
+    get_alarm = getAlarm
+    set_alarm = setAlarm
+    delete_alarm = deleteAlarm
+    transaction_sync = transactionSync

@@ -68,6 +68,14 @@ class TurnHost(Protocol):
         """Run `body` as a critical section (transaction); begins now, even when not awaited."""
         ...
 
+    def inner_sections_ended(self) -> Awaitable[None]:
+        """Done when the critical sections that the running one has begun, and perhaps not awaited, have ended."""
+        ...
+
+    def has_alarm_handler(self) -> bool:
+        """Whether the class can be given an alarm. True as long as its constructor runs."""
+        ...
+
     def break_object(self, error: BaseException) -> None:
         """A critical storage error: every caller gets it, the object is reset after the turn."""
         ...

@@ -92,7 +92,7 @@ SCOPE: ContextVar[Scope | None] = ContextVar("perdure_scope", default=None)
 class Turns:
     """What runs right now on this loop: at most one object."""
 
-    __slots__ = ("callback", "loop", "rounds", "running", "scope", "thread")
+    __slots__ = ("callback", "loop", "newest_batch", "rounds", "running", "scope", "thread")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, rounds: int) -> None:
         self.loop = loop
@@ -102,6 +102,8 @@ class Turns:
         self.callback = False
         """`running` was set by a loop callback that used storage: it ends with the callback."""
         self.thread = threading.get_ident()
+        self.newest_batch = 0
+        """The newest batch that any object has writes in."""
 
     def install(self) -> None:
         """Make the loop drive the tasks that user code creates. Call once, on the loop's own thread."""

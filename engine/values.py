@@ -7,19 +7,36 @@ anything is sent. Containers come back as real dicts and lists that also answer 
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Iterable
-from typing import cast
+from typing import Final, cast
 
 import msgpack
 
 from .errors import DataCloneError, PerdureError, ValueTooLarge, from_wire
 from .limits import VALUE_BYTES_MAX
 
-_SET, _DATETIME, _BIGINT, _ERROR = 1, 2, 3, 4
+_SET, _DATETIME, _DECIMAL, _ERROR, _BIGINT = 1, 2, 3, 4, 5
+"""Extensions. _DECIMAL is what big ints were written as before: Python converts no more than 4,300 digits."""
 _INT64_MIN, _UINT64_MAX = -(1 << 63), (1 << 64) - 1
 _FORBIDDEN = (tuple, bytearray)
-SCALARS = frozenset({type(None), bool, int, float, str, bytes})
-"""Immutable types: they may be shared instead of copied."""
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_MS = datetime.timedelta(milliseconds=1)
+
+
+class Undefined:
+    """JavaScript's `undefined`: what `put` refuses, or skips as the value of an entry; elsewhere it travels as None."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __repr__(self) -> str:
+        return "undefined"
+
+
+UNDEFINED: Final = Undefined()
 
 
 class JsDict(dict[str, object]):
@@ -62,12 +79,16 @@ class JsList(list[object]):
 
 
 class Buffer(bytes):
-    """Bytes with the JavaScript style beside their own."""
+    """Bytes with the style of a JavaScript buffer and of a memoryview beside their own."""
 
     __slots__ = ()
 
     @property
     def byteLength(self) -> int:
+        return len(self)
+
+    @property
+    def nbytes(self) -> int:
         return len(self)
 
     def to_py(self) -> Buffer:
@@ -76,6 +97,12 @@ class Buffer(bytes):
     def to_bytes(self) -> bytes:
         return bytes(self)
 
+    def tobytes(self) -> bytes:
+        return bytes(self)
+
+    def tolist(self) -> list[int]:
+        return list(self)
+
     def to_memoryview(self) -> memoryview:
         return memoryview(self)
 
@@ -83,7 +110,12 @@ class Buffer(bytes):
         return Buffer(self[start:end])
 
 
+SCALARS = frozenset({type(None), bool, int, float, str, bytes, Buffer})
+"""Immutable types: they may be shared instead of copied."""
+
+
 def _default(value: object) -> object:
+    """What msgpack cannot pack by itself. Containers' subclasses as the containers, the rest as extensions or refused."""
     kind = type(value)
     if isinstance(value, _FORBIDDEN):
         raise TypeError(f"{kind} cannot be sent over RPC")
@@ -94,18 +126,17 @@ def _default(value: object) -> object:
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):  # subclasses of int, and ints beyond 64 bits
-        number = int(value)
-        if _INT64_MIN <= number <= _UINT64_MAX:
-            return number
-        return msgpack.ExtType(_BIGINT, str(number).encode())
+        return _whole(int(value))
     if isinstance(value, float):
         return float(value)
     if isinstance(value, memoryview | bytes):
         return bytes(value)
+    if value is UNDEFINED:
+        return None
     if isinstance(value, set | frozenset):
         return msgpack.ExtType(_SET, _packer(sorted_or_listed(cast("set[object]", value))))
     if isinstance(value, datetime.datetime):
-        return msgpack.ExtType(_DATETIME, str(round(value.timestamp() * 1000)).encode())
+        return msgpack.ExtType(_DATETIME, str(milliseconds(value)).encode())
     if isinstance(value, PerdureError):
         return msgpack.ExtType(_ERROR, _packer(value.to_wire()))
     if isinstance(value, Exception):
@@ -113,7 +144,29 @@ def _default(value: object) -> object:
         return msgpack.ExtType(_ERROR, _packer(fields))
     if hasattr(value, "__await__"):
         raise TypeError(f"Awaitable {kind} cannot be sent over RPC")
+    if isinstance(value, re.Pattern):
+        raise TypeError("RegExp cannot be sent over RPC")
     raise DataCloneError(f'Could not serialize object of type "{kind.__name__}"')
+
+
+def _whole(number: int) -> object:
+    if _INT64_MIN <= number <= _UINT64_MAX:
+        return number
+    return msgpack.ExtType(_BIGINT, b"%x" % number if number >= 0 else b"-%x" % -number)
+
+
+def milliseconds(when: datetime.datetime) -> int:
+    """Milliseconds since the epoch, never rounded up; a naive time is local. Raises DataCloneError outside the years 1-9999."""
+    try:
+        return (when.astimezone(datetime.UTC) - _EPOCH) // _MS
+    except (OverflowError, ValueError, OSError) as error:
+        raise DataCloneError(f"Could not serialize a time: {error}") from None
+
+
+def _local_time(ms: int) -> datetime.datetime:
+    """The naive local time of milliseconds since the epoch: the fraction apart, because floats would round it."""
+    seconds, fraction = divmod(ms, 1000)
+    return datetime.datetime.fromtimestamp(seconds).replace(microsecond=fraction * 1000)
 
 
 def sorted_or_listed(values: Iterable[object]) -> list[object]:
@@ -138,30 +191,60 @@ def _pack_plain(value: object) -> bytes:
     return data
 
 
+def _pack_unusual(value: object) -> bytes:
+    """With ints beyond 64 bits, which msgpack refuses before asking `default`, and texts that hold half a surrogate pair."""
+    return cast(
+        bytes, msgpack.packb(_widen(value), default=_default, strict_types=True, unicode_errors="surrogatepass")
+    )
+
+
 def _packer(value: object) -> bytes:
     try:
-        return _pack_plain(value)
-    except OverflowError:
-        return cast(bytes, msgpack.packb(_widen(value), default=_default, strict_types=True))
-    except UnicodeEncodeError as error:
-        raise DataCloneError(f"Could not serialize text: {error.reason}") from None
+        try:
+            data = _pack_plain(value)
+        except (OverflowError, UnicodeEncodeError):
+            data = _pack_unusual(value)
+        if 0xC4 in data or 0xC5 in data or 0xC6 in data:  # the markers of bytes, or a piece of something else
+            _refuse_bytearrays(value)
+        return data
+    except RecursionError:
+        raise DataCloneError("Could not serialize a value that is nested too deeply or contains itself") from None
     except ValueError as error:
         if "recursion" in str(error):
             raise DataCloneError("Could not serialize a value that is nested too deeply or contains itself") from None
         raise DataCloneError(f"Could not serialize value: {error}") from None
 
 
+def _refuse_bytearrays(value: object) -> None:
+    """msgpack packs them without asking `default`. They are not hashable, so no set and no key holds one."""
+    if type(value) is bytearray:
+        raise TypeError(f"{bytearray} cannot be sent over RPC")
+    if isinstance(value, dict):
+        value = list(cast("dict[object, object]", value).values())
+    if isinstance(value, list):
+        for each in cast("list[object]", value):
+            if type(each) not in SCALARS:
+                _refuse_bytearrays(each)
+
+
 def _widen(value: object) -> object:
-    """The same value with ints beyond 64 bits as an extension (msgpack raises before asking `default`)."""
+    """The same value with ints beyond 64 bits as extensions. What lies in sets is widened when the set is packed."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int):
-        return value if _INT64_MIN <= value <= _UINT64_MAX else msgpack.ExtType(_BIGINT, str(value).encode())
+        return _whole(int(value))
     if isinstance(value, dict):
-        return {_widen(k): _widen(v) for k, v in cast("dict[object, object]", value).items()}
+        return {_widen_key(k): _widen(v) for k, v in cast("dict[object, object]", value).items()}
     if isinstance(value, list):
         return [_widen(v) for v in cast("list[object]", value)]
     return value
+
+
+def _widen_key(key: object) -> object:
+    """Keys become texts anyway; an extension would be none."""
+    if isinstance(key, int) and not isinstance(key, bool) and not _INT64_MIN <= key <= _UINT64_MAX:
+        return str(int(key))
+    return key
 
 
 EMPTY_ARGS = b"\x90"
@@ -183,26 +266,43 @@ def pack(value: object, *, bytes_max: int = VALUE_BYTES_MAX) -> bytes:
     return data
 
 
-def _key(key: object) -> str:
+def key_text(key: object) -> str:
+    """A dict's key as it arrives: text, as JavaScript writes it."""
     if isinstance(key, str):
         return key
     if key is None:
         return "null"
     if isinstance(key, bool):
         return "true" if key else "false"
+    if isinstance(key, float) and key.is_integer():
+        return str(int(key))
     return str(key)
 
 
 def _pairs(pairs: Iterable[tuple[object, object]]) -> JsDict:
-    return JsDict((key if type(key) is str else _key(key), value) for key, value in pairs)
+    return JsDict((key if type(key) is str else key_text(key), value) for key, value in pairs)
+
+
+def _pairs_with_buffers(pairs: Iterable[tuple[object, object]]) -> JsDict:
+    return JsDict(
+        (key if type(key) is str else key_text(key), Buffer(value) if type(value) is bytes else value)
+        for key, value in pairs
+    )
+
+
+def _list_with_buffers(values: Iterable[object]) -> JsList:
+    return JsList(Buffer(value) if type(value) is bytes else value for value in values)
 
 
 def _extension(code: int, data: bytes) -> object:
     if code == _SET:
-        return set(cast("list[object]", unpack(data)))
+        members = cast("list[object]", unpack(data))
+        return {frozenset(cast("set[object]", each)) if isinstance(each, set) else each for each in members}
     if code == _DATETIME:
-        return datetime.datetime.fromtimestamp(int(data) / 1000)
+        return _local_time(int(data))
     if code == _BIGINT:
+        return int(data, 16)
+    if code == _DECIMAL:
         return int(data)
     if code == _ERROR:
         return from_wire(cast("dict[str, object]", unpack(data)))
@@ -211,10 +311,41 @@ def _extension(code: int, data: bytes) -> object:
 
 def unpack(data: bytes | memoryview) -> object:
     """The value that `pack` packed. Raises DataCloneError when the bytes are no value."""
+    # msgpack has no hook for bytes. Looking for the three markers that begin them costs less than looking at each value;
+    # one that is found in the middle of a text does no harm.
+    raw = data if type(data) is bytes else bytes(data)
     try:
+        if 0xC4 in raw or 0xC5 in raw or 0xC6 in raw:
+            return _unpack_buffers(raw)
         return msgpack.unpackb(
-            data, object_pairs_hook=_pairs, list_hook=JsList, ext_hook=_extension, strict_map_key=False
+            raw, object_pairs_hook=_pairs, list_hook=JsList, ext_hook=_extension, strict_map_key=False
         )
+    except DataCloneError:
+        raise
+    except UnicodeDecodeError:  # half a surrogate pair in a text: rare, and the only other way
+        return _unpack_unusual(raw)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise DataCloneError(f"malformed value: {error}") from error
+
+
+def _unpack_buffers(data: bytes, errors: str = "strict") -> object:
+    value = cast(
+        "object",
+        msgpack.unpackb(
+            data,
+            object_pairs_hook=_pairs_with_buffers,
+            list_hook=_list_with_buffers,
+            ext_hook=_extension,
+            strict_map_key=False,
+            unicode_errors=errors,
+        ),
+    )
+    return Buffer(value) if type(value) is bytes else value
+
+
+def _unpack_unusual(data: bytes) -> object:
+    try:
+        return _unpack_buffers(data, "surrogatepass")
     except DataCloneError:
         raise
     except (ValueError, msgpack.UnpackException) as error:

@@ -14,6 +14,7 @@ from typing import cast
 import json5
 
 from ..engine.errors import ConfigError
+from . import compatibility
 
 NAMES = ("wrangler.json", "wrangler.jsonc", "wrangler.toml")
 _KNOWN = frozenset(
@@ -90,6 +91,7 @@ class Config:
     sqlite: frozenset[str] = frozenset()
     """Classes with SQL."""
     compatibility_date: str = ""
+    compatibility_flags: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
 
 
@@ -131,8 +133,10 @@ def read(path: str, env_name: str | None = None) -> Config:
     if not isinstance(given, dict):
         raise ConfigError(f"{path}: vars must be a table")
     variables = {**cast("Table", given), **_secrets(os.path.dirname(os.path.abspath(path)), env_name)}
-    date = str(found.get("compatibility_date", ""))
-    return Config(name, main, tuple(bindings), variables, keys, frozenset(sqlite), date, tuple(warnings))
+    date = str(found.get("compatibility_date") or "")
+    flags = frozenset(_names(path, found, "compatibility_flags", "flags"))
+    compatibility.applies(compatibility.DELETE_ALL_DELETES_ALARM, date, flags)  # contradictions are found here
+    return Config(name, main, tuple(bindings), variables, keys, frozenset(sqlite), date, flags, tuple(warnings))
 
 
 def _parse(path: str) -> Table:
@@ -198,10 +202,10 @@ def _bindings(path: str, found: Table) -> list[Binding]:
     return bindings
 
 
-def _names(path: str, item: Table, key: str) -> list[str]:
+def _names(path: str, item: Table, key: str, what: str = "class names") -> list[str]:
     value = item.get(key) or []
     if not isinstance(value, list) or not all(isinstance(name, str) for name in cast("list[object]", value)):
-        raise ConfigError(f"{path}: {key} must be a list of class names")
+        raise ConfigError(f"{path}: {key} must be a list of {what}")
     return cast("list[str]", value)
 
 

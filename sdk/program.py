@@ -23,6 +23,7 @@ from ..engine.instance import ClassRuntime
 from ..engine.stubs import Namespace, Transport
 from . import aliases, config
 from .adapter import SdkHttp, fetch_through
+from .compatibility import DELETE_ALL_DELETES_ALARM, applies
 from .config import Binding, Config
 from .entrypoints import ExecutionContext, WorkerEntrypoint
 from .env import Env
@@ -60,8 +61,12 @@ class Program:
     def runtimes(self, transport: Transport) -> dict[str, ClassRuntime]:
         """Class key → how a shard runs the class."""
         env, http = self.env(transport), SdkHttp()
+        settings = self.config
+        deletes = applies(DELETE_ALL_DELETES_ALARM, settings.compatibility_date, settings.compatibility_flags)
         return {
-            self.key(name): ClassRuntime(ClassKey(self.key(name)), name, cls, env, http, name in self.config.sqlite)
+            self.key(name): ClassRuntime(
+                ClassKey(self.key(name)), name, cls, env, http, name in settings.sqlite, deletes
+            )
             for name, cls in self.classes.items()
         }
 

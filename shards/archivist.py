@@ -6,8 +6,11 @@ other, each a plain message; it has no state that a job does not name, so it may
 
 from __future__ import annotations
 
+import errno
 import os
+import queue
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import cast
 
@@ -32,7 +35,7 @@ _BASE_SLICE = 256
 
 
 class Archivist:
-    """Does jobs. `work` gives the answer as plain values, or raises PerdureError, OSError."""
+    """Does jobs. `work` gives the answer as plain values, or raises PerdureError."""
 
     def __init__(self, disk: Disk, folder: str) -> None:
         """`folder`: DATA/history."""
@@ -63,6 +66,10 @@ class Archivist:
             raise StorageFull("the disk of the data folder is full", hint="free space there") from error
         except apsw.Error as error:
             raise StorageError(f"history cannot be used: {error}", hint="see DATA/history, and the disk") from error
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageFull("the disk of the data folder is full", hint="free space there") from error
+            raise StorageError(f"the archivist cannot work: {error}", hint="see the disk of the data folder") from error
 
     def close(self) -> None:
         self._history.close()
@@ -253,18 +260,23 @@ def main() -> None:
     os.nice(_NICENESS)
     archivist = Archivist(LocalDisk(), cast("str", start["folder"]))
     control.send({"type": "ready"})
-    for job in control.messages():
-        if job.get("type") == "drain":
-            break
+    jobs: queue.SimpleQueue[Message] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(control, jobs), daemon=True).start()
+    while True:
+        job = jobs.get()
         answer: Message = {"type": "done", "job": job["job"]}
         try:
             answer["result"] = archivist.work(job)
         except PerdureError as error:
             answer["error"] = error.to_wire()
-        except OSError as error:
-            answer["error"] = StorageError(f"the archivist cannot work: {error}").to_wire()
         control.send(answer)
-    archivist.close()
+
+
+def _listen(control: Control, jobs: queue.SimpleQueue[Message]) -> None:
+    """Hand in the jobs. When the shard is gone the process ends at once: it holds the lock of the data folder."""
+    for job in control.messages():
+        jobs.put(job)
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -133,7 +133,7 @@ class Committer:
         held.append((who, effect, args))
 
     @contextmanager
-    def beside(self) -> Iterator[None]:
+    def beside(self) -> Generator[None, None, None]:
         """While something else writes much to the disk: syncs wait for it, so they stay on the thread."""
         self._beside += 1
         try:
@@ -215,7 +215,7 @@ class Committer:
             failure: PerdureError = full() if full_disk else StorageError(f"cannot write: {error.strerror}")
         except PerdureError as error:
             failure = error
-        who.failed(failure, self._drop(who))
+        who.failed(failure, self.drop(who))
         return None
 
     # ------------------------------------------------------------------ sync
@@ -243,7 +243,7 @@ class Committer:
         elif isinstance(error, OSError):
             self._fail(sealed, _log_failed(error), anew=True)
         else:
-            self._end(error)
+            self.end(error)
         if (self._touched or self._control.heads) and not self._scheduled:
             self._schedule()
 
@@ -294,7 +294,7 @@ class Committer:
                 self._committed(record, sealed.segment)
                 who.committed(record.change)
         except OSError as error:  # a file could not get its place: recovery makes it from the log
-            self._end(error)
+            self.end(error)
             return
         for then in sealed.control.then:
             then()
@@ -319,12 +319,12 @@ class Committer:
             try:
                 self.log.begin_anew()
             except (OSError, StorageFull) as fatal:
-                self._end(fatal)
+                self.end(fatal)
                 return
         self._durable = sealed.number
         for who, _ in sealed.records:
             self._touched.pop(who, None)
-            who.failed(error, self._drop(who))
+            who.failed(error, self.drop(who))
         if sealed.control.heads:  # marks and trims are true whenever they are written: they go with a later batch
             self._control.heads[:0] = sealed.control.heads
             self._control.then[:0] = sealed.control.then
@@ -337,7 +337,7 @@ class Committer:
         if not self._scheduled:
             self._schedule()
 
-    def _drop(self, who: Committable) -> list[Effect]:
+    def drop(self, who: Committable) -> list[Effect]:
         """Take away what is held for an object, in any batch."""
         dropped: list[Effect] = []
         for number, held in self._held.items():
@@ -345,7 +345,7 @@ class Committer:
             self._held[number] = [entry for entry in held if entry[0] is not who]
         return dropped
 
-    def _end(self, error: BaseException) -> None:
+    def end(self, error: BaseException) -> None:
         """Nothing can be made durable any more: nothing that is held may leave."""
         self._stopped = True
         self._held.clear()
@@ -384,6 +384,6 @@ def _head(record: CommitRecord) -> Head:
 
 def _log_failed(error: OSError) -> LogFailed:
     return LogFailed(
-        f"Internal error in Durable Object storage write: the log cannot be written ({error.strerror})",
+        f"Internal error in Durable Object storage write caused object to be reset: the log cannot be written ({error.strerror})",
         hint="see the disk of the data folder: `dmesg`, `df`",
     )

@@ -155,7 +155,7 @@ class ObjectFiles:
             if (
                 change is None
             ):  # deleted, or replaced by a whole file: the folder says so durably, nothing is left to do
-                self._sync_folder(path)
+                self.sync_place(path)
                 self.dead.done(object_id)
                 return 0
             live = Live(
@@ -175,12 +175,15 @@ class ObjectFiles:
         self._generations[object_id] = generation + 1
         if 0 < generation_of(self._disk, path) <= generation:
             self._disk.unlink(path, missing_ok=True)
-            self._sync_folder(path)
+            self.sync_place(path)
 
-    def _sync_folder(self, path: str) -> None:
+    def sync_place(self, path: str) -> None:
+        """Make it durable that a main file is there, or not: its folder and those above it may all be new. Raises OSError."""
         folder = path.rpartition("/")[0]
-        if self._disk.exists(folder):
-            self._disk.sync_folder(folder)
+        while len(folder) >= len(self._data):
+            if self._disk.exists(folder):
+                self._disk.sync_folder(folder)
+            folder = folder.rpartition("/")[0]
 
     def _pages_of(self, path: str) -> int:
         fd = self._disk.open(path, write=False)

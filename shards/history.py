@@ -261,11 +261,14 @@ class History:
                     self._insert(object_id, generation, run, _PENDING)
 
     def confirm(self, object_id: bytes, generation: int, class_key: str = "") -> None:
-        """The file of that generation has its place. `class_key`: when the object may be new.
+        """The file of that generation has its place: what was prepared of it counts. `class_key`: when the object may be new.
 
         In several transactions, as `prepare`, the end of the point in the last: parts without it are none.
         """
         connection = self.connection(object_id)
+        query = "select 1 from runs where id = ? and generation = ? and step_ms = ? limit 1"
+        if connection.execute(query, (object_id, generation, _PENDING)).fetchone() is None:
+            return
         if class_key and self.base(object_id) is None:
             connection.execute(
                 "insert into objects values(?, ?, ?, 0, 0, ?, ?, 0, 0)",
@@ -273,17 +276,22 @@ class History:
             )
         query = "select rowid from runs where id = ? and generation = ? and step_ms = ? order by part"
         rows = connection.execute(query, (object_id, generation, _PENDING)).fetchall()
-        each = iter(rows)
-        while some := list(islice(each, _TRANSACTION_RUNS)):
+        for start in range(0, len(rows), _TRANSACTION_RUNS):
             with connection:
-                connection.executemany("update runs set step_ms = ? where rowid = ?", [(EXACT, row[0]) for row in some])
-        if rows:
-            query = "select max(last), sum(length(toc) + length(data)) from runs where id = ? and generation = ?"
-            last, used = connection.execute(query, (object_id, generation)).fetchall()[0]
-            connection.execute(
-                "update objects set last_generation = ?, last_change = ?, bytes = bytes + ? where id = ?",
-                (generation, last, used, object_id),
-            )
+                some = [(EXACT, row[0]) for row in rows[start : start + _TRANSACTION_RUNS]]
+                connection.executemany("update runs set step_ms = ? where rowid = ?", some)
+                if start + _TRANSACTION_RUNS >= len(rows):
+                    self._follows(object_id, generation)
+
+    def _follows(self, object_id: bytes, generation: int) -> None:
+        """The object's newest point is that generation's first, which replaced the whole file."""
+        connection = self.connection(object_id)
+        query = "select max(last), sum(length(toc) + length(data)) from runs where id = ? and generation = ?"
+        last, used = connection.execute(query, (object_id, generation)).fetchall()[0]
+        connection.execute(
+            "update objects set last_generation = ?, last_change = ?, bytes = bytes + ? where id = ?",
+            (generation, last, used, object_id),
+        )
 
     def forget(self, object_id: bytes) -> None:
         """Remove everything of an object; freed pages are overwritten."""

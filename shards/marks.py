@@ -13,8 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import cast
 
+import apsw
+
 from ..engine.disk import Disk
-from ..engine.errors import PerdureError
+from ..engine.errors import PerdureError, StorageFull
 from ..engine.ids import ClassKey
 from ..engine.limits import Limits
 from ..engine.residents import Residents
@@ -80,6 +82,8 @@ class Marker:
         self._folding: asyncio.Task[None] | None = None
         self._dead_folding: asyncio.Task[None] | None = None
         self._broken: set[bytes] = set()
+        self._full_s = -AGE_S_MAX - 1
+        """When it was last said that the disk is full."""
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="marks sync")
         residents.on_settled = files.complete
 
@@ -116,8 +120,13 @@ class Marker:
         if due:
             rows = [self._row(item) for item in due]
             large = [self._files.path_of(item.object_id) for item in due if item.images > _LARGE_IMAGES]
-            with self._committer.beside():
-                await self._loop.run_in_executor(self.thread, self._sync, rows, large)
+            try:
+                with self._committer.beside():
+                    await self._loop.run_in_executor(self.thread, self._sync, rows, large)
+            except apsw.FullError:  # the files are synced, but nobody may be missing from the catalogue: next time
+                due = []
+                self._say_full()
+        if due:
             await self._append([Head(MARK, d.object_id, generation=d.generation, change=d.change) for d in due])
             for item in due:
                 files.marked(item.object_id, item.change, item.segment, item.images)
@@ -162,7 +171,11 @@ class Marker:
     async def _settle(self, chosen: list[bytes]) -> None:
         waiting = 0
         for count, object_id in enumerate(chosen):
-            change = self._residents.settle(object_id)
+            try:
+                change = self._residents.settle(object_id)
+            except StorageFull:
+                self._say_full()
+                continue
             if change is None:
                 waiting += 1
             elif change:
@@ -171,6 +184,12 @@ class Marker:
                 await asyncio.sleep(0)
         if waiting:  # busy ones complete when their running turn is durable; the late go with the next group
             await asyncio.sleep(0.02)
+
+    def _say_full(self) -> None:
+        """Objects keep what they have in their -wal files and the log, until there is room: no reason to stop."""
+        if self._files.now_s - self._full_s > AGE_S_MAX:
+            self._full_s = self._files.now_s
+            self._report("warning", "marks_wait", {"reason": "the disk is full", "hint": "free space there"})
 
     def _due(self, chosen: list[bytes]) -> list[_Due]:
         due: list[_Due] = []

@@ -44,6 +44,7 @@ class Head(NamedTuple):
     change: int = 0
     size_pages: int = 0
     alarm_ms: int | None = None
+    """None: as it was before; 0: disarmed."""
     time_ms: int = 0
     part: int = 0
     """Of a COMMIT: how many PART records lie before it. Of a PART: its number from 1, negative."""

@@ -303,6 +303,7 @@ class Shard:
         """Let running events end, make everything durable, complete every file, end the log."""
         clean = await self.residents.drain(seconds * 0.7)
         await self.operations.stop()
+        await self.timeline.finish(seconds * 0.2)
         await self.committer.flush()
         self.acceptor.flush()
         self._marking.cancel()

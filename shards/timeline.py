@@ -8,16 +8,20 @@ runs on it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import os
-from collections.abc import Awaitable, Callable
-from typing import cast
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar, cast
 from urllib.parse import quote
+
+import apsw
 
 from ..engine.bookmarks import END_OF_GENERATION, Position
 from ..engine.clock import Clock
 from ..engine.database import Located
 from ..engine.disk import Disk
-from ..engine.errors import InvalidArgument, ObjectNotFound, StorageError
+from ..engine.errors import InvalidArgument, ObjectNotFound, PerdureError, StorageError, StorageFull
 from ..engine.ids import ClassKey
 from ..engine.limits import Limits
 from ..engine.residents import Residents
@@ -29,6 +33,7 @@ from .files import ObjectFiles
 from .log import SessionLog
 from .records import DELETE, Head
 
+T = TypeVar("T")
 SegmentPlace = tuple[str, str, int, int | None, int]
 """Path, session, number, valid bytes (None: to the last whole batch), where its index is."""
 
@@ -58,6 +63,8 @@ class Timeline:
         self._archive, self._clock, self._limits, self._groups = archive, clock, limits, groups
         self._on_catalogue = on_catalogue
         self._flush_meters = flush_meters
+        self._changing: set[asyncio.Task[Any]] = set()
+        """Whole files that are being changed."""
 
     # ------------------------------------------------------------------ folding
     def segments(self) -> list[SegmentPlace]:
@@ -84,6 +91,7 @@ class Timeline:
 
     async def fold_object(self, key: ClassKey, object_id: bytes) -> None:
         """Bring an object's history up to its newest durable commit."""
+        await self._confirm(key, object_id)
         for path, session, number, end, index_at in self.segments():
             answer = await self._archive.ask(
                 "fold",
@@ -98,6 +106,14 @@ class Timeline:
             if answer["missing"]:
                 await self.take_base(key, object_id)
                 return
+
+    async def _confirm(self, key: ClassKey, object_id: bytes) -> None:
+        """The file's own generation counts in history, also when the replacement that made it ended before it said so."""
+        located = self._files.locate(key, object_id)
+        if located.exists:
+            await self._archive.ask(
+                "confirm", object=object_id.hex(), generation=located.generation, class_key=key.unique
+            )
 
     async def take_base(self, key: ClassKey, object_id: bytes) -> None:
         """Begin the history of an object that had none with its file as it is now."""
@@ -167,6 +183,7 @@ class Timeline:
         generation = located.generation + 1
         try:
             await make(generation)
+            size = self._files.bytes_of(target)
             await self._archive.ask(
                 "prepare",
                 object=object_id.hex(),
@@ -178,58 +195,60 @@ class Timeline:
                 generation=generation,
                 time_ms=self._clock.now_ms(),
             )
-            await self._on_thread(lambda: self._put_in_place(target, located.path))
+            # Before the rename: an object that is there is never missing from the catalogue.
+            row = Row(object_id, key.unique, name, size, self._clock.now_ms())
+            await self._in_catalogue(lambda: self._catalogue.write([row]))
+            await self._to_the_end(self._place(object_id, target, located.path))
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageFull("the disk of the data folder is full", hint="free space there") from error
             raise StorageError(f"the new file cannot be put in its place: {error.strerror}") from error
         finally:
             if self._disk.exists(target):
-                await self._on_thread(lambda: self._remove(target))
-        self._files.replaced(object_id)
-        await self._archive.ask("confirm", object=object_id.hex(), generation=generation, class_key=key.unique)
-        size = self._files.bytes_of(located.path)
-        row = Row(object_id, key.unique, name, size, self._clock.now_ms())
-        await self._on_catalogue(lambda: self._catalogue.write([row]))
+                await self._on_thread(lambda: self._disk.unlink(target, missing_ok=True))
+        with contextlib.suppress(PerdureError):  # it is done; `fold_object` confirms it before anyone asks for the past
+            await self._archive.ask("confirm", object=object_id.hex(), generation=generation, class_key=key.unique)
         return size
 
-    async def _on_thread(self, work: Callable[[], None], then: Callable[[], None] | None = None) -> None:
-        """Do something with a large file, then `then()` on the loop, whether it succeeded or not; both also when cancelled.
-
-        The blocks of a large file are freed when its name goes, and a folder's sync waits for all that was written.
-        """
-        future = self._on_catalogue(work)
-        cancelled: asyncio.CancelledError | None = None
+    async def _on_thread(self, work: Callable[[], None]) -> None:
+        """For large files: their blocks are freed when a name goes, and a folder's sync waits for all that was written."""
         with self._committer.beside():
-            while not future.done():
-                try:
-                    await asyncio.wait([future])
-                except (
-                    asyncio.CancelledError
-                ) as error:  # the thread goes on, and nobody may use the file before it ends
-                    cancelled = error
-        if then is not None:
-            then()
-        future.result()
-        if cancelled is not None:
-            raise cancelled
+            await self._on_catalogue(work)
+
+    async def _place(self, object_id: bytes, target: str, path: str) -> None:
+        await self._on_thread(lambda: self._put_in_place(target, path))
+        await self._sync_place(path)
+        self._files.replaced(object_id)
 
     def _put_in_place(self, target: str, path: str) -> None:
-        folder = os.path.dirname(path)
-        self._disk.make_folder(folder)
+        self._disk.make_folder(os.path.dirname(path))
         self._disk.rename(target, path)
-        self._disk.sync_folder(folder)
-        self._disk.sync_folder(os.path.dirname(folder))
 
-    def _remove(self, path: str) -> None:
-        self._disk.unlink(path, missing_ok=True)
+    async def _sync_place(self, path: str) -> None:
+        """A name that may or may not be durable can be neither believed nor taken back: then the shard begins anew."""
+        try:
+            await self._on_thread(lambda: self._files.sync_place(path))
+        except OSError as error:
+            self._committer.end(error)
+            raise StorageError(f"the folder of {path} cannot be synced: {error.strerror}") from error
 
-    def _remove_durably(self, path: str) -> None:
-        self._disk.unlink(path, missing_ok=True)
-        self._disk.sync_folder(os.path.dirname(path))
+    async def _in_catalogue(self, work: Callable[[], None]) -> None:
+        try:
+            await self._on_catalogue(work)
+        except apsw.FullError as error:
+            raise StorageFull("the disk of the data folder is full", hint="free space there") from error
 
     async def export(self, key: ClassKey, object_id: bytes, target: str, at: Position | None) -> Message:
         """Write a plain SQLite file with the object's state, now or at a point. Raises NotFound, HistoryGone."""
         if self._disk.exists(target):
             raise InvalidArgument(f"{target} exists already")
+        try:
+            return await self._export(key, object_id, target, at)
+        except BaseException:
+            self._disk.unlink(target, missing_ok=True)
+            raise
+
+    async def _export(self, key: ClassKey, object_id: bytes, target: str, at: Position | None) -> Message:
         if at is not None:
             await self.fold_object(key, object_id)
             built = await self._archive.ask(
@@ -251,7 +270,6 @@ class Timeline:
         finally:
             whole = self._files.unpin(object_id)
         if not whole:
-            await self._on_thread(lambda: self._remove(target))
             raise StorageError("the object was rebuilt while it was copied", hint="try again")
         return {**answer, "generation": generation, "change": change, "time_ms": self._clock.now_ms()}
 
@@ -264,6 +282,9 @@ class Timeline:
 
         Raises ImportRefused, InvalidArgument when the object exists and `replace` is false.
         """
+        return await self._to_the_end(self._import(key, object_id, name, source, replace))
+
+    async def _import(self, key: ClassKey, object_id: bytes, name: str | None, source: str, replace: bool) -> int:
         async with self._residents.vacated(object_id, "replaced by an import"):
             if self._files.exists(key, object_id) and not replace:
                 raise InvalidArgument("the object exists already", hint="--replace puts the file in its place")
@@ -272,6 +293,9 @@ class Timeline:
 
     async def vacuum(self, key: ClassKey, object_id: bytes, name: str | None) -> tuple[int, int]:
         """Write the object's file anew without its free pages; its bytes before and after. Raises ObjectNotFound."""
+        return await self._to_the_end(self._vacuum(key, object_id, name))
+
+    async def _vacuum(self, key: ClassKey, object_id: bytes, name: str | None) -> tuple[int, int]:
         async with self._residents.vacated(object_id, "written anew"):
             located = self._locate(key, object_id)
             before = self._files.bytes_of(located.path)
@@ -298,6 +322,9 @@ class Timeline:
 
     async def restore_now(self, key: ClassKey, object_id: bytes, name: str | None, position: Position) -> Position:
         """Restore without waiting for the object's next start; the point that undoes it."""
+        return await self._to_the_end(self._restore_now(key, object_id, name, position))
+
+    async def _restore_now(self, key: ClassKey, object_id: bytes, name: str | None, position: Position) -> Position:
         async with self._residents.vacated(object_id, "restored to an earlier state"):
             generation = self._files.locate(key, object_id).generation
             await self.restore(key, object_id, name, position)
@@ -305,6 +332,9 @@ class Timeline:
 
     async def delete(self, key: ClassKey, object_id: bytes, *, history: bool = True) -> bool:
         """Remove an object: file, catalogue row, and (`history`) its past; whether it existed."""
+        return await self._to_the_end(self._delete(key, object_id, history))
+
+    async def _delete(self, key: ClassKey, object_id: bytes, history: bool) -> bool:
         async with self._residents.vacated(object_id, "deleted"):
             existed = self._files.exists(key, object_id)
             if existed:
@@ -312,17 +342,34 @@ class Timeline:
                 head = Head(DELETE, object_id, key.unique, generation=located.generation, change=int(history))
                 await self._append(head)
                 try:
-                    await self._on_thread(
-                        lambda: self._remove_durably(located.path),
-                        lambda: self._files.deleted(object_id, located.generation),
-                    )
+                    await self._on_thread(lambda: self._disk.unlink(located.path, missing_ok=True))
                 except OSError as error:  # the record says that it is gone: the next start removes the file
+                    self._committer.end(error)
                     raise StorageError(f"{located.path} cannot be removed: {error.strerror}") from error
+                await self._sync_place(located.path)
+                self._files.deleted(object_id, located.generation)  # until now its DELETE record must be kept
+            await self._flush_meters()
+            await self._in_catalogue(lambda: self._catalogue.delete(object_id))
             if history:
                 await self._archive.ask("forget", object=object_id.hex())
-            await self._flush_meters()
-            await self._on_catalogue(lambda: self._catalogue.delete(object_id))
         return existed
+
+    async def _to_the_end(self, change: Coroutine[object, object, T]) -> T:
+        """Also when nobody waits any more: an object must not go on while its DELETE record, or a new file, is on the way."""
+        task = asyncio.get_running_loop().create_task(change, name="change of a whole file")
+        self._changing.add(task)
+        task.add_done_callback(self._changed)
+        return await asyncio.shield(task)
+
+    def _changed(self, task: asyncio.Task[Any]) -> None:
+        self._changing.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waits gets it
+
+    async def finish(self, seconds: float) -> None:
+        """Let changes that nobody waits for any more come to their end, for that time at most."""
+        if self._changing:
+            await asyncio.wait(self._changing, timeout=seconds)
 
     async def _append(self, head: Head) -> None:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()

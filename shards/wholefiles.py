@@ -103,7 +103,8 @@ def adopt(disk: Disk, source: str, target: str, generation: int, bytes_max: int)
     Raises ImportRefused: no database, damaged, too large, or of a newer perdure; StorageFull, OSError.
     """
     try:
-        connection = apsw.Connection(source, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        connection = apsw.Connection(source, flags=flags, vfs=disk.vfs or None)  # what it copies into uses it too
     except apsw.Error as error:
         raise ImportRefused(f"{source} cannot be opened: {error}") from error
     try:
@@ -120,7 +121,7 @@ def adopt(disk: Disk, source: str, target: str, generation: int, bytes_max: int)
         raise ImportRefused(f"{source} cannot be read: {error}", hint="it must be a whole SQLite database") from error
     finally:
         connection.close(True)
-    _convert(target, source)
+    _convert(disk, target, source)
     return finish(disk, target, generation)
 
 
@@ -167,9 +168,9 @@ def _check(connection: apsw.Connection, source: str, bytes_max: int) -> None:
         raise ImportRefused(f"{source} is damaged: {problem}", hint="`sqlite3 FILE .recover` may save what is readable")
 
 
-def _convert(target: str, source: str) -> None:
+def _convert(disk: Disk, target: str, source: str) -> None:
     """Page size, no auto-vacuum, our own number of the format; other hidden names are refused."""
-    connection = apsw.Connection(target)
+    connection = apsw.Connection(target, vfs=disk.vfs or None)
     try:
         connection.execute("pragma journal_mode=memory;pragma synchronous=off").fetchall()
         if connection.pragma("page_size") != PAGE or connection.pragma("auto_vacuum"):

@@ -1,4 +1,4 @@
-"""KV, SQL and transactions as programs see them (spec: storage-kv, storage-sql, transactions and gates, edge cases)."""
+"""KV and transactions as programs see them (spec: storage-kv, transactions and gates, edge cases); SQL: test_sql*.py."""
 
 from __future__ import annotations
 
@@ -133,98 +133,6 @@ def test_delete_all_takes_effect_at_once(tmp_path) -> None:
     first, second = run(tmp_path, delete_all, after_delete_all)
     assert first == [None, []]
     assert second == [None, 0]
-
-
-@script
-def sql(s):
-    e = s.sql.exec
-    e("create table t(id integer primary key, name text, data blob)")
-    e("insert into t(name, data) values(?, ?); ", "one", b"\x01\x02")
-    e("insert into t(name) values('two'); insert into t(name) values('three')")
-    cursor = e("select id, name from t order by id")
-    first = cursor.next()
-    rest = cursor.toArray()
-    raw = e("select id, name from t order by id").raw()
-    loop = [row["name"] for row in e("select name from t order by id")]
-    return [
-        [first.done, dict(first.value)],
-        [dict(row) for row in rest],
-        cursor.toArray(),
-        [list(row) for row in raw],
-        loop,
-        e("select id, name from t").columnNames,
-        e("select count(*) c from t").one()["c"],
-        e("select count(*) c from t").one().c,
-        bytes(e("select data from t where id=1").one()["data"]),
-        e("select 123").columnNames,
-        e('select "foo" as f').one()["f"],
-        s.sql.databaseSize % 4096,
-    ]
-
-
-def test_sql(tmp_path) -> None:
-    (found,) = run(tmp_path, sql)
-    assert found == [
-        [False, {"id": 1, "name": "one"}],
-        [{"id": 2, "name": "two"}, {"id": 3, "name": "three"}],
-        [],
-        [[1, "one"], [2, "two"], [3, "three"]],
-        ["one", "two", "three"],
-        ["id", "name"],
-        3,
-        3,
-        b"\x01\x02",
-        ["123"],
-        "foo",
-        0,
-    ]
-
-
-MISTAKES = [
-    ("select bunk from", "SQLITE_ERROR"),
-    ("select * from nowhere", "no such table: nowhere"),
-    ("", "did not contain a statement"),
-    ("begin", "To execute a transaction, please use"),
-    ("savepoint x", "To execute a transaction, please use"),
-    ("create table _cf_x(a)", "not authorized: SQLITE_AUTH"),
-    ("create table _Cf_x(a)", "not authorized: SQLITE_AUTH"),
-    ("select * from _cf_KV", "prohibited"),
-    ("create temp table x(a)", "not authorized"),
-    ("attach 'x.db' as x", "not authorized"),
-    ("pragma journal_mode=delete", "not authorized"),
-    ("pragma user_version=3", "not authorized"),
-    ("select sqlite_version()", "not authorized to use function"),
-    (
-        "select 1 union all select 1 union all select 1 union all select 1 union all select 1 union all select 1",
-        "too many terms",
-    ),
-]
-
-
-@script
-def sql_mistakes(s):
-    found = []
-    for query, _ in MISTAKES:
-        try:
-            s.sql.exec(query)
-            found.append("no error")
-        except PerdureError as error:
-            found.append(error.message)
-    for query, bindings in (("select ?", ()), ("select 1; select ?", (1, 2)), ("select ?; select 1", (1,))):
-        try:
-            s.sql.exec(query, *bindings)
-            found.append("no error")
-        except PerdureError as error:
-            found.append(error.message)
-    return found
-
-
-def test_sql_mistakes(tmp_path) -> None:
-    (found,) = run(tmp_path, sql_mistakes)
-    phrases = [phrase for _, phrase in MISTAKES]
-    phrases += ["Wrong number of parameter bindings", "Wrong number", "only the last statement can have parameters"]
-    for text, phrase in zip(found, phrases, strict=True):
-        assert phrase in text
 
 
 @script

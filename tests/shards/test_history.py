@@ -230,3 +230,33 @@ def test_an_object_that_was_deleted_begins_with_the_template_again(tmp_path) -> 
     assert state_at(history, tmp_path, 2, 6)[1] == states(again)[6]
     assert state_at(history, tmp_path, 1, 8)[1] == states(old)[8], "the past before the deletion is there"
     history.close()
+
+
+def test_thinning_takes_a_large_point_whole(tmp_path) -> None:
+    """More pieces than one step reads; pieces that were given up are no part of anything."""
+    history = History(str(tmp_path / "history"))
+    rng = random.Random(3)
+    many = {number: bytes([number % 251]) * PAGE for number in range(1, 70 * 256)}
+    before, after = commits(23, 5), Point(8, 90_000_000, 70 * 256 - 1, {7: image(rng)})
+    large = Point(7, 50_000_000, 70 * 256 - 1, many)
+    given_up = Point(6, 40_000_000, 0, {1: image(rng)})
+    add(history, before)
+    with history.connection(ID):
+        history.add(ID, "w-C", 1, [pack_run([given_up], 1)])
+        history.add(ID, "w-C", 1, [pack_run([Point(6, 41_000_000, 5, {2: image(rng)})])])
+        history.add(ID, "w-C", 1, list(pack_runs([large])))
+        history.add(ID, "w-C", 1, [pack_run([after])])
+    expected = state_at(history, tmp_path, 1, 8)[1]
+    assert len(expected) == (70 * 256 - 1) * PAGE
+    assert [moment.change for moment in history.moments(ID)] == [8, 7, 6, 5, 4, 3, 2, 1, 0]
+    bound_object(history, ID, Bounds(1, 1, 1 << 40), 95_000_000)
+    assert history.base(ID).change < 7, "twice its size is allowed"
+    assert state_at(history, tmp_path, 1, 8)[1] == expected
+    bound_object(history, ID, Bounds(1, 1, 1 << 40), 200_000_000)
+    assert history.base(ID).change == 8, "all of it is older than a day"
+    assert state_at(history, tmp_path, 1, 8)[1] == expected
+    connection = history.connection(ID)
+    assert connection.execute("select count(*) from runs").fetchall() == [(0,)]
+    (stored,) = connection.execute("select sum(length(data)) from pages").fetchall()[0]
+    assert history.base(ID).bytes == stored, "the count of bytes is right after all that"
+    history.close()

@@ -1,0 +1,37 @@
+"""Behaviour that a program chooses by its compatibility date and flags (spec: config, compatibility dates).
+
+What always holds: a flag named by the program wins over the date; a program without a date gets the newest behaviour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from ..engine.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of behaviour: the flag that asks for it, the one that asks for the old, the date from which it holds."""
+
+    flag: str
+    opposite: str
+    date: str
+    """yyyy-mm-dd"""
+
+
+DELETE_ALL_DELETES_ALARM = Change("delete_all_deletes_alarm", "delete_all_preserves_alarm", "2026-02-24")
+
+
+def applies(change: Change, date: str, flags: Collection[str]) -> bool:
+    """Whether a program of that date ("": none given) with those flags gets the changed behaviour. Raises ConfigError."""
+    if change.flag in flags and change.opposite in flags:
+        raise ConfigError(
+            f"compatibility_flags: {change.flag} and {change.opposite} contradict each other", hint="name one of them"
+        )
+    if change.flag in flags:
+        return True
+    if change.opposite in flags:
+        return False
+    return not date or date >= change.date
