@@ -28,6 +28,7 @@ class Disk(Protocol):
     def allocate(self, fd: int, length: int) -> None: ...
     def size(self, fd: int) -> int: ...
     def sync_data(self, fd: int) -> None: ...
+    def write_back(self, fd: int, offset: int, length: int) -> None: ...
     def sync_folder(self, path: str) -> None: ...
     def sync_all(self, path: str) -> None: ...
     def link(self, source: str, target: str) -> None: ...
@@ -40,6 +41,8 @@ class Disk(Protocol):
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+_WRITE_AND_WAIT = 1 | 2 | 4  # SYNC_FILE_RANGE_WAIT_BEFORE, WRITE, WAIT_AFTER
 
 
 class LocalDisk:
@@ -111,6 +114,13 @@ class LocalDisk:
 
     def sync_data(self, fd: int) -> None:
         os.fdatasync(fd)
+
+    def write_back(self, fd: int, offset: int, length: int) -> None:
+        """Have what is dirty of a part written now (`length` 0: to the end), so that no later sync of anything waits for it.
+
+        It makes nothing durable, and errors are left to the sync that must follow: the kernel tells it of them.
+        """
+        _libc.sync_file_range(fd, offset, length, _WRITE_AND_WAIT)
 
     def sync_folder(self, path: str) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, cast
 
 from ..engine.errors import ShardLost, from_wire
@@ -46,6 +47,8 @@ class ArchiveProcess:
         self._running: tuple[Message, asyncio.Future[Message]] | None = None
         self._jobs = 0
         self._closed = False
+        self.beside: Callable[[], AbstractContextManager[None]] = nullcontext
+        """Entered while a job is done: the disk is busy."""
 
     async def ask(self, kind: str, *, urgent: bool = True, **fields: object) -> Message:
         self._jobs += 1
@@ -53,7 +56,8 @@ class ArchiveProcess:
         job: Message = {"type": "job", "job": self._jobs, "kind": kind, **fields}
         (self._urgent if urgent else self._patient).append((job, future))
         self._next()
-        return await future
+        with self.beside():
+            return await future
 
     def _next(self) -> None:
         while self._running is None and (self._urgent or self._patient):
@@ -66,7 +70,7 @@ class ArchiveProcess:
             self._child.send(job)
 
     def _start(self) -> Child:
-        start: Message = {"type": "start", "role": "archivist", "folder": self._folder}
+        start: Message = {"type": "start", "role": "archivist", "name": self._name, "folder": self._folder}
         return Child(self._loop, ARCHIVIST, self._name, start, [self._lock_fd], self._on_message, self._on_death)
 
     def _on_message(self, _child: Child, message: Message) -> None:

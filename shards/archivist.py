@@ -16,6 +16,7 @@ from typing import cast
 
 import apsw
 import lz4.block
+import setproctitle
 
 from ..engine.database import PAGE
 from ..engine.disk import Disk, LocalDisk
@@ -85,9 +86,14 @@ class Archivist:
 
         dropped: list[int] = []
         while True:
-            reader = SegmentReader(
-                self._disk, cast("str", job["path"]), cast("str", job["session"]), cast("int", job["number"])
-            )
+            try:
+                reader = SegmentReader(
+                    self._disk, cast("str", job["path"]), cast("str", job["session"]), cast("int", job["number"])
+                )
+            except FileNotFoundError:
+                if only is None:
+                    raise
+                return {"missing": {}}  # it was folded for all objects, and trimmed, since the shard asked
             try:
                 if only is not None and self._index_says_no(reader, job, only):
                     return {"missing": {}}
@@ -137,8 +143,7 @@ class Archivist:
         fd = self._disk.open(path, write=False)
         try:
             size = self._disk.size(fd) // PAGE
-            with self._history.connection(object_id):
-                self._history.set_base(object_id, cast("str", job["class_key"]), at, self._packed_pages(fd, size), size)
+            self._history.set_base(object_id, cast("str", job["class_key"]), at, self._packed_pages(fd, size), size)
         finally:
             self._disk.close(fd)
         return {"bytes": size * PAGE}
@@ -228,10 +233,11 @@ class Archivist:
         old, new = cast("str | None", job["old"]), cast("str", job["new"])
         if self._history.base(object_id) is None and old is not None:
             self._base({**job, "path": old, "generation": job["old_generation"], "change": job["old_change"]})
+        elif old is not None:  # the file before may have its place without its confirmation, after a kill
+            self._history.confirm(object_id, cast("int", job["old_generation"]))
         size = wholefiles.sync(self._disk, new)
         runs = self._replacement(old, new, size, cast("int", job["time_ms"]))
-        with self._history.connection(object_id):
-            self._history.prepare(object_id, cast("int", job["generation"]), runs)
+        self._history.prepare(object_id, cast("int", job["generation"]), runs)
         return {}
 
     def _replacement(self, old: str | None, new: str, size: int, time_ms: int) -> Iterator[Run]:
@@ -248,8 +254,7 @@ class Archivist:
 
     def _confirm(self, job: Message) -> Message:
         object_id = bytes.fromhex(cast("str", job["object"]))
-        with self._history.connection(object_id):
-            self._history.confirm(object_id, cast("int", job["generation"]), cast("str", job["class_key"]))
+        self._history.confirm(object_id, cast("int", job["generation"]), cast("str", job["class_key"]))
         return {}
 
 
@@ -257,6 +262,7 @@ def main() -> None:
     """Read jobs from the control channel, one a line, until it ends."""
     control = Control.from_environment()
     start = control.read_start()
+    setproctitle.setproctitle(f"perdure {start['name']}")
     os.nice(_NICENESS)
     archivist = Archivist(LocalDisk(), cast("str", start["folder"]))
     control.send({"type": "ready"})

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ..engine.clock import Clock
@@ -29,6 +30,9 @@ _BATCH_PAGES_MAX = 1_024
 """Page images in one batch: 4 MiB, so that packing and writing it stops the loop for some milliseconds only."""
 _CALM_SYNCS = 32
 """Syncs in a row that must be fast before they move back to the loop."""
+_LONG_MS = 20.0
+_LONG_S = 10.0
+"""After a sync as slow as that, or a large commit, they stay on the thread so long: the next slow one must not stop the loop."""
 
 
 @dataclass(slots=True)
@@ -101,7 +105,10 @@ class Committer:
         self._threaded = False
         self._making_room = False
         self._calm = 0
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix="log sync")
+        self._beside = 0
+        self._until_s = 0.0
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="log sync")
+        """One syncs, the other makes the next segment's file, which may take long: a sync must not wait for it."""
 
     # ------------------------------------------------------------------ Commits
     def touch(self, who: Committable) -> int:
@@ -124,6 +131,15 @@ class Committer:
         if held is None:
             held = self._held[batch] = []
         held.append((who, effect, args))
+
+    @contextmanager
+    def beside(self) -> Generator[None, None, None]:
+        """While something else writes much to the disk: syncs wait for it, so they stay on the thread."""
+        self._beside += 1
+        try:
+            yield
+        finally:
+            self._beside -= 1
 
     def append(self, heads: Sequence[Head], then: Callable[[], None]) -> None:
         """Put marks or a trim into the next batch; `then()` when they are durable. They may use the last of the space."""
@@ -160,6 +176,7 @@ class Committer:
                 pages += record.pages.values()
                 if record.part < 0:
                     later[who] = None
+                    self._threaded, self._until_s = True, self._clock.monotonic_s() + _LONG_S
         self._open += 1
         if later:
             self._postpone(later, sealed.number)
@@ -204,7 +221,7 @@ class Committer:
     # ------------------------------------------------------------------ sync
     def _sync(self, sealed: Sealed) -> None:
         sealed.began_s = self._clock.monotonic_s()
-        if self._threaded:
+        if self._threaded or self._beside:
             self._syncing = sealed
             self.counts.threaded_syncs += 1
             future = self._loop.run_in_executor(self._threads, self.log.sync_device)
@@ -255,9 +272,11 @@ class Committer:
             if not self._threaded:
                 self._report("info", "sync_on_thread", {"took_ms": round(took_ms, 1)})
             self._threaded, self._calm = True, 0
+            if took_ms > _LONG_MS:
+                self._until_s = self._clock.monotonic_s() + _LONG_S
         elif self._threaded:
             self._calm = self._calm + 1 if took_ms < limits.sync_inline_ms_max else 0
-            if self._calm >= _CALM_SYNCS:
+            if self._calm >= _CALM_SYNCS and self._clock.monotonic_s() >= self._until_s:
                 self._threaded = False
                 self._report("info", "sync_on_loop", {"average_ms": round(counts.sync_ms_average, 2)})
 

@@ -73,6 +73,10 @@ class ObjectFiles:
         text = object_id.hex()
         return f"{self._data}/objects/{key.folder}/{text[:2]}/{text}.sqlite"
 
+    def path_of(self, object_id: bytes) -> str:
+        """Of an object that is live."""
+        return self.path(ClassKey(self.live[object_id].class_key), object_id)
+
     def new_path(self, object_id: bytes) -> str:
         """Where a file that is to replace the object's is made: on the same file system, forgotten after a crash."""
         return f"{self._live_folder}/{object_id.hex()}.new"

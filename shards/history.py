@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import cast
 
 import apsw
@@ -22,6 +23,10 @@ from .runs import Entry, Point, Run, entries, images
 
 FORMAT = 1
 _PENDING = -1
+_TRANSACTION_RUNS = 8
+_TRANSACTION_PAGES = 2_048
+"""What is added at once of a whole file, 8 MiB: the sync of the shard's log may have to wait for it."""
+_WRITE_BACK_IMAGES = 2_048
 EXACT, MINUTE_MS, HOUR_MS = 0, 60_000, 3_600_000
 """How far apart the points of a run are."""
 _SCHEMA = """
@@ -223,13 +228,19 @@ class History:
     def set_base(
         self, object_id: bytes, class_key: str, at: Moment, pages: Iterable[tuple[int, bytes]], size: int
     ) -> None:
-        """Begin an object's history with a whole state. `pages`: (number, packed image)."""
-        self.forget(object_id)
+        """Begin an object's history with a whole state. `pages`: (number, packed image).
+
+        In several transactions, as `prepare`. The base is there when the last of them is.
+        """
         connection = self.connection(object_id)
+        with connection:
+            self.forget(object_id)
         used = 0
-        for number, data in pages:
-            connection.execute("insert into pages values(?, ?, ?)", (object_id, number, data))
-            used += len(data)
+        each = iter(pages)
+        while some := [(object_id, number, data) for number, data in islice(each, _TRANSACTION_PAGES)]:
+            with connection:
+                connection.executemany("insert into pages values(?, ?, ?)", some)
+            used += sum(len(data) for _, _, data in some)
         connection.execute(
             "insert into objects values(?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (object_id, class_key, at.generation, at.change, at.time_ms, size, at.generation, at.change, used),
@@ -237,14 +248,23 @@ class History:
 
     # ------------------------------------------------------------------ replacements of the whole file
     def prepare(self, object_id: bytes, generation: int, runs: Iterable[Run]) -> None:
-        """Note what a new generation changes. It counts when `confirm` is called, or when a commit follows it."""
+        """Note what a new generation changes. It counts when `confirm` is called, or when a commit follows it.
+
+        In several transactions, so that little waits to be written at any time; the next try removes what one left.
+        """
         connection = self.connection(object_id)
         connection.execute("delete from runs where id = ? and step_ms = ?", (object_id, _PENDING))
-        for run in runs:
-            self._insert(object_id, generation, run, _PENDING)
+        each = iter(runs)
+        while some := list(islice(each, _TRANSACTION_RUNS)):
+            with connection:
+                for run in some:
+                    self._insert(object_id, generation, run, _PENDING)
 
     def confirm(self, object_id: bytes, generation: int, class_key: str = "") -> None:
-        """The file of that generation has its place: what was prepared of it counts. `class_key`: when the object may be new."""
+        """The file of that generation has its place: what was prepared of it counts. `class_key`: when the object may be new.
+
+        In several transactions, as `prepare`, the end of the point in the last: parts without it are none.
+        """
         connection = self.connection(object_id)
         query = "select 1 from runs where id = ? and generation = ? and step_ms = ? limit 1"
         if connection.execute(query, (object_id, generation, _PENDING)).fetchone() is None:
@@ -254,17 +274,24 @@ class History:
                 "insert into objects values(?, ?, ?, 0, 0, ?, ?, 0, 0)",
                 (object_id, class_key, generation - 1, len(TEMPLATE) // PAGE, generation),  # before it, it was empty
             )
-        rows = connection.execute(
-            "update runs set step_ms = ? where id = ? and generation = ? and step_ms = ? "
-            "returning last, length(toc) + length(data)",
-            (EXACT, object_id, generation, _PENDING),
-        ).fetchall()
-        if rows:
-            last, used = max(cast("int", row[0]) for row in rows), sum(cast("int", row[1]) for row in rows)
-            connection.execute(
-                "update objects set last_generation = ?, last_change = ?, bytes = bytes + ? where id = ?",
-                (generation, last, used, object_id),
-            )
+        query = "select rowid from runs where id = ? and generation = ? and step_ms = ? order by part"
+        rows = connection.execute(query, (object_id, generation, _PENDING)).fetchall()
+        for start in range(0, len(rows), _TRANSACTION_RUNS):
+            with connection:
+                some = [(EXACT, row[0]) for row in rows[start : start + _TRANSACTION_RUNS]]
+                connection.executemany("update runs set step_ms = ? where rowid = ?", some)
+                if start + _TRANSACTION_RUNS >= len(rows):
+                    self._follows(object_id, generation)
+
+    def _follows(self, object_id: bytes, generation: int) -> None:
+        """The object's newest point is that generation's first, which replaced the whole file."""
+        connection = self.connection(object_id)
+        query = "select max(last), sum(length(toc) + length(data)) from runs where id = ? and generation = ?"
+        last, used = connection.execute(query, (object_id, generation)).fetchall()[0]
+        connection.execute(
+            "update objects set last_generation = ?, last_change = ?, bytes = bytes + ? where id = ?",
+            (generation, last, used, object_id),
+        )
 
     def forget(self, object_id: bytes, generation: int = 1 << 62) -> None:
         """Remove everything of an object up to a generation; freed pages are overwritten."""
@@ -327,18 +354,25 @@ class History:
 
     def _write_base(self, object_id: bytes, disk: Disk, fd: int) -> None:
         query = "select page, data from pages where id = ? order by page"
-        for row in self.connection(object_id).execute(query, (object_id,)):
+        for count, row in enumerate(self.connection(object_id).execute(query, (object_id,)), start=1):
             disk.pwrite(fd, images(cast("bytes", row[1])), (cast("int", row[0]) - 1) * PAGE)
+            if count % _WRITE_BACK_IMAGES == 0:
+                disk.write_back(fd, 0, 0)
 
     def _write_images(self, object_id: bytes, last: dict[int, tuple[int, int]], disk: Disk, fd: int) -> None:
         by_row: dict[int, list[tuple[int, int]]] = {}
         for number, (row, index) in last.items():
             by_row.setdefault(row, []).append((number, index))
+        written = 0
         for row, wanted in by_row.items():
             query = "select data from runs where rowid = ?"
             raw = images(cast("bytes", self.connection(object_id).execute(query, (row,)).fetchall()[0][0]))
             for number, index in wanted:
                 disk.pwrite(fd, raw[index * PAGE : (index + 1) * PAGE], (number - 1) * PAGE)
+            written += len(wanted)
+            if written >= _WRITE_BACK_IMAGES:
+                disk.write_back(fd, 0, 0)
+                written = 0
 
 
 def _gone(object_id: bytes, what: str) -> HistoryGone:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import threading
 from collections.abc import Iterator, Sequence
 
 from ..engine.disk import Disk
@@ -42,7 +43,12 @@ class SessionLog:
         self._synced_chain = Chain()
         self._pending: tuple[Sequence[Head], int] | None = None
         self._ends: dict[int, tuple[int, int]] = {}
-        self._spare = False
+        self._spare = 0
+        """Number of the segment that lies ready, its folder entry synced; 0: none does."""
+        self._names = threading.Lock()
+        """Held while a file gets the name of a segment."""
+        self._room = threading.Lock()
+        """Held while a spare is made: the loop makes one itself when the thread is late."""
         disk.make_folder(self.folder)
         self._lock_fd = lock_session(self.folder, exclusive=True)
         disk.sync_folder(folder)
@@ -54,33 +60,39 @@ class SessionLog:
         """Make the segment the current one, its folder entry synced. Raises OSError; the old one stays then."""
         disk, path = self._disk, f"{self.folder}/{name_of(header.number)}"
         size = max(self._segment_bytes, SEGMENT_HEADER + room)
-        spare = f"{self.folder}/spare"
-        if self._spare and size == self._segment_bytes:
-            self._spare = False
-            disk.rename(spare, path)
-            fd = disk.open(path)
-        else:
-            disk.unlink(path, missing_ok=True)
-            fd = disk.open(path, create=True, exclusive=True)
+        with self._names:
+            ready, self._spare = self._spare == header.number and size == self._segment_bytes, 0
+            if not ready:
+                disk.unlink(path, missing_ok=True)
+            fd = disk.open(path, create=not ready, exclusive=not ready)
+            old, self.number = self.number, header.number
         try:
-            disk.allocate(fd, size)
+            if not ready:
+                disk.allocate(fd, size)
             disk.pwrite(fd, pack_segment_header(header), 0)
-            disk.sync_folder(self.folder)
+            if not ready:
+                disk.sync_folder(self.folder)
         except OSError:
+            self.number = old
             disk.close(fd)
             disk.unlink(path, missing_ok=True)
             raise
         if self._fd >= 0:
             disk.close(self._fd)
-        self._fd, self.number, self._capacity = fd, header.number, size
+        self._fd, self._capacity = fd, size
         self._position = self._synced = SEGMENT_HEADER
         self._chain, self._synced_chain = Chain(), Chain()
         self.index = Index()
 
     def make_room(self) -> bool:
-        """Allocate the next segment ahead of time; False when there is no room on the disk."""
-        if self._spare:
-            return True
+        """Make the next segment's file ahead of time, so that nothing but its header is to be written when it is needed.
+
+        A segment without a header at the end of a log holds nothing. False when there is no room on the disk.
+        """
+        with self._room:
+            return self._spare != 0 or self._make_spare()
+
+    def _make_spare(self) -> bool:
         path = f"{self.folder}/spare"
         try:
             fd = self._disk.open(path, create=True)
@@ -93,13 +105,19 @@ class SessionLog:
             if error.errno not in _FULL:
                 raise
             return False
-        self._spare = True
+        with self._names:
+            number = self.number + 1
+            self._disk.rename(path, f"{self.folder}/{name_of(number)}")
+        self._disk.sync_folder(self.folder)
+        with self._names:
+            if self.number < number:
+                self._spare = number
         return True
 
     @property
     def wants_room(self) -> bool:
-        """Whether the current segment is half used and there is no spare."""
-        return not self._spare and self._position * 2 > self._capacity
+        """Whether there is no spare, and the current segment is used enough for one to be wanted soon."""
+        return not self._spare and self._position * _RESERVE > self._capacity
 
     def _roll(self, room: int) -> None:
         """Seal the current segment with its index and begin the next. Raises StorageFull."""
@@ -183,10 +201,21 @@ class SessionLog:
 
     def trim(self, first: int) -> None:
         """Delete the segments below `first`. The TRIM record that says so must be durable."""
+        self.delete(self.let_go(first))
+
+    def let_go(self, first: int) -> list[str]:
+        """Forget the segments below `first`, whose TRIM record is durable; what is left to `delete`."""
+        paths: list[str] = []
         while self.first < min(first, self.number):
-            self._disk.unlink(f"{self.folder}/{name_of(self.first)}", missing_ok=True)
+            paths.append(f"{self.folder}/{name_of(self.first)}")
             self._ends.pop(self.first, None)
             self.first += 1
+        return paths
+
+    def delete(self, paths: list[str]) -> None:
+        """Delete segments that were let go, oldest first; on a thread, for it takes long while the disk is busy."""
+        for path in paths:
+            self._disk.unlink(path, missing_ok=True)
 
     def places(self) -> list[tuple[str, str, int, int | None, int]]:
         """(path, session, number, valid bytes, where its index is) of the segments that are kept, oldest first."""
@@ -216,7 +245,10 @@ class SessionLog:
             if clean:
                 self.append([Head(END)], [], control=True)
                 self.sync()
-            self._disk.unlink(f"{self.folder}/spare", missing_ok=True)
+            with self._room:
+                self._disk.unlink(f"{self.folder}/spare", missing_ok=True)
+                if self._spare:
+                    self._disk.unlink(f"{self.folder}/{name_of(self._spare)}", missing_ok=True)
         finally:
             self._disk.close(self._fd)
             os.close(self._lock_fd)

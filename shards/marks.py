@@ -33,6 +33,8 @@ AGE_S_MAX = 30.0
 _HURRY_S = 0.01
 _SLICE = 32
 _GROUP_MAX = 2_048
+_LARGE_IMAGES = 1_024
+_SLICE_BYTES = 8 << 20
 _CATCH_UP = 256
 _BEHIND = 0.9
 """Part of the log's bytes beyond which segments go without being folded."""
@@ -117,8 +119,10 @@ class Marker:
         due = self._due(chosen)
         if due:
             rows = [self._row(item) for item in due]
+            large = [self._files.path_of(item.object_id) for item in due if item.images > _LARGE_IMAGES]
             try:
-                await self._loop.run_in_executor(self.thread, self._sync, rows)
+                with self._committer.beside():
+                    await self._loop.run_in_executor(self.thread, self._sync, rows, large)
             except apsw.FullError:  # the files are synced, but nobody may be missing from the catalogue: next time
                 due = []
                 self._say_full()
@@ -128,6 +132,8 @@ class Marker:
                 files.marked(item.object_id, item.change, item.segment, item.images)
         if not files.dead.objects and not self._told:
             self._told = True
+            if files.dead.sessions:
+                self._report("info", "up_to_date", {"sessions": len(files.dead.sessions)})
             self._dead_folding = self._loop.create_task(self._fold_dead(), name="fold dead logs")
         if self.may_trim and not files.dead.objects:
             await self._trim()
@@ -199,10 +205,26 @@ class Marker:
         live = self._files.live[item.object_id]
         return Row(item.object_id, live.class_key, live.name, live.size_pages * 4096, live.time_ms)
 
-    def _sync(self, rows: list[Row]) -> None:
-        """On the thread: one sync for all files of the group and their folders, then the catalogue's own."""
+    def _sync(self, rows: list[Row], large: list[str]) -> None:
+        """On the thread: one sync for all files of the group and their folders, then the catalogue's own.
+
+        `large`: files of which much may be dirty. It is written first, in slices: the log's sync waits for one at most.
+        """
+        for path in large:
+            self._write_back(path)
         self._disk.sync_all(self._data)
         self._catalogue.write(rows)
+
+    def _write_back(self, path: str) -> None:
+        try:
+            fd = self._disk.open(path, write=False)
+        except FileNotFoundError:  # deleted since
+            return
+        try:
+            for start in range(0, self._disk.size(fd), _SLICE_BYTES):
+                self._disk.write_back(fd, start, _SLICE_BYTES)
+        finally:
+            self._disk.close(fd)
 
     async def _append(self, heads: list[Head]) -> None:
         done: asyncio.Future[None] = self._loop.create_future()
@@ -220,7 +242,7 @@ class Marker:
         first = min(needed, self._folded)
         if first > self._log.first:
             await self._append([Head(TRIM, change=first)])
-            self._log.trim(first)
+            await self._loop.run_in_executor(self.thread, self._log.delete, self._log.let_go(first))
 
     def _begin_folding(self, needed: int) -> None:
         """Fold what can go, beside everything else. History is given up before a write is refused."""

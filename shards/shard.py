@@ -125,6 +125,7 @@ class Shard:
         self.archive = ArchiveProcess(
             loop, f"archivist {self._index}", f"{data}/history", cast("int", self._start["lock_fd"]), self._report
         )
+        self.archive.beside = self.committer.beside
         self.timeline = Timeline(
             disk,
             self.log,

@@ -197,24 +197,36 @@ class Timeline:
             # Before the rename: an object that is there is never missing from the catalogue.
             row = Row(object_id, key.unique, name, size, self._clock.now_ms())
             await self._in_catalogue(lambda: self._catalogue.write([row]))
-            self._disk.make_folder(os.path.dirname(located.path))
-            self._disk.rename(target, located.path)
+            await self._to_the_end(self._place(object_id, target, located.path))
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise StorageFull("the disk of the data folder is full", hint="free space there") from error
             raise StorageError(f"the new file cannot be put in its place: {error.strerror}") from error
         finally:
-            self._disk.unlink(target, missing_ok=True)
-        self._sync_place(located.path)
-        self._files.replaced(object_id)
+            if self._disk.exists(target):
+                await self._on_thread(lambda: self._disk.unlink(target, missing_ok=True))
         with contextlib.suppress(PerdureError):  # it is done; `fold_object` confirms it before anyone asks for the past
             await self._archive.ask("confirm", object=object_id.hex(), generation=generation, class_key=key.unique)
         return size
 
-    def _sync_place(self, path: str) -> None:
+    async def _on_thread(self, work: Callable[[], None]) -> None:
+        """For large files: their blocks are freed when a name goes, and a folder's sync waits for all that was written."""
+        with self._committer.beside():
+            await self._on_catalogue(work)
+
+    async def _place(self, object_id: bytes, target: str, path: str) -> None:
+        await self._on_thread(lambda: self._put_in_place(target, path))
+        await self._sync_place(path)
+        self._files.replaced(object_id)
+
+    def _put_in_place(self, target: str, path: str) -> None:
+        self._disk.make_folder(os.path.dirname(path))
+        self._disk.rename(target, path)
+
+    async def _sync_place(self, path: str) -> None:
         """A name that may or may not be durable can be neither believed nor taken back: then the shard begins anew."""
         try:
-            self._files.sync_place(path)
+            await self._on_thread(lambda: self._files.sync_place(path))
         except OSError as error:
             self._committer.end(error)
             raise StorageError(f"the folder of {path} cannot be synced: {error.strerror}") from error
@@ -328,13 +340,13 @@ class Timeline:
                 located = self._files.locate(key, object_id)
                 head = Head(DELETE, object_id, key.unique, generation=located.generation, change=int(history))
                 await self._append(head)
-                self._files.deleted(object_id, located.generation)
                 try:
-                    self._disk.unlink(located.path, missing_ok=True)
+                    await self._on_thread(lambda: self._disk.unlink(located.path, missing_ok=True))
                 except OSError as error:  # the record says that it is gone: the next start removes the file
                     self._committer.end(error)
                     raise StorageError(f"{located.path} cannot be removed: {error.strerror}") from error
-                self._sync_place(located.path)
+                await self._sync_place(located.path)
+                self._files.deleted(object_id, located.generation)  # until now its DELETE record must be kept
             await self._flush_meters()
             await self._in_catalogue(lambda: self._catalogue.delete(object_id))
             if history:

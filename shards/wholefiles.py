@@ -16,7 +16,10 @@ from ..engine.disk import Disk
 from ..engine.errors import ImportRefused, StorageFull
 
 _SLICE = 1 << 20
+WRITE_BACK_BYTES = 8 << 20
+"""What may lie unwritten in memory of a file that is being made: a sync of the shard's log may have to wait for it."""
 _FORMAT_OFFSET = 18
+_PROGRESS_STEPS = 1_000
 _WAL, _PLAIN = b"\x02\x02", b"\x01\x01"
 _RESERVED_OFFSET, _RESERVED = 72, bytes(20)
 HIDDEN_TABLES = (
@@ -34,6 +37,8 @@ def copy(disk: Disk, source: str, target: str) -> int:
             size = disk.size(source_fd)
             for start in range(0, size, _SLICE):
                 disk.copy(source_fd, target_fd, min(_SLICE, size - start), start)
+                if (start + _SLICE) % WRITE_BACK_BYTES == 0:
+                    disk.write_back(target_fd, start + _SLICE - WRITE_BACK_BYTES, WRITE_BACK_BYTES)
             return size
         finally:
             disk.close(target_fd)
@@ -106,7 +111,10 @@ def adopt(disk: Disk, source: str, target: str, generation: int, bytes_max: int)
         _check(connection, source, bytes_max)
         connection.execute(f"pragma page_size={PAGE}").fetchall()
         disk.unlink(target, missing_ok=True)
-        connection.execute("vacuum into ?", (target,)).fetchall()
+        with _WrittenBack(disk, target) as written_back:
+            connection.set_progress_handler(written_back.look, _PROGRESS_STEPS)
+            connection.execute("vacuum into ?", (target,)).fetchall()
+            connection.set_progress_handler(None)
     except apsw.FullError as error:
         raise StorageFull("the disk of the data folder is full", hint="free space there") from error
     except apsw.Error as error:
@@ -115,6 +123,35 @@ def adopt(disk: Disk, source: str, target: str, generation: int, bytes_max: int)
         connection.close(True)
     _convert(disk, target, source)
     return finish(disk, target, generation)
+
+
+class _WrittenBack:
+    """Writes a file back while SQLite makes it: `look` is called from inside the statement, which waits meanwhile."""
+
+    def __init__(self, disk: Disk, path: str) -> None:
+        self._disk = disk
+        self._path = path
+        self._fd = -1
+        self._done = 0
+
+    def __enter__(self) -> _WrittenBack:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        if self._fd >= 0:
+            self._disk.close(self._fd)
+
+    def look(self) -> bool:
+        """Never asks for the end of the statement."""
+        if self._fd < 0:
+            if not self._disk.exists(self._path):
+                return False
+            self._fd = self._disk.open(self._path, write=False)
+        size = self._disk.size(self._fd)
+        if size - self._done >= WRITE_BACK_BYTES:
+            self._disk.write_back(self._fd, self._done, size - self._done)
+            self._done = size
+        return False
 
 
 def _check(connection: apsw.Connection, source: str, bytes_max: int) -> None:

@@ -255,7 +255,8 @@ def test_a_large_commit_goes_in_pieces_and_its_replies_wait_for_the_last(tmp_pat
         large.pieces = 3
         bench.committer.hold(bench.committer.touch(large), large, bench.left.append, "large")
         bench.committer.hold(bench.committer.touch(small), small, bench.left.append, "small")
-        await asyncio.sleep(0)
+        while not bench.left:  # the sync is on the thread
+            await asyncio.sleep(0)
         assert bench.left == ["small"], "another object's reply does not wait for the pieces"
         assert (bench.partial, large.durable) == ([(large.object_id, -1)], [])
         await bench.committer.flush()

@@ -1,0 +1,65 @@
+"""The program that the rows about storage run: an object that is probed, and one that writes as much as it is told."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from workers import DurableObject, Response, WorkerEntrypoint
+
+_BLOB = 64 * 1024
+
+
+class Probe(DurableObject):
+    """Answers at once, or after one durable write."""
+
+    async def echo(self):
+        return 1
+
+    async def increment(self):
+        value = (await self.ctx.storage.get("value") or 0) + 1
+        await self.ctx.storage.put("value", value)
+        return value
+
+
+class Writer(DurableObject):
+    """`fill` and `state` are for tables that an imported file may have already."""
+
+    def __init__(self, ctx, env):
+        super().__init__(ctx, env)
+        ctx.storage.sql.exec("create table if not exists blobs(id integer primary key, data blob)")
+        ctx.storage.sql.exec("create table if not exists entries(id integer primary key, name text, amount integer)")
+
+    async def fill(self, mebibytes):
+        """Write that much in one transaction; the time at the end of the turn."""
+        data = os.urandom(_BLOB)
+        for number in range(mebibytes * 16):
+            self.ctx.storage.sql.exec("insert into blobs(data) values(?)", number.to_bytes(4, "big") + data[4:])
+        return time.time()
+
+    async def put(self, key, size):
+        """One random value of that many bytes."""
+        await self.ctx.storage.put(key, os.urandom(size // 2) + bytes(size - size // 2))
+
+    async def insert(self, rows):
+        """That many rows in one transaction."""
+        for number in range(rows):
+            self.ctx.storage.sql.exec("insert into entries(name, amount) values(?, ?)", f"entry {number}", number)
+
+    async def bookmark(self):
+        """The point that a later restore goes back to."""
+        return await self.ctx.storage.getCurrentBookmark()
+
+    async def state(self):
+        """How many blobs, how many entries."""
+        count = self.ctx.storage.sql.exec(
+            "select (select count(*) from blobs) b, (select count(*) from entries) e"
+        ).one()
+        return [count["b"], count["e"]]
+
+
+class Default(WorkerEntrypoint):
+    """Nothing is asked over HTTP."""
+
+    async def fetch(self, request):
+        return Response("bench\n")
