@@ -261,8 +261,8 @@ def _flush(folder: str) -> None:
         os.close(fd)
 
 
-def measure(folder: str | None, *, quick: bool) -> list[Row]:
-    """All rows of `NAMES`, in one run on a runtime of its own."""
+def measure(_names: list[str], folder: str | None, *, quick: bool) -> list[Row]:
+    """All rows of `NAMES`, in one run on a runtime of its own: they follow from each other."""
     size = QUICK if quick else FULL
     limits = {"log_bytes_max": size.log_mib << 20}
     if quick:
@@ -287,4 +287,4 @@ def measure(folder: str | None, *, quick: bool) -> list[Row]:
 if __name__ == "__main__":
     from .report import show
 
-    show(measure(None, quick="--quick" in sys.argv))
+    show(measure([], None, quick="--quick" in sys.argv))
