@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import statistics
 import sys
 
@@ -56,6 +57,7 @@ def main(
     names: tuple[str, ...], path: str | None, seconds: float, check: bool, quick: bool, folder: str | None
 ) -> None:
     """Run the scenarios (all, or those named)."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     own = (*stalls.NAMES, *starts.NAMES, *history_cost.NAMES)
     known = [*storage.NAMES, *own, *(scenario.name for scenario in SCENARIOS)]
     for name in names:
