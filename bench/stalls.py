@@ -1,9 +1,9 @@
 """How long an object waits while another of its shard does something large.
 
-Two users call two objects: `echo` shows when the loop of the shard stands still, `increment` also when the disk is busy. What is
-counted is the longest time that a call waited inside the span of what goes on, less the time in which the threads that a call passes
-through (main and network, the caller's and the shard's) could have run and had no processor: on a small machine that is shared
-everybody waits for a turn on one. `as_seen_ms` is with it.
+Two users call two objects: `echo` shows when the loop of the shard stands still, `increment` also when the disk is busy. What
+is counted is the longest time that a call waited inside the span of what goes on, less the time in which the threads that a
+call passes through (main and network, the caller's and the shard's) could have run and had no processor: on a small machine
+that is shared everybody waits for a turn on one. `as_seen_ms` is with it.
 """
 
 from __future__ import annotations

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 
 import pytest
 
+from ..docs import blocks
 from .runtime import ROOT
 
 pytestmark = pytest.mark.system
@@ -95,3 +97,23 @@ def test_check_exits_1_below_a_goal(monkeypatch, tmp_path) -> None:
     unknown = run("nothing_like_this")
     assert unknown.returncode == 2
     assert "there are:" in unknown.stderr
+
+
+def page() -> str:
+    with open(f"{ROOT}/docs/benchmarks.md") as file:
+        return file.read()
+
+
+def test_the_page_explains_every_row() -> None:
+    known = set(run("nothing_like_this").stderr.split("there are: ")[1].split()[0:])
+    rows = [line.split("|")[1] for line in page().splitlines() if line.startswith("| `")]
+    assert {name.strip(",") for name in known} == set(re.findall(r"`(\w+)`", " ".join(rows)))
+
+
+def test_the_commands_of_the_page(tmp_path) -> None:
+    commands = [line for block in blocks(page()) for line in block.text.splitlines()]
+    assert commands
+    for command in commands:
+        assert command.startswith("scripts/bench ")
+        done = run(*command.split()[1:], "--folder", str(tmp_path))
+        assert done.returncode == 0, done.stderr
