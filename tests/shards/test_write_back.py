@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 
 import apsw
 import lz4.block
@@ -29,7 +30,7 @@ class Watched(LocalDisk):
     def largest_step(self, size: int) -> int:
         """Bytes that came between two of them."""
         ends = [0, *self.sizes, size]
-        return max(after - before for before, after in zip(ends, ends[1:], strict=False))
+        return max(after - before for before, after in pairwise(ends))
 
 
 @pytest.fixture
