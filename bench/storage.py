@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import apsw
 from perdure.engine.calls import RPC, Call
+from perdure.engine.class_runtime import ClassRuntime
 from perdure.engine.clock import SystemClock
 from perdure.engine.commits import Committable, Effect
 from perdure.engine.cursor import Cursor
@@ -23,7 +24,6 @@ from perdure.engine.durable import DurableObject
 from perdure.engine.errors import PerdureError
 from perdure.engine.http import HttpRequest, HttpResponse
 from perdure.engine.ids import ClassKey
-from perdure.engine.instance import ClassRuntime
 from perdure.engine.limits import Limits
 from perdure.engine.residents import Residents
 from perdure.engine.storage import DurableObjectStorage

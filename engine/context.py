@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from .errors import DurableObjectAbort
 from .http import HttpRequest, HttpResponse
 from .ids import ObjectId
-from .stubs import Transport
+from .resetting import abort_error
+from .stubs import OnReset, Transport
 from .turns import SCOPE
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class DurableObjectContext:
         Raises DurableObjectAbort, always.
         """
         instance = self._instance
-        error = instance.abort_error(reason)
+        error = abort_error(instance, reason)
         if instance.broken is None and instance.fatal is None:
             instance.fatal = error
             instance.turns.running = None  # from here on the instance's storage refuses
@@ -95,17 +96,24 @@ class GatedTransport:
         method: str,
         args: bytes,
         deadline_s: float | None = None,
+        on_reset: OnReset | None = None,
     ) -> Awaitable[object]:
         def send() -> Awaitable[object]:
-            return self._inner.call(class_key, object_id, name, method, args, deadline_s)
+            return self._inner.call(class_key, object_id, name, method, args, deadline_s, on_reset)
 
         return self._leave(send)
 
     def fetch(
-        self, class_key: str, object_id: bytes, name: str | None, request: HttpRequest, deadline_s: float | None = None
+        self,
+        class_key: str,
+        object_id: bytes,
+        name: str | None,
+        request: HttpRequest,
+        deadline_s: float | None = None,
+        on_reset: OnReset | None = None,
     ) -> Awaitable[HttpResponse]:
         def send() -> Awaitable[HttpResponse]:
-            return self._inner.fetch(class_key, object_id, name, request, deadline_s)
+            return self._inner.fetch(class_key, object_id, name, request, deadline_s, on_reset)
 
         return self._leave(send)
 

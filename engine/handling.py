@@ -21,6 +21,7 @@ from .durable import DurableObject
 from .errors import DurableObjectAbort, InvalidArgument, MethodNotFound, PerdureError
 from .http import HttpResponse
 from .lifecycle import State
+from .restoring import restore
 from .stubs import RESERVED_METHODS
 from .turns import Event, InstanceGone
 from .values import EMPTY_ARGS, pack, unpack
@@ -58,6 +59,10 @@ def one_round() -> Generator[None, None, None]:
     yield
 
 
+async def _await(value: Awaitable[object]) -> object:
+    return await value
+
+
 class Handler:
     """Runs the calls of one instance against the program's object."""
 
@@ -76,7 +81,7 @@ class Handler:
         if instance.object is None:
             position = instance.storage.pending_restore()
             if position is not None:
-                await instance.restore(event, position)
+                await restore(instance, event, position)
             self._construct()
             while instance.input.section is not None:  # begun by the constructor: events come after it
                 await one_round()
@@ -97,6 +102,39 @@ class Handler:
         if call.kind == FETCH or self._instance.object is None:
             return None
         return self._methods.get(call.method)
+
+    def begin_at_once(self, event: Event, call: Call, method: Callable[..., Any]) -> tuple[bool, Any]:
+        """The first step without a driver: most methods end in it. (False, result), or (True, what `drive` goes on with)."""
+        instance = self._instance
+        late = instance.begin(event, call)
+        if late is not None:
+            raise late
+        turns = instance.turns
+        if turns.running is not None:
+            turns.end_callback()
+        turns.running, turns.scope = instance, event
+        try:
+            value = method() if call.payload == EMPTY_ARGS else method(*cast("list[object]", unpack(call.payload)))
+            if type(value) is types.CoroutineType:
+                try:
+                    return True, (value, True, value.send(None))
+                except StopIteration as stop:
+                    return False, stop.value
+        finally:
+            turns.running = turns.scope = None
+        if hasattr(value, "__await__"):
+            return True, (_await(value),)
+        return False, value
+
+    def report_raised(self, call: Call, error: BaseException, result: PerdureError) -> None:
+        """The program's own exception, with what an operator needs to find it."""
+        if isinstance(error, PerdureError):
+            return
+        instance = self._instance
+        fields: dict[str, object] = {"object": str(instance), "id": instance.object_id.hex(), "method": call.method}
+        instance.shelf.report(
+            "warning", "raised", {**fields, "request_id": call.request_id, "traceback": result.message}
+        )
 
     def _construct(self) -> None:
         instance = self._instance

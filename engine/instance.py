@@ -12,39 +12,38 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Executor
-from dataclasses import dataclass
-from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
+from . import resetting
 from .bodies import OutgoingBody
-from .bookmarks import History, Position
+from .bookmarks import History
+from .busy import end_active, take_meters
+from .callbacks import enter_otherwise
 from .calls import REQUEST_ID, Call
-from .clock import Clock
+from .class_runtime import ClassRuntime
 from .commits import CommitRecord, Effect
-from .disk import Disk
 from .errors import (
     DurableObjectAbort,
     ObjectReset,
-    Overloaded,
     PerdureError,
-    ProgramBug,
     QuotaExceeded,
     StorageFull,
     StorageUnavailable,
 )
 from .gate import BLOCKED, InputGate, OutputGate
 from .handling import Handler, as_remote
-from .http import HttpRequest, HttpResponse
-from .ids import ClassKey, ObjectId
+from .http import HttpResponse
+from .ids import ObjectId
 from .lifecycle import State, check_move
-from .limits import Limits
+from .mailbox import overloaded
 from .meters import Meters
 from .sections import Sections
-from .stubs import Transport
+from .settling import Settling
+from .shelf import Shelf
 from .turnhost import StorageBackend
-from .turns import SCOPE, Event, InstanceGone, Turns, drive
-from .values import EMPTY_ARGS, pack, unpack
+from .turns import SCOPE, Event, InstanceGone, drive
+from .values import pack
+from .waiting import all_durable
 
 if TYPE_CHECKING:
     from .storage import DurableObjectStorage
@@ -52,75 +51,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class HttpAdapter(Protocol):
-    """How the SDK's Request and Response are made from, and turned into, what travels."""
-
-    def to_request(self, request: HttpRequest) -> object: ...
-    async def from_response(self, response: object) -> HttpResponse: ...
-
-
-@dataclass(slots=True, eq=False)
-class ClassRuntime:
-    """What all objects of one class share: the program's class, its `env`, its HTTP adapter."""
-
-    key: ClassKey
-    name: str
-    cls: type
-    env: object
-    http: HttpAdapter
-    sqlite: bool = True
-    delete_all_deletes_alarm: bool = True
-    """`deleteAll` disarms the alarm too (compatibility date 2026-02-24)."""
-
-
-class Shelf(Protocol):
-    """What an instance needs of the collection that it stands in."""
-
-    turns: Turns
-    clock: Clock
-    disk: Disk
-    limits: Limits
-    transport: Transport
-    history: History | None
-    """None: nothing of the past is kept."""
-    threads: Executor
-    """For checkpoints that would stop the loop for too long."""
-    now_s: float
-    write_refusal: PerdureError | None
-    """Set while a quota refuses writes."""
-
-    def forget(self, instance: Instance, error: PerdureError) -> None:
-        """The instance is broken: the next event gets a new one, once `closed` was called."""
-        ...
-
-    def closed(self, instance: Instance) -> None:
-        """A broken instance's storage is closed and its file is right."""
-        ...
-
-    def metered(self, instance: Instance, taken: Meters) -> None:
-        """What an instance has used since its meters were last taken."""
-        ...
-
-    def settled(self, instance: Instance, change: int) -> None:
-        """The main file is complete up to `change`."""
-        ...
-
-    def unsettled(self, instance: Instance, error: PerdureError) -> None:
-        """The main file could not be completed; the object goes on."""
-        ...
-
-    def report(self, level: str, event: str, fields: dict[str, object]) -> None: ...
-
-
-async def _await(value: Awaitable[object]) -> object:
-    return await value
-
-
 class Instance:
     """One object in memory. Implements TurnHost for its storage and Committable for the group commit."""
 
     __slots__ = (
-        "_settling",
         "_state",
         "abandoned",
         "active_s",
@@ -132,7 +66,6 @@ class Instance:
         "disk",
         "events",
         "fatal",
-        "folding",
         "handler",
         "input",
         "key",
@@ -146,6 +79,8 @@ class Instance:
         "queued_bytes",
         "runtime",
         "sections",
+        "settles",
+        "settling",
         "shelf",
         "storage",
         "storage_api",
@@ -169,7 +104,7 @@ class Instance:
         self.clock, self.disk, self.limits, self.turns = shelf.clock, shelf.disk, shelf.limits, shelf.turns
         self.meters = Meters()
         self.active_s = 0.0
-        """Of busy periods that are over; `take_meters` puts it into the meters."""
+        """Of busy periods that are over; `busy.take_meters` puts it into the meters."""
         self.active_since_s = 0.0
         """When the running busy period began (monotonic seconds); 0: idle, and not billed."""
         self.object: object | None = None
@@ -191,9 +126,9 @@ class Instance:
         """Breaks the object as soon as the running step is over."""
         self.broken: PerdureError | None = None
         self.abandoned = False
-        self.folding = False
-        """A checkpoint runs on a thread: the storage must not be touched."""
-        self._settling = False
+        self.settles = False
+        """Its main file is to be completed, or is being so: `settling` says when."""
+        self.settling = Settling(self)
         self._state = State.COLD
         self.handler = Handler(self)
 
@@ -230,7 +165,7 @@ class Instance:
         limits = self.limits
         if self.queued >= limits.mailbox_length_max or self.queued_bytes > limits.mailbox_bytes_max:
             what = "Too many requests queued" if self.queued >= limits.mailbox_length_max else "Too much data queued"
-            call.answer(call, self._overloaded(what))
+            call.answer(call, overloaded(self, what))
             return
         event = Event(self, call)
         call.handle = event
@@ -239,13 +174,6 @@ class Instance:
         self.queued_bytes += len(call.payload)
         self.used_s = call.arrived_s = self.shelf.now_s
         event.task = asyncio.Task(self._run(event, call), loop=self.turns.loop, name="event")
-
-    def _overloaded(self, what: str) -> PerdureError:
-        return Overloaded(
-            f"Durable Object is overloaded. {what}.",
-            object_id=self.object_id.hex(),
-            hint="spread the load over more objects, or back off",
-        )
 
     async def _run(self, event: Event, call: Call) -> None:
         SCOPE.set(event)
@@ -257,12 +185,12 @@ class Instance:
             if method is None or not self.input.try_enter(event):
                 result = await drive(event, self.handler.handle(event, call))  # pyright: ignore[reportAssignmentType]
             else:
-                begun, value = self._begin_at_once(event, call, method)
+                begun, value = self.handler.begin_at_once(event, call, method)
                 result = pack((await drive(event, *value)) if begun else value)
         except (InstanceGone, GeneratorExit):
             return
         except DurableObjectAbort as abort:
-            self.fatal = self.fatal or self.abort_error(abort.reason)
+            self.fatal = self.fatal or resetting.abort_error(self, abort.reason)
             self.break_now()
             return
         except asyncio.CancelledError as error:
@@ -273,47 +201,18 @@ class Instance:
             if self.broken is not None:
                 return
             result = as_remote(error)
-            self._report_raised(call, error, result)
+            self.handler.report_raised(call, error, result)
         if self.fatal is not None:
             self.break_now()
             return
         self._finish(event, call, result)
-
-    def _begin_at_once(self, event: Event, call: Call, method: Callable[..., Any]) -> tuple[bool, Any]:
-        """The first step without a driver: most methods end in it. (False, result), or (True, what `drive` goes on with)."""
-        late = self.begin(event, call)
-        if late is not None:
-            raise late
-        turns = self.turns
-        if turns.running is not None:
-            turns.end_callback()
-        turns.running, turns.scope = self, event
-        try:
-            value = method() if call.payload == EMPTY_ARGS else method(*cast("list[object]", unpack(call.payload)))
-            if type(value) is CoroutineType:
-                try:
-                    return True, (value, True, value.send(None))
-                except StopIteration as stop:
-                    return False, stop.value
-        finally:
-            turns.running = turns.scope = None
-        if hasattr(value, "__await__"):
-            return True, (_await(value),)
-        return False, value
-
-    def _report_raised(self, call: Call, error: BaseException, result: PerdureError) -> None:
-        """The program's own exception, with what an operator needs to find it."""
-        if isinstance(error, PerdureError):
-            return
-        fields: dict[str, object] = {"object": str(self), "id": self.object_id.hex(), "method": call.method}
-        self.shelf.report("warning", "raised", {**fields, "request_id": call.request_id, "traceback": result.message})
 
     def _finish(self, event: Event, call: Call, result: bytes | HttpResponse | PerdureError) -> None:
         if event.answered:  # cancelled by its caller
             self.end_turn(event)
             return
         del self.events[event]
-        if not self.events and not self.tasks and self.active_since_s:  # `_end_active`, on the hot path
+        if not self.events and not self.tasks and self.active_since_s:  # `end_active`, on the hot path
             self.active_s += self.clock.monotonic_s() - self.active_since_s
             self.active_since_s = 0.0
         event.answered = True
@@ -325,7 +224,7 @@ class Instance:
                 event.watched = True
                 self.turns.loop.call_soon(self.watch_quiet, event)
             return
-        if self.turn_dirty and not self._commit_turn():
+        if self.turn_dirty and not self.try_commit():
             call.answer(call, self.broken or ObjectReset())
             return
         self.output.emit(call.answer, call, result)
@@ -340,49 +239,9 @@ class Instance:
         self.queued -= 1
         self.queued_bytes -= len(call.payload)
         if (self.shelf.now_s - call.arrived_s) * 1000 > self.limits.mailbox_age_ms_max:
-            return self._overloaded("Requests queued for too long")
+            return overloaded(self, "Requests queued for too long")
         self.meters.requests += 1
         return None
-
-    def cancel(self, call: Call) -> None:
-        """The caller is gone: cancel the event's task, unless it is inside a critical section."""
-        event = call.handle
-        if not isinstance(event, Event) or event.answered or event.task is None or event not in self.events:
-            return
-        if not event.begun:
-            self.queued -= 1
-            self.queued_bytes -= len(call.payload)
-            del self.events[event]
-            if not self.events and not self.tasks:
-                self._end_active()
-            event.answered = True
-            self.output.emit(call.answer, call, PerdureError("The call was cancelled by its caller"))
-        elif self.input.section is not None:
-            return
-        event.task.cancel()
-
-    # ------------------------------------------------------------------ meters
-    def _end_active(self) -> None:
-        """No event and no task is left: the busy period is over. Periods are measured, not calls: a burst costs two looks."""
-        if self.active_since_s:
-            self.active_s += self.clock.monotonic_s() - self.active_since_s
-            self.active_since_s = 0.0
-
-    def task_began(self) -> None:
-        """A task of the program keeps the object from hibernating: it is active, also without an event."""
-        if not self.active_since_s:
-            self.active_since_s = self.clock.monotonic_s()
-
-    def take_meters(self) -> None:
-        """Hand what was used so far to the shelf; a busy period that goes on counts up to now."""
-        if self.active_since_s:
-            now_s = self.clock.monotonic_s()
-            self.active_s += now_s - self.active_since_s
-            self.active_since_s = now_s
-        self.meters.active_us += round(self.active_s * 1e6)
-        self.active_s = 0.0
-        if self.meters:
-            self.shelf.metered(self, self.meters.take())
 
     # ------------------------------------------------------------------ turns
     def watch_quiet(self, event: Event) -> None:
@@ -399,19 +258,20 @@ class Instance:
 
     def end_turn(self, event: Event) -> None:
         """Commit what the turn wrote and let the next one in."""
-        if self.turn_dirty and not self._commit_turn():
+        if self.turn_dirty and not self.try_commit():
             return
         if self.input.holder is event:
             self._turn_over()
 
     def _turn_over(self) -> None:
         self.input.holder = None
-        if self._settling and not self.sections.open():
-            self._settle_when_durable()
+        if self.settles and not self.sections.open():
+            self.settling.when_durable()
         else:
             self.input.admit()
 
-    def _commit_turn(self) -> bool:
+    def try_commit(self) -> bool:
+        """Commit what the turn wrote; False: that failed, and the object was reset."""
         self.turn_dirty = False
         try:
             self.storage.end_turn()
@@ -436,7 +296,7 @@ class Instance:
     def task_ended(self, event: Event) -> None:
         """A task that user code created has ended: the turn may now be over."""
         if not self.tasks and not self.events:
-            self._end_active()
+            end_active(self)
         if self.fatal is not None:
             self.break_now()
         elif self.input.holder is event and not event.watched and not event.pinned:
@@ -448,42 +308,7 @@ class Instance:
     def enter_storage(self) -> None:
         turns = self.turns
         if turns.running is not self or threading.get_ident() != turns.thread:
-            self._enter_otherwise()
-
-    def _enter_otherwise(self) -> None:
-        turns = self.turns
-        if threading.get_ident() != turns.thread:
-            raise ProgramBug(
-                f"the storage of {self} was used from another thread", hint="use storage on the object's own thread"
-            )
-        if self.broken is not None or self.fatal is not None or self._state is State.EVICTED:
-            raise StorageUnavailable(
-                "The instance of this Durable Object was reset: its storage is no longer accessible",
-                object_id=self.object_id.hex(),
-            )
-        if turns.running is not None and not turns.callback:
-            raise ProgramBug(f"the storage of {self} was used from a turn of {turns.running}")
-        turns.end_callback()
-        scope = SCOPE.get()
-        if self.input.section is not None and not (
-            scope is not None and scope.instance is self and self.input.admits(scope)
-        ):
-            raise ProgramBug(f"the storage of {self} was used by a callback while a critical section is open")
-        self._enter_callback(scope.event if scope is not None and scope.instance is self else None)
-
-    def _enter_callback(self, own: Event | None) -> None:
-        gate, turns = self.input, self.turns
-        if own is None or gate.holder is not own:
-            if isinstance(gate.holder, Event) and not gate.holder.pinned:
-                if self.turn_dirty and not self._commit_turn():
-                    raise StorageUnavailable("The instance of this Durable Object was reset")
-                gate.holder = None
-            if gate.holder is not None:
-                raise ProgramBug(f"the storage of {self} was used by a callback while it is being written")
-            own = Event(self, None)
-            gate.holder = own
-        turns.running, turns.scope, turns.callback = self, own, True
-        turns.loop.call_soon(turns.end_callback)
+            enter_otherwise(self)
 
     def may_write(self) -> None:
         refusal = self.shelf.write_refusal
@@ -496,27 +321,11 @@ class Instance:
             self.output.closing = True
 
     def commit_turn(self) -> None:
-        if self.turn_dirty and not self._commit_turn():
+        if self.turn_dirty and not self.try_commit():
             raise self.broken or ObjectReset()
 
     def durable(self) -> Awaitable[None]:
-        """Done when all writes issued so far are durable; no other event enters meanwhile."""
-        future: asyncio.Future[None] = self.turns.loop.create_future()
-        scope = self.turns.scope
-        self.commit_turn()
-        if self.touched <= self.output.commits.durable() or scope is None:
-            future.set_result(None)
-            return future
-        event = scope.event
-        event.pinned += 1
-        self.output.commits.hold(self.touched, self, self._unpin, event, future)
-        return future
-
-    def _unpin(self, event: Event, future: asyncio.Future[None]) -> None:
-        event.pinned -= 1
-        if not future.done():
-            future.set_result(None)
-        self.task_ended(event)
+        return all_durable(self)
 
     def section(self, body: Callable[[], Awaitable[T]], what: str) -> Awaitable[T]:
         return self.sections.enter(body, what, breaking=False)
@@ -549,7 +358,11 @@ class Instance:
         if self.broken is None and self.storage.wal_bytes() > self.limits.wal_bytes_checkpoint:
             if self.storage.may_close():
                 with contextlib.suppress(StorageFull):  # the -wal keeps it; the marker tries again, and says so
-                    self.settle()
+                    self.settling.settle()
+
+    def is_waiting(self) -> bool:
+        """Whether nothing of it has run yet, because its file is being changed."""
+        return self.state is State.COLD and self.input.holder is BLOCKED
 
     def postponed(self, batch: int) -> None:
         if self.output.batch == self.touched:
@@ -557,30 +370,9 @@ class Instance:
         self.touched = batch
 
     def failed(self, error: BaseException, dropped: Sequence[Effect]) -> None:
-        """A batch with this object's commits failed: nothing in memory or scratch can be trusted."""
-        cause = error if isinstance(error, PerdureError) else ObjectReset(str(error))
-        self._answer_dropped(dropped, cause)
-        if self.abandoned:
-            return
-        if self.broken is None:
-            self.reset(cause, discard=True)
-        else:
-            self._close_storage(discard=True)
+        resetting.failed(self, error, dropped)
 
-    def fail_late(self, since_s: float) -> None:
-        """Reset the object if it waits since before `since_s` for its writes to be durable."""
-        commits = self.output.commits
-        if self.broken is not None or self.touched <= commits.durable() or self.waiting_s >= since_s:
-            return
-        error = Overloaded(
-            "Durable Object storage operation exceeded timeout which caused object to be reset.",
-            reset=True,
-            hint="the disk of the data folder is too slow or stalled: see `iostat -x`, `dmesg`",
-        )
-        self._answer_dropped(commits.drop(self), error)
-        self.reset(error)
-
-    # ------------------------------------------------------------------ settle, evict
+    # ------------------------------------------------------------------ eviction
     def quiet(self) -> bool:
         """Nothing runs, nothing waits, everything is durable."""
         return (
@@ -592,89 +384,12 @@ class Instance:
             and self.storage.may_close()
         )
 
-    def settle(self) -> int | None:
-        """Complete the main file now and give its change number; None: later, `Shelf.settled` will tell.
-
-        Raises StorageFull: the main file has no room to grow. Nothing is lost: the -wal stays, and so does the log.
-        """
-        if self.broken is not None or self._settling:
-            return None
-        if self.input.holder is None and not self.turn_dirty and not self.sections.open():
-            if self.touched <= self.output.commits.durable() and not self._large():
-                self.storage.before_checkpoint()
-                return self.storage.checkpoint()
-            self._settle_when_durable()
-            return None
-        self._settling = True
-        return None
-
-    def _settle_when_durable(self) -> None:
-        self.input.block()
-        self._settling = True
-        if self.touched <= self.output.commits.durable():
-            self._settle_now()
-        else:
-            self.output.commits.hold(self.touched, self, self._settle_now)
-
-    def _settle_now(self) -> None:
-        if self.broken is not None or self.input.holder is not BLOCKED:
-            return
-        self.storage.before_checkpoint()
-        if self._large():
-            self.folding = True
-            future = self.turns.loop.run_in_executor(self.shelf.threads, self.storage.checkpoint)
-            future.add_done_callback(self._settled_on_thread)
-            return
-        try:
-            change = self.storage.checkpoint()
-        except PerdureError as error:
-            self._not_settled(error)
-        else:
-            self._settled(change)
-
-    def _large(self) -> bool:
-        """Whether a checkpoint would stop the loop for too long."""
-        return self.storage.wal_bytes() > 2 * self.limits.wal_bytes_checkpoint
-
-    def _settled_on_thread(self, future: asyncio.Future[int]) -> None:
-        self.folding = False
-        error = future.exception()
-        if self.broken is not None:  # reset meanwhile: the storage could not be closed under the checkpoint
-            self._close_storage(discard=True)
-        elif error is None:
-            self._settled(future.result())
-        else:
-            failure = error if isinstance(error, PerdureError) else None
-            self._not_settled(failure or StorageUnavailable(f"a checkpoint failed: {error}"))
-
-    def _not_settled(self, error: PerdureError) -> None:
-        """A full disk is no reason to reset: the -wal has everything, and there may be room the next time."""
-        self._settling = False
-        if isinstance(error, StorageFull):
-            self.input.unblock()
-            self.shelf.unsettled(self, error)
-        else:
-            self.reset(error, discard=True)
-
-    def is_waiting(self) -> bool:
-        """Whether nothing of it has run yet, because its file is being changed."""
-        return self.state is State.COLD and self.input.holder is BLOCKED
-
-    def settling(self) -> bool:
-        """Whether its main file is being completed, so that its storage must be left alone."""
-        return self._settling or self.folding
-
-    def _settled(self, change: int) -> None:
-        self._settling = False
-        self.input.unblock()
-        self.shelf.settled(self, change)
-
     def evict(self) -> None:
         """Drop a quiet object from memory; its next event constructs it anew."""
         self.move(State.EVICTED)
         self.abandoned = True
         self.storage.release()
-        self.take_meters()
+        take_meters(self)
 
     # ------------------------------------------------------------------ the past
     @property
@@ -684,30 +399,7 @@ class Instance:
             raise StorageUnavailable("no history is kept here", retryable=False)
         return found
 
-    async def restore(self, event: Event, position: Position) -> None:
-        """Before the constructor: put the state at a point in the place of the present one. The turn is held meanwhile.
-
-        Raises HistoryGone, StorageFull, StorageError: the object goes on with the state that it has.
-        """
-        event.pinned += 1
-        try:
-            self.storage.release()
-            await self.history.restore(self.key, self.object_id, self.name, position)
-        except PerdureError as error:
-            self.storage.give_up_restore()
-            fields: dict[str, object] = {"object": str(self), "id": self.object_id.hex(), "error": error.message}
-            self.shelf.report("error", "restore_failed", fields)
-            raise
-        finally:
-            event.pinned -= 1
-
     # ------------------------------------------------------------------ reset
-    def abort_error(self, reason: str | None) -> PerdureError:
-        return ObjectReset(
-            reason if reason is not None else "Application called abort() to reset Durable Object.",
-            object_id=self.object_id.hex(),
-        )
-
     def break_now(self) -> None:
         """Apply a pending `fatal`."""
         error, self.fatal = self.fatal, None
@@ -716,61 +408,4 @@ class Instance:
 
     def reset(self, error: PerdureError, *, discard: bool = False) -> None:
         """Undo the running turn, fail whatever runs or waits, and make room for a fresh instance."""
-        if self.broken is not None:
-            return
-        self.broken = error
-        self.fatal = None
-        self.move(State.BROKEN)
-        if error.durableObjectId is None:
-            error.durableObjectId = self.object_id.hex()
-        self.turn_dirty = False
-        if self.turns.running is self:
-            self.turns.running = None  # the step goes on until it suspends, but without storage
-        self._answer_dropped(self.output.drop(), error)
-        self.input.shut()
-        self.shelf.forget(self, error)
-        try:
-            if not discard:
-                self.storage.abort_turn()
-        except PerdureError:
-            discard = True
-        events, self.events = self.events, {}
-        self.take_meters()
-        self.active_since_s = 0.0
-        for event in events:
-            if event.call is not None and not event.answered:
-                event.answered = True
-                event.call.answer(event.call, error)
-            if event.task is not None:
-                event.task.cancel()
-        for task in list(self.tasks):
-            task.cancel()
-        for body in list(self.bodies):
-            body.fail(error)
-        if discard:
-            self._close_storage(discard=True)
-        elif self.touched <= self.output.commits.durable():
-            self._close_storage(discard=False)
-        else:  # earlier turns were promised their commit: the file is closed when they are durable
-            self.output.commits.hold(self.touched, self, self._close_storage)
-
-    def _answer_dropped(self, dropped: Sequence[Effect], error: PerdureError) -> None:
-        """Replies that were held never leave: their callers get the reason instead."""
-        if error.durableObjectId is None:
-            error.durableObjectId = self.object_id.hex()
-        error.durableObjectReset = True
-        for _, args in dropped:
-            if args and isinstance(args[0], Call):
-                args[0].answer(args[0], error)
-
-    def _close_storage(self, discard: bool = False) -> None:
-        if self.abandoned or self.folding:
-            return
-        self.abandoned = True
-        try:
-            if discard:
-                self.storage.discard()
-            else:
-                self.storage.release()
-        finally:
-            self.shelf.closed(self)
+        resetting.reset(self, error, discard=discard)

@@ -8,7 +8,6 @@ that used SQL or deleteAll has its own, and each can be undone alone.
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
 from typing import NoReturn
 
 import apsw
@@ -19,27 +18,13 @@ from .connections import is_critical, translate
 from .database import Database, Files
 from .errors import PerdureError, StorageError, StorageFull
 from .kv import KeyValues
+from .record import Record
 from .sql import Sql
 from .storage import DurableObjectStorage
 from .tally import Tally
 from .transactions import Savepoints
 from .turnhost import TurnHost
-
-
-@dataclass(slots=True)
-class Record:
-    """One object's part of a batch: implements commits.CommitRecord."""
-
-    object_id: bytes
-    class_key: str
-    name: str | None
-    generation: int
-    change: int
-    size_pages: int
-    part: int
-    pages: dict[int, bytes]
-    alarm_ms: int | None
-    time_ms: int
+from .wiping import drop_everything
 
 
 class ObjectStorage:
@@ -377,7 +362,7 @@ class ObjectStorage:
         database = self.begin_exclusive()
         connection = database.connection
         try:
-            _drop_everything(connection)
+            drop_everything(connection)
             connection.execute("delete from _cf_KV")
             self.tally.wiped(connection.changes())
         except apsw.Error as error:
@@ -386,15 +371,3 @@ class ObjectStorage:
             self.alarm.set(None)
         self.kv.forget()
         self.wrote_sql()
-
-
-def _drop_everything(connection: apsw.Connection) -> None:
-    connection.execute("pragma defer_foreign_keys=on")
-    query = (
-        "select type, name from sqlite_schema where name not like 'sqlite\\_%' escape '\\' "
-        "and name not like '\\_cf\\_%' escape '\\' and type in ('table', 'view') "
-        "order by sql like 'create virtual%' desc"
-    )
-    while row := connection.execute(query).fetchone():
-        name = str(row[1]).replace('"', '""')
-        connection.execute(f'drop {row[0]} "{name}"')

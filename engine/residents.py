@@ -12,20 +12,24 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from .bookmarks import History
+from .busy import take_meters
 from .calls import Call
+from .class_runtime import ClassRuntime
 from .clock import Clock
 from .commits import Commits
-from .database import Files, Located
+from .database import Files
 from .disk import Disk
 from .errors import ClassNotFound, InvalidArgument, ObjectReset, Overloaded, PerdureError
 from .gate import BLOCKED, OutputGate
-from .ids import ClassKey
-from .instance import ClassRuntime, Instance
+from .instance import Instance
 from .lateness import CommitWatch
 from .lifecycle import State
 from .limits import Limits
+from .mailbox import cancel
 from .meters import Meters
 from .object_storage import ObjectStorage
+from .open_databases import OpenDatabases
+from .resetting import fail_late
 from .stubs import Transport
 from .turns import Turns
 
@@ -36,36 +40,6 @@ METERS_EVERY_S = 5.0
 """How often the meters of objects that were used are taken; those of evicted objects are taken at once."""
 
 Report = Callable[[str, str, dict[str, object]], None]
-
-
-class OpenDatabases:
-    """Counts the open databases on the way to the files, so that the least recently used can be closed."""
-
-    def __init__(self, files: Files, count_max: int, make_room: Callable[[], None]) -> None:
-        self._files = files
-        self._count_max = count_max
-        self._make_room = make_room
-        self.count = 0
-
-    def exists(self, key: ClassKey, object_id: bytes) -> bool:
-        return self._files.exists(key, object_id)
-
-    def locate(self, key: ClassKey, object_id: bytes) -> Located:
-        if self.count >= self._count_max:
-            self._make_room()
-        located = self._files.locate(key, object_id)
-        self.count += 1
-        return located
-
-    def rebuild(self, key: ClassKey, object_id: bytes) -> None:
-        self._files.rebuild(key, object_id)
-
-    def may_fold(self, object_id: bytes) -> bool:
-        return self._files.may_fold(object_id)
-
-    def closed(self, object_id: bytes, change: int) -> None:
-        self.count -= 1
-        self._files.closed(object_id, change)
 
 
 class Residents:
@@ -156,7 +130,7 @@ class Residents:
         """The caller is gone or gave up."""
         instance = self._by_id.get(call.object_id)
         if instance is not None:
-            instance.cancel(call)
+            cancel(instance, call)
 
     def _create(self, call: Call) -> Instance:
         if self._refusal is not None:
@@ -246,20 +220,20 @@ class Residents:
         instance = self._by_id.get(object_id)
         if instance is None:
             return None if object_id in self._closing else 0
-        return instance.settle()
+        return instance.settling.settle()
 
     async def complete(self, object_id: bytes) -> None:
         """Until the main file holds everything that is durable now. Raises StorageFull when it has no room for that."""
         while (instance := self._by_id.get(object_id)) is not None or object_id in self._closing:
-            if instance is not None and instance.is_waiting() and object_id not in self._closing:
-                return  # it waits for whoever asks: its storage is not open
-            change = instance.settle() if instance is not None else None
+            if instance is not None and not instance.storage.is_open() and object_id not in self._closing:
+                return  # and it may be waiting for whoever asks
+            change = instance.settling.settle() if instance is not None else None
             if change is not None:
                 if self.on_settled is not None:
                     self.on_settled(object_id, change)
                 return
             await self._told(object_id)
-            if instance is not None and instance.broken is None and not instance.settling():
+            if instance is not None and instance.broken is None and not instance.settling.busy():
                 return
 
     @asynccontextmanager
@@ -288,7 +262,7 @@ class Residents:
         for instance in mine:
             if instance.quiet():
                 self._evict(instance)
-            elif error is not None and not instance.settling() and instance.state is not State.COLD:
+            elif error is not None and not instance.settling.busy() and instance.state is not State.COLD:
                 instance.reset(error)
         return len(mine)
 
@@ -296,7 +270,7 @@ class Residents:
         """Until nobody has the object's database open."""
         while True:
             instance = self._by_id.get(object_id)
-            if object_id in self._closing or (instance is not None and instance.settling()):
+            if object_id in self._closing or (instance is not None and instance.settling.busy()):
                 await self._told(object_id)
             elif instance is None or instance.is_waiting():
                 return
@@ -311,7 +285,7 @@ class Residents:
         if self._watch.late(self.turns.newest_batch, self._commits.durable(), self.now_s):
             since_s = self.now_s - self.limits.commit_ms_max / 1000
             for instance in list(self._by_id.values()):
-                instance.fail_late(since_s)
+                fail_late(instance, since_s)
         self._timers[:1] = [self.turns.loop.call_later(TICK_S, self._tick)]
 
     def _look_for_idle(self) -> None:
@@ -336,12 +310,12 @@ class Residents:
         """Only of those that may have used something: most objects in memory are idle."""
         for instance in instances:
             if instance.used_s >= since_s or instance.active_since_s:
-                instance.take_meters()
+                take_meters(instance)
 
     def take_all_meters(self) -> None:
         """Hand in everything that was used so far: at the end."""
         for instance in self._by_id.values():
-            instance.take_meters()
+            take_meters(instance)
 
     def _evict(self, instance: Instance) -> None:
         del self._by_id[instance.object_id]
@@ -378,7 +352,7 @@ class Residents:
             "This Durable Object's process is shutting down: retry on a new stub", retryable=True, reset=False
         )
         end = self.clock.monotonic_s() + seconds
-        while any(instance.events or instance.folding for instance in self._by_id.values()):
+        while any(instance.events or instance.settling.folding for instance in self._by_id.values()):
             if self.clock.monotonic_s() > end:
                 return False
             await asyncio.sleep(0.01)
@@ -389,7 +363,11 @@ class Residents:
         for instance in list(self._by_id.values()):
             if instance.events or instance.tasks:
                 instance.reset(ObjectReset("This Durable Object's process was shut down", retryable=True))
-            elif instance.touched <= self._commits.durable() and not instance.folding and instance.storage.may_close():
+            elif (
+                instance.touched <= self._commits.durable()
+                and not instance.settling.folding
+                and instance.storage.may_close()
+            ):
                 self._evict(instance)
 
     @property

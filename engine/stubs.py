@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import Protocol, cast
+from typing import NoReturn, Protocol, cast
 
-from .errors import InvalidArgument, MethodNotFound, OutOfRange
+from .errors import InvalidArgument, MethodNotFound, OutOfRange, PerdureError, from_wire
 from .http import HttpRequest, HttpResponse
 from .ids import ClassKey, ObjectId
 from .values import EMPTY_ARGS, pack
@@ -20,11 +20,15 @@ RESERVED_METHODS = frozenset(
 )
 
 
+OnReset = Callable[[PerdureError], None]
+
+
 class Transport(Protocol):
     """How calls leave: the router client in gateways and applications, a gated one inside objects.
 
     Both methods queue the call before they return; the awaitable gives the unpacked result or raises PerdureError.
-    `deadline_s` None means the transport's default (30 s).
+    `deadline_s` None means the transport's default (30 s). `on_reset(error)` is called when the call fails because the
+    object was reset.
     """
 
     def call(
@@ -35,6 +39,7 @@ class Transport(Protocol):
         method: str,
         args: bytes,
         deadline_s: float | None = None,
+        on_reset: OnReset | None = None,
     ) -> Awaitable[object]: ...
 
     def fetch(
@@ -44,6 +49,7 @@ class Transport(Protocol):
         name: str | None,
         request: HttpRequest,
         deadline_s: float | None = None,
+        on_reset: OnReset | None = None,
     ) -> Awaitable[HttpResponse]: ...
 
 
@@ -58,7 +64,9 @@ class FetchAdapter(Protocol):
 class Stub:
     """The caller's handle of one object: any unknown name is a remote method.
 
-    Keyword arguments travel as ONE extra dict at the end (spec: rpc). Attributes that are set stay local.
+    Keyword arguments travel as ONE extra dict at the end (spec: rpc). Attributes that are set stay local. Once a call has
+    failed because the object was reset, all later ones fail the same: a new stub reaches the fresh instance, and begins a
+    new order (spec: ids and stubs). Exceptions of the program's own code and lost processes do not break a stub.
     """
 
     def __init__(
@@ -68,6 +76,10 @@ class Stub:
         self._key = key
         self._transport = transport
         self._fetch_adapter = fetch_adapter
+        self._broken: PerdureError | None = None
+
+    def _on_reset(self, error: PerdureError) -> None:
+        self._broken = self._broken or error
 
     @property
     def name(self) -> str | None:
@@ -81,7 +93,9 @@ class Stub:
         return self._fetch_adapter(self._send, request, init)
 
     def _send(self, request: HttpRequest) -> Awaitable[HttpResponse]:
-        return self._transport.fetch(self._key.unique, self.id.raw, self.id.name, request)
+        if self._broken is not None:
+            return _fail_again(self._broken)
+        return self._transport.fetch(self._key.unique, self.id.raw, self.id.name, request, None, self._on_reset)
 
     def __getattr__(self, method: str) -> Callable[..., Awaitable[object]]:
         if method.startswith("__"):
@@ -89,21 +103,29 @@ class Stub:
         if method in RESERVED_METHODS:
             raise MethodNotFound(f"'{method}' is a reserved method and cannot be called over RPC")
         transport, unique, raw, name = self._transport, self._key.unique, self.id.raw, self.id.name
+        on_reset = self._on_reset
 
         def remote(*args: object, **kwargs: object) -> Awaitable[object]:
+            if self._broken is not None:
+                return _fail_again(self._broken)
             if kwargs:
                 payload = pack([*args, kwargs])
             elif args:
                 payload = pack(list(args))
             else:
                 payload = EMPTY_ARGS
-            return transport.call(unique, raw, name, method, payload)
+            return transport.call(unique, raw, name, method, payload, None, on_reset)
 
         remote.__name__ = method
         return remote
 
     def __repr__(self) -> str:
         return f"<Stub {self._key.unique} {self.name or self.id}>"
+
+
+async def _fail_again(error: PerdureError) -> NoReturn:
+    """What broke the stub, anew for each call."""
+    raise from_wire(error.to_wire())
 
 
 class Namespace:

@@ -22,6 +22,7 @@ from collections.abc import Coroutine, Generator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, cast
 
+from .busy import task_began
 from .calls import Call
 from .gate import Section
 
@@ -217,7 +218,7 @@ def _task_factory(
     scope.event.children += 1
     instance = scope.instance
     instance.tasks.add(task)
-    instance.task_began()
+    task_began(instance)
 
     def done(ended: asyncio.Task[object]) -> None:
         scope.event.children -= 1

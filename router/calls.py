@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from ..engine.stubs import OnReset
 from .streams import Incoming, Outgoing
 from .wire import Frame
 
@@ -24,6 +25,8 @@ class CallFuture(asyncio.Future[object]):
     sent = False
     body: object = None
     """What the request streams, until it is sent."""
+    on_reset: OnReset | None = None
+    """Told when the call fails because the object was reset."""
     outgoing: Outgoing | None = None
     incoming: Incoming | None = None
 

@@ -32,7 +32,7 @@ from ..engine.errors import (
 from ..engine.http import HttpRequest, HttpResponse
 from ..engine.ids import ClassKey
 from ..engine.limits import BODY_INLINE_BYTES_MAX, VALUE_BYTES_MAX
-from ..engine.stubs import Namespace
+from ..engine.stubs import Namespace, OnReset
 from ..engine.values import pack, unpack
 from .addresses import find_address
 from .calls import CallFuture
@@ -203,12 +203,21 @@ class Client:
         method: str,
         args: bytes,
         deadline_s: float | None = None,
+        on_reset: OnReset | None = None,
     ) -> Awaitable[object]:
         """Queue a remote call. The awaitable gives the unpacked result or raises PerdureError."""
-        return self._start(RPC, class_key, object_id, name, method, args, deadline_s, None)
+        future = self._start(RPC, class_key, object_id, name, method, args, deadline_s, None)
+        future.on_reset = on_reset
+        return future
 
     def fetch(
-        self, class_key: str, object_id: bytes, name: str | None, request: HttpRequest, deadline_s: float | None = None
+        self,
+        class_key: str,
+        object_id: bytes,
+        name: str | None,
+        request: HttpRequest,
+        deadline_s: float | None = None,
+        on_reset: OnReset | None = None,
     ) -> Awaitable[HttpResponse]:
         """Queue a fetch. The awaitable gives the response, its body whole or streaming, or raises PerdureError."""
         body = request.body
@@ -217,6 +226,7 @@ class Client:
             request = HttpRequest(request.method, request.url, request.headers, body)
         stream = body if body is not None and not isinstance(body, bytes) else None
         future = self._start(FETCH, class_key, object_id, name, "fetch", encode_request(request), deadline_s, stream)
+        future.on_reset = on_reset
         return cast("Awaitable[HttpResponse]", future)
 
     # ------------------------------------------------------------------ operations
@@ -349,6 +359,8 @@ class Client:
             future.incoming.fail(error)
         elif not future.done():
             future.set_exception(error)
+        if error.durableObjectReset and future.on_reset is not None:
+            future.on_reset(error)
 
     def moved(self, future: CallFuture, fields: object) -> None:
         """The shard does not have the object's slot: nothing has run, so send it where the newer map says."""

@@ -158,7 +158,10 @@ class Control:
         while True:
             while self._early:
                 yield self._early.pop(0)
-            data = self._socket.recv(65536)
+            try:
+                data = self._socket.recv(65536)
+            except OSError:  # the other side died with something of ours unread
+                data = b""
             if not data:
                 return
             self._early += self._lines.feed(data)

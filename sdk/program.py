@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from types import ModuleType, TracebackType
 from typing import cast
 
+from ..engine.class_runtime import ClassRuntime
 from ..engine.durable import DurableObject
 from ..engine.errors import ConfigError
 from ..engine.ids import ClassKey
-from ..engine.instance import ClassRuntime
 from ..engine.stubs import Namespace, Transport
 from . import aliases, config
 from .adapter import SdkHttp, fetch_through

@@ -48,6 +48,7 @@ class Archivist:
             "find": self._find,
             "reaches": self._reaches,
             "moments": self._moments,
+            "newest": self._newest,
             "prepare": self._prepare,
             "confirm": self._confirm,
             "forget": self._forget,
@@ -179,6 +180,11 @@ class Archivist:
             "oldest_ms": oldest.time_ms if oldest is not None else None,
         }
 
+    def _newest(self, job: Message) -> Message:
+        """The last commit that is known of the object: (0, 0) for none."""
+        base = self._history.base(bytes.fromhex(cast("str", job["object"])))
+        return {"newest": list(base.last) if base is not None else [0, 0]}
+
     def _forget(self, job: Message) -> Message:
         object_id = bytes.fromhex(cast("str", job["object"]))
         with self._history.connection(object_id):
@@ -274,9 +280,11 @@ def main() -> None:
 
 def _listen(control: Control, jobs: queue.SimpleQueue[Message]) -> None:
     """Hand in the jobs. When the shard is gone the process ends at once: it holds the lock of the data folder."""
-    for job in control.messages():
-        jobs.put(job)
-    os._exit(0)
+    try:
+        for job in control.messages():
+            jobs.put(job)
+    finally:
+        os._exit(0)
 
 
 if __name__ == "__main__":

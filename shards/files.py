@@ -209,7 +209,7 @@ class ObjectFiles:
         todo = plan(object_id, places, (live.generation, live.before))
         if todo.places:  # else its commits are in dead logs, which were applied before it was opened
             with Readers(self._disk, segments) as readers:
-                write_images(self._disk, path, object_id, todo, readers)
+                write_images(self._disk, path, object_id, todo, readers, believed=True)
             self.complete(object_id, todo.change)
 
     # ------------------------------------------------------------------ the ledger
@@ -306,8 +306,13 @@ class ObjectFiles:
 
 
 def remove_scratch(disk: Disk, data: str, sessions: list[str]) -> None:
-    """Delete the dead sessions' scratch folders: nothing that they hold is trusted."""
-    for session in sessions:
+    """Delete the dead sessions' scratch folders: nothing that they hold is trusted.
+
+    Also of sessions whose log is gone: a power cut may bring back a folder that was deleted before it.
+    """
+    live = f"{data}/live"
+    left = disk.list_folder(live) if disk.exists(live) else []
+    for session in {*sessions, *(name for name in left if not disk.exists(f"{data}/log/{name}"))}:
         folder = f"{data}/live/{session}"
         if not disk.exists(folder):
             continue

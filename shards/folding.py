@@ -69,7 +69,7 @@ class Folder:
                 if head.kind in (COMMIT, PART) and self._wanted(head.object_id):
                     self._take(head, raw[position : position + length])
                 elif head.kind == DELETE and head.change and self._wanted(head.object_id):
-                    self._forget(head.object_id)
+                    self._forget(head)
                 position += length
             if self._pages > _WAITING_PAGES:
                 self._store_all()
@@ -99,11 +99,14 @@ class Folder:
             waiting.part = -head.part if head.part < 0 else head.part + 1
             self._store_object(head.object_id)
 
-    def _forget(self, object_id: bytes) -> None:
-        """An operator deleted it: nothing of it stays."""
+    def _forget(self, head: Head) -> None:
+        """An operator deleted it: nothing of it stays, but what history knows of later generations already."""
         self._store_all()
-        with self._history.connection(object_id):
-            self._history.forget(object_id)
+        object_id = head.object_id
+        base = self._history.base(object_id)
+        if base is None or base.last[0] <= head.generation:
+            with self._history.connection(object_id):
+                self._history.forget(object_id, head.generation)
         self.result.missing.pop(object_id, None)
 
     def _store_object(self, object_id: bytes) -> None:

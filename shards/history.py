@@ -272,7 +272,7 @@ class History:
         if class_key and self.base(object_id) is None:
             connection.execute(
                 "insert into objects values(?, ?, ?, 0, 0, ?, ?, 0, 0)",
-                (object_id, class_key, generation, len(TEMPLATE) // PAGE, generation),
+                (object_id, class_key, generation - 1, len(TEMPLATE) // PAGE, generation),  # before it, it was empty
             )
         query = "select rowid from runs where id = ? and generation = ? and step_ms = ? order by part"
         rows = connection.execute(query, (object_id, generation, _PENDING)).fetchall()
@@ -293,10 +293,11 @@ class History:
             (generation, last, used, object_id),
         )
 
-    def forget(self, object_id: bytes) -> None:
-        """Remove everything of an object; freed pages are overwritten."""
+    def forget(self, object_id: bytes, generation: int = 1 << 62) -> None:
+        """Remove everything of an object up to a generation; freed pages are overwritten."""
         connection = self.connection(object_id)
-        for table in ("runs", "pages", "objects"):
+        connection.execute("delete from runs where id = ? and generation <= ?", (object_id, generation))
+        for table in ("pages", "objects"):
             connection.execute(f"delete from {table} where id = ?", (object_id,))
 
     # ------------------------------------------------------------------ a state

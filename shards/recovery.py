@@ -246,8 +246,13 @@ def _head_of(heads: list[Head], object_id: bytes, place: Place, reader: SegmentR
     raise reader.damage(place.position)
 
 
-def write_images(disk: Disk, path: str, object_id: bytes, todo: Plan, readers: Readers) -> int:
-    """Write the last image of each page, the size and the change number. Unsynced: the log stays until a mark."""
+def write_images(
+    disk: Disk, path: str, object_id: bytes, todo: Plan, readers: Readers, *, believed: bool = False
+) -> int:
+    """Write the last image of each page, the size and the change number. Unsynced: the log stays until a mark.
+
+    `believed`: what lies there is of this session and may have a mark on its way, so nothing of it may be lost meanwhile.
+    """
     tocs: list[tuple[int, ...]] = []
     size_pages = 0
     for place in todo.places:
@@ -260,7 +265,7 @@ def write_images(disk: Disk, path: str, object_id: bytes, todo: Plan, readers: R
     for number, index in last_images(tocs).items():
         if number <= size_pages:
             wanted.setdefault(index, []).append(number)
-    fd = _open_base(disk, path, object_id, todo)
+    fd = _open_base(disk, path, object_id, todo, believed)
     try:
         for index in sorted(wanted):
             place = todo.places[index]
@@ -280,13 +285,18 @@ def write_images(disk: Disk, path: str, object_id: bytes, todo: Plan, readers: R
     return todo.change
 
 
-def _open_base(disk: Disk, path: str, object_id: bytes, todo: Plan) -> int:
+def _open_base(disk: Disk, path: str, object_id: bytes, todo: Plan, believed: bool) -> int:
     if todo.base == 0:  # never marked: whatever lies there was not synced
         disk.make_folder(os.path.dirname(path))
         fd = disk.open(path, create=True)
-        disk.truncate(fd, 0)
-        disk.pwrite(fd, TEMPLATE, 0)
-        write_version(disk, fd, todo.generation, 0)
+        try:
+            if not believed or read_version(disk, fd)[0] != todo.generation:
+                disk.truncate(fd, 0)
+                disk.pwrite(fd, TEMPLATE, 0)
+                write_version(disk, fd, todo.generation, 0)
+        except OSError:
+            disk.close(fd)
+            raise
         return fd
     try:
         return disk.open(

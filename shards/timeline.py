@@ -91,7 +91,11 @@ class Timeline:
 
     async def fold_object(self, key: ClassKey, object_id: bytes) -> None:
         """Bring an object's history up to its newest durable commit."""
-        await self._confirm(key, object_id)
+        located = self._files.locate(key, object_id)
+        if located.exists:  # its generation counts, also when the replacement that made it ended before it said so
+            await self._archive.ask(
+                "confirm", object=object_id.hex(), generation=located.generation, class_key=key.unique
+            )
         for path, session, number, end, index_at in self.segments():
             answer = await self._archive.ask(
                 "fold",
@@ -106,14 +110,9 @@ class Timeline:
             if answer["missing"]:
                 await self.take_base(key, object_id)
                 return
-
-    async def _confirm(self, key: ClassKey, object_id: bytes) -> None:
-        """The file's own generation counts in history, also when the replacement that made it ended before it said so."""
-        located = self._files.locate(key, object_id)
-        if located.exists:
-            await self._archive.ask(
-                "confirm", object=object_id.hex(), generation=located.generation, class_key=key.unique
-            )
+        newest = await self._archive.ask("newest", object=object_id.hex())
+        if located.exists and newest["newest"] < [located.generation, located.change]:  # pyright: ignore[reportOperatorIssue]
+            await self.take_base(key, object_id)  # what was given up when the disk was full is a gap
 
     async def take_base(self, key: ClassKey, object_id: bytes) -> None:
         """Begin the history of an object that had none with its file as it is now."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 
+from ..engine.class_runtime import ClassRuntime
 from ..engine.errors import ClassNotFound, ObjectReset
-from ..engine.instance import ClassRuntime
 from ..engine.residents import Residents
 
 

@@ -7,13 +7,13 @@ import os
 from collections.abc import Callable
 
 from perdure.engine.calls import FETCH, RPC, Call
+from perdure.engine.class_runtime import ClassRuntime
 from perdure.engine.commits import CommitRecord, Committable, Effect
 from perdure.engine.database import Located, read_version
 from perdure.engine.disk import LocalDisk
 from perdure.engine.errors import LogFailed, PerdureError
 from perdure.engine.http import HttpRequest, HttpResponse
 from perdure.engine.ids import ClassKey
-from perdure.engine.instance import ClassRuntime
 from perdure.engine.limits import Limits
 from perdure.engine.residents import Residents
 from perdure.engine.values import pack, unpack

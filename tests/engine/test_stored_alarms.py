@@ -7,8 +7,8 @@ import datetime
 from types import SimpleNamespace
 
 import pytest
+from perdure.engine.class_runtime import ClassRuntime
 from perdure.engine.errors import InvalidArgument, PerdureError
-from perdure.engine.instance import ClassRuntime
 from perdure.sdk import compatibility
 
 from .box import Alarmed, Box, Plain

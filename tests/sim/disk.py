@@ -3,10 +3,13 @@
 It works on a real folder. Beside it, it models each file's durable content and the writes since, and each folder's durable
 entries and the changes since. `crash` makes another folder from that: after a kill everything that was written is there (and
 still unsynced); after a power cut any subset of what was not synced is missing, the last pieces torn at 512 bytes.
+
+For some events it may be full: then nothing new is made and no file grows, but what has its space can be written.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 from dataclasses import dataclass, field
@@ -73,6 +76,10 @@ class SimDisk(LocalDisk):
         self.events = 0
         self.cut_at = -1
         self.on_cut = lambda: None
+        self.full = range(0)
+        """Events during which there is no room."""
+        self.refused = 0
+        """How often there was none."""
         self.names: dict[str, Inode | None] = {root: None}
         """Path → file, None for a folder."""
         self.durable_names: dict[str, Inode | None] = {root: None}
@@ -89,11 +96,21 @@ class SimDisk(LocalDisk):
         if self.events == self.cut_at:
             self.on_cut()
 
+    def is_full(self) -> bool:
+        return self.events in self.full
+
+    def room(self) -> None:
+        """Raises OSError while the disk is full."""
+        if self.is_full():
+            self.refused += 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     # ------------------------------------------------------------------ Disk
     def open(self, path, *, create=False, exclusive=False, write=True):
         made = create and path not in self.names
         if made:
             self.event()
+            self.room()
         fd = super().open(path, create=create, exclusive=exclusive, write=write)
         if made:
             self.names[path] = inode = Inode()
@@ -112,6 +129,8 @@ class SimDisk(LocalDisk):
 
     def pwrite(self, fd, data, offset):
         self.event()
+        if offset + len(data) > self.size(fd):
+            self.room()
         super().pwrite(fd, data, offset)
         self._open[fd].pending.append((offset, bytes(data)))
 
@@ -126,11 +145,15 @@ class SimDisk(LocalDisk):
 
     def truncate(self, fd, length):
         self.event()
+        if length > self.size(fd):
+            self.room()
         super().truncate(fd, length)
         self._open[fd].pending.append((length, None))
 
     def allocate(self, fd, length):
         self.event()
+        if length > self.size(fd):
+            self.room()
         super().allocate(fd, length)
         self._open[fd].pending.append((length, None))
 
@@ -176,6 +199,7 @@ class SimDisk(LocalDisk):
 
     def link(self, source, target):
         self.event()
+        self.room()
         super().link(source, target)
         self.names[target] = inode = self._inode(source)
         self.pending.append(("add", target, inode, ""))
@@ -197,14 +221,17 @@ class SimDisk(LocalDisk):
         self.pending.append(("del", path, None, ""))
 
     def make_folder(self, path):
+        if path == self.root:
+            super().make_folder(path)
         missing: list[str] = []
         at = path
         while at not in self.names:
             missing.append(at)
             at = os.path.dirname(at)
-        super().make_folder(path)
         for folder in reversed(missing):
             self.event()
+            self.room()
+            super().make_folder(folder)
             self.names[folder] = None
             self.pending.append(("add", folder, None, ""))
 
@@ -285,6 +312,8 @@ class SimVfs(apsw.VFS):
         super().__init__(disk.vfs, "")
 
     def xOpen(self, name, flags):
+        if name is None:  # a temporary file: nobody finds it again
+            return apsw.VFSFile("", name, flags)
         return SimFile(self.disk, name, flags)
 
     def xDelete(self, filename, syncdir):
@@ -303,6 +332,10 @@ class SimFile(apsw.VFSFile):
         super().__init__("", name, flags)
         if path not in disk.names:
             disk.event()
+            if disk.is_full():
+                os.unlink(path)
+                disk.refused += 1
+                raise apsw.FullError("database or disk is full")
             disk.names[path] = inode = Inode()
             disk.pending.append(("add", path, inode, ""))
         inode = disk.names[path]
@@ -311,6 +344,9 @@ class SimFile(apsw.VFSFile):
 
     def xWrite(self, data, offset):
         self.disk.event()
+        if self.disk.is_full() and offset + len(data) > self.xFileSize():
+            self.disk.refused += 1
+            raise apsw.FullError("database or disk is full")
         super().xWrite(data, offset)
         self.inode.pending.append((offset, bytes(data)))
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+from collections.abc import Awaitable
 from concurrent.futures import Executor, Future
+from typing import TypeVar
 
 from perdure.engine.calls import RPC, Call
+from perdure.engine.class_runtime import ClassRuntime
 from perdure.engine.durable import DurableObject
-from perdure.engine.errors import PerdureError
+from perdure.engine.errors import PerdureError, ShardLost, StorageFull
 from perdure.engine.ids import ClassKey
-from perdure.engine.instance import ClassRuntime
 from perdure.engine.limits import Limits
 from perdure.engine.residents import Residents
 from perdure.engine.values import pack, unpack
@@ -32,6 +34,8 @@ from .disk import SimDisk
 
 KEY = ClassKey("sim-Thing")
 OBJECTS = 6
+WRITES_HISTORY = {"fold", "base", "prepare", "confirm", "forget"}
+T = TypeVar("T")
 
 
 def blob(number: int) -> bytes:
@@ -40,8 +44,14 @@ def blob(number: int) -> bytes:
     return rng.randbytes(rng.randrange(9_000))
 
 
+def images(number: int) -> list[bytes]:
+    """What a large write stores: more than a -wal is let grow to, and than fits into a segment."""
+    rng = random.Random(-number)
+    return [rng.randbytes(4_000) for _ in range(40)]
+
+
 class Thing(DurableObject):
-    """Write number n sets a key, a large value, a row, and removes an older row."""
+    """Write number n sets a key, a large value, a row, and removes an older row; each tenth is large."""
 
     async def write(self, number):
         storage = self.ctx.storage
@@ -53,7 +63,15 @@ class Thing(DurableObject):
             sql.exec("create table if not exists t(id integer primary key, data blob)")
             sql.exec("insert into t values(?, ?)", number, blob(number + 1))
             sql.exec("delete from t where id = ?", number - 9)
+        if number % 10 == 0:
+            sql.exec("create table if not exists large(id integer primary key, data blob)")
+            sql.exec("delete from large")
+            for data in images(number):
+                sql.exec("insert into large(data) values(?)", data)
         return number
+
+    async def wipe(self):
+        await self.ctx.storage.deleteAll()
 
     async def mark(self):
         return [await self.ctx.storage.get("n") or 0, await self.ctx.storage.getCurrentBookmark()]
@@ -71,7 +89,10 @@ class Thing(DurableObject):
             rows = [[row["id"], bytes(row["data"])] for row in storage.sql.exec("select id, data from t order by id")]
         check = storage.sql.exec("pragma quick_check").toArray()
         values = {key: bytes(value) if key != "n" else value for key, value in (await storage.list()).items()}
-        return [values, rows, [next(iter(row.values())) for row in check]]
+        large: list[bytes] = []
+        if storage.sql.exec("select 1 from sqlite_master where name = 'large'").toArray():
+            large = [bytes(row["data"]) for row in storage.sql.exec("select data from large order by id")]
+        return [values, rows, large, [next(iter(row.values())) for row in check]]
 
 
 def expected(number: int) -> list[object]:
@@ -82,7 +103,7 @@ def expected(number: int) -> list[object]:
         if last is not None:
             values[f"k{slot}"] = blob(last)
     rows = [[n, blob(n + 1)] for n in range(3, number + 1, 3) if n > number - number % 3 - 9]
-    return [values, rows, ["ok"]]
+    return [values, rows, images(number - number % 10) if number >= 10 else [], ["ok"]]
 
 
 class Inline(Executor):
@@ -98,25 +119,45 @@ class Inline(Executor):
 
 
 class InlineArchive:
-    """The archivist without its process."""
+    """The archivist without its process. `deaths`: part of the jobs during which it is killed."""
 
-    def __init__(self, disk: SimDisk) -> None:
+    def __init__(self, disk: SimDisk, rng: random.Random, deaths: float) -> None:
         self.archivist = Archivist(disk, f"{disk.root}/history")
+        self.died = 0
+        self._disk, self._rng, self._deaths = disk, rng, deaths
 
     async def ask(self, kind: str, *, urgent: bool = True, **fields: object) -> dict[str, object]:
-        return self.archivist.work({"kind": kind, **fields})
+        chance = self._rng.random()
+        if self._disk.is_full() and kind in WRITES_HISTORY and chance < 0.5:  # its files are real: no SimDisk sees them
+            self._disk.refused += 1
+            self._disk.event()
+            raise StorageFull("the disk of the data folder is full")
+        if chance < self._deaths / 2:
+            self._die()
+        answer = self.archivist.work({"kind": kind, **fields})
+        if chance > 1 - self._deaths / 2:
+            self._die()
+        return answer
+
+    def _die(self) -> None:
+        self.died += 1
+        raise ShardLost("the process that works on history died")
 
     def close(self) -> None:
         self.archivist.close()
 
 
+class Stopped(Exception):
+    """The process would have ended itself."""
+
+
 class Machine:
     """A session: startup as the shard process does it, without the process."""
 
-    def __init__(self, disk: SimDisk, number: int, limits: Limits) -> None:
+    def __init__(self, disk: SimDisk, number: int, limits: Limits, rng: random.Random, deaths: float = 0.0) -> None:
         self.loop = asyncio.get_running_loop()
         self.disk = disk
-        self.stopped: BaseException | None = None
+        self.stopped: asyncio.Future[BaseException] = self.loop.create_future()
         self.reports: list[tuple[str, str, dict[str, object]]] = []
         data = disk.root
         disk.make_folder(f"{data}/log")
@@ -166,7 +207,7 @@ class Machine:
             stop=self._stop,
             report=self._report,
         )
-        self.archive = InlineArchive(disk)
+        self.archive = InlineArchive(disk, rng, deaths)
         self.timeline = Timeline(
             disk,
             self.log,
@@ -187,7 +228,21 @@ class Machine:
         self.residents.start()
 
     def _stop(self, error: BaseException) -> None:
-        self.stopped = error
+        if not self.stopped.done():
+            self.stopped.set_result(error)
+
+    def in_trouble(self) -> bool:
+        """Whether there was no room, or the archivist died: then calls may fail."""
+        return bool(self.disk.refused or self.archive.died)
+
+    async def done(self, work: Awaitable[T]) -> T:
+        """The result. Raises Stopped when there will be none, because the process has ended."""
+        task = asyncio.ensure_future(work)
+        await asyncio.wait({task, self.stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        task.cancel()
+        raise Stopped(self.stopped.result())
 
     def _report(self, level: str, event: str, fields: dict[str, object]) -> None:
         self.reports.append((level, event, fields))

@@ -1,0 +1,30 @@
+"""What all objects of one class share: the program's class, its `env`, and how its HTTP messages are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from .http import HttpRequest, HttpResponse
+from .ids import ClassKey
+
+
+class HttpAdapter(Protocol):
+    """How the SDK's Request and Response are made from, and turned into, what travels."""
+
+    def to_request(self, request: HttpRequest) -> object: ...
+    async def from_response(self, response: object) -> HttpResponse: ...
+
+
+@dataclass(slots=True, eq=False)
+class ClassRuntime:
+    """What all objects of one class share: the program's class, its `env`, its HTTP adapter."""
+
+    key: ClassKey
+    name: str
+    cls: type
+    env: object
+    http: HttpAdapter
+    sqlite: bool = True
+    delete_all_deletes_alarm: bool = True
+    """`deleteAll` disarms the alarm too (compatibility date 2026-02-24)."""

@@ -1,0 +1,39 @@
+"""The bounds of an object's mailbox, and calls whose caller is gone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .busy import end_active
+from .calls import Call
+from .errors import Overloaded, PerdureError
+from .turns import Event
+
+if TYPE_CHECKING:
+    from .instance import Instance
+
+
+def overloaded(instance: Instance, what: str) -> PerdureError:
+    return Overloaded(
+        f"Durable Object is overloaded. {what}.",
+        object_id=instance.object_id.hex(),
+        hint="spread the load over more objects, or back off",
+    )
+
+
+def cancel(instance: Instance, call: Call) -> None:
+    """The caller is gone: cancel the event's task, unless it is inside a critical section."""
+    event = call.handle
+    if not isinstance(event, Event) or event.answered or event.task is None or event not in instance.events:
+        return
+    if not event.begun:
+        instance.queued -= 1
+        instance.queued_bytes -= len(call.payload)
+        del instance.events[event]
+        if not instance.events and not instance.tasks:
+            end_active(instance)
+        event.answered = True
+        instance.output.emit(call.answer, call, PerdureError("The call was cancelled by its caller"))
+    elif instance.input.section is not None:
+        return
+    event.task.cancel()

@@ -1,0 +1,30 @@
+"""Putting an object's state at a point of its past in the place of the present one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .bookmarks import Position
+from .errors import PerdureError
+from .turns import Event
+
+if TYPE_CHECKING:
+    from .instance import Instance
+
+
+async def restore(instance: Instance, event: Event, position: Position) -> None:
+    """Before the constructor: put the state at a point in the place of the present one. The turn is held meanwhile.
+
+    Raises HistoryGone, StorageFull, StorageError: the object goes on with the state that it has.
+    """
+    event.pinned += 1
+    try:
+        instance.storage.release()
+        await instance.history.restore(instance.key, instance.object_id, instance.name, position)
+    except PerdureError as error:
+        instance.storage.give_up_restore()
+        fields: dict[str, object] = {"object": str(instance), "id": instance.object_id.hex(), "error": error.message}
+        instance.shelf.report("error", "restore_failed", fields)
+        raise
+    finally:
+        event.pinned -= 1

@@ -1,0 +1,57 @@
+"""What an instance needs of the collection that it stands in; implemented by `residents.Residents`."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Protocol
+
+from .bookmarks import History
+from .clock import Clock
+from .disk import Disk
+from .errors import PerdureError
+from .limits import Limits
+from .meters import Meters
+from .stubs import Transport
+from .turns import Turns
+
+if TYPE_CHECKING:
+    from .instance import Instance
+
+
+class Shelf(Protocol):
+    """What an instance needs of the collection that it stands in."""
+
+    turns: Turns
+    clock: Clock
+    disk: Disk
+    limits: Limits
+    transport: Transport
+    history: History | None
+    """None: nothing of the past is kept."""
+    threads: Executor
+    """For checkpoints that would stop the loop for too long."""
+    now_s: float
+    write_refusal: PerdureError | None
+    """Set while a quota refuses writes."""
+
+    def forget(self, instance: Instance, error: PerdureError) -> None:
+        """The instance is broken: the next event gets a new one, once `closed` was called."""
+        ...
+
+    def closed(self, instance: Instance) -> None:
+        """A broken instance's storage is closed and its file is right."""
+        ...
+
+    def metered(self, instance: Instance, taken: Meters) -> None:
+        """What an instance has used since its meters were last taken."""
+        ...
+
+    def settled(self, instance: Instance, change: int) -> None:
+        """The main file is complete up to `change`."""
+        ...
+
+    def unsettled(self, instance: Instance, error: PerdureError) -> None:
+        """The main file could not be completed; the object goes on."""
+        ...
+
+    def report(self, level: str, event: str, fields: dict[str, object]) -> None: ...
