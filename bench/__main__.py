@@ -1,4 +1,7 @@
-"""`scripts/bench [NAME…] [--json FILE] [--seconds S] [--check]`: every figure beside the bare ceiling of the same run."""
+"""`scripts/bench [NAME…] [--json FILE] [--seconds S] [--check] [--quick]`: every figure beside its ceiling, or its bound.
+
+docs/benchmarks.md says what each row means.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ import json
 import os
 import platform
 import shutil
+import signal
 import statistics
 import sys
 
 import click
 
-from . import storage
+from . import history_cost, stalls, starts, storage
 from .load import Sample
 from .report import Row, show
 from .rigs import Bare, Product
@@ -31,15 +35,31 @@ def row(scenario: Scenario, pairs: list[tuple[Sample, Sample]]) -> Row:
     return Row(scenario.name, scenario.goal, round(bare), round(product), round(ratio, 3), "/s", details)
 
 
+def _on_data_folders(names: tuple[str, ...], folder: str | None, quick: bool) -> list[Row]:
+    """The rows that start runtimes of their own: stalls, starts, the cost of history."""
+    rows: list[Row] = []
+    for part in (stalls, starts, history_cost):
+        wanted = [name for name in part.NAMES if not names or name in names]
+        if wanted:
+            found = part.measure(wanted, folder, quick=quick)
+            rows += [row for row in found if not names or row.name in names]
+    return rows
+
+
 @click.command()
 @click.argument("names", nargs=-1)
 @click.option("--json", "path", help="write the figures to FILE")
 @click.option("--seconds", type=float, default=6.0, help="for each side of each scenario")
 @click.option("--check", is_flag=True, help="exit 1 when a figure is below its goal")
+@click.option("--quick", is_flag=True, help="small objects and logs: whether it works, not how fast")
 @click.option("--folder", help="where the scratch folders go: a real disk, not tmpfs")
-def main(names: tuple[str, ...], path: str | None, seconds: float, check: bool, folder: str | None) -> None:
+def main(
+    names: tuple[str, ...], path: str | None, seconds: float, check: bool, quick: bool, folder: str | None
+) -> None:
     """Run the scenarios (all, or those named)."""
-    known = [*storage.NAMES, *(scenario.name for scenario in SCENARIOS)]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
+    own = (*stalls.NAMES, *starts.NAMES, *history_cost.NAMES)
+    known = [*storage.NAMES, *own, *(scenario.name for scenario in SCENARIOS)]
     for name in names:
         if name not in known:
             raise click.UsageError(f"no scenario {name!r}; there are: {', '.join(known)}")
@@ -55,6 +75,7 @@ def main(names: tuple[str, ...], path: str | None, seconds: float, check: bool, 
             for number, scenario in enumerate(chosen, start=1):
                 print(f"bench: {number}/{len(chosen)} {scenario.name}", file=sys.stderr)
                 rows.append(row(scenario, measure(scenario, bare, product, seconds)))
+    rows += _on_data_folders(names, folder, quick)
     show(rows)
     if path:
         machine = {"cpus": os.cpu_count(), "python": platform.python_version(), "kernel": platform.release()}

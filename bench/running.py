@@ -76,7 +76,7 @@ class Runtime(Rig):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait()
         end = time.monotonic() + 20
-        while any(_title(pid) for pid in pids) and time.monotonic() < end:
+        while any(_lives(pid) for pid in pids) and time.monotonic() < end:
             time.sleep(0.01)
 
     def stop(self) -> None:
@@ -119,6 +119,15 @@ def _bytes_under(folder: str) -> int:
             with contextlib.suppress(FileNotFoundError):
                 total += os.path.getsize(f"{path}/{name}")
     return total
+
+
+def _lives(pid: int) -> bool:
+    """Whether it may still hold files and locks."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] not in ("Z", "X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _title(pid: int) -> str:

@@ -303,3 +303,49 @@ def test_a_batch_is_bounded_and_what_does_not_fit_goes_with_the_next(tmp_path, m
         bench.log.close(clean=False)
 
     asyncio.run(body())
+
+
+def test_while_something_large_is_written_syncs_are_on_the_thread(tmp_path) -> None:
+    async def body() -> None:
+        bench = Bench(tmp_path)
+
+        async def write() -> int:
+            bench.committer.touch(Thing(1))
+            await bench.committer.flush()
+            return bench.committer.counts.threaded_syncs
+
+        assert await write() == 0
+        with bench.committer.beside():
+            assert await write() == 1
+            with bench.committer.beside():
+                assert await write() == 2
+            assert await write() == 3, "the other is still at it"
+        assert await write() == 3
+        bench.committer.close()
+        bench.log.close(clean=False)
+
+    asyncio.run(body())
+
+
+def test_after_a_large_commit_syncs_stay_on_the_thread_for_a_while(tmp_path) -> None:
+    async def body() -> None:
+        bench = Bench(tmp_path)
+        large = Thing(1)
+        large.pieces = 1
+        bench.committer.touch(large)
+        await bench.committer.flush()
+
+        async def threaded(count: int) -> int:
+            before = bench.committer.counts.threaded_syncs
+            for _ in range(count):
+                bench.committer.touch(large)
+                await bench.committer.flush()
+            return bench.committer.counts.threaded_syncs - before
+
+        assert await threaded(40) == 40, "fast syncs alone do not bring them back"
+        bench.clock.s += 11
+        assert await threaded(40) < 40
+        bench.committer.close()
+        bench.log.close(clean=False)
+
+    asyncio.run(body())

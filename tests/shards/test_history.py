@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from perdure.engine.database import PAGE, TEMPLATE
 from perdure.engine.disk import LocalDisk
-from perdure.engine.errors import HistoryGone
+from perdure.engine.errors import HistoryGone, StorageError
+from perdure.shards.archivist import Archivist
 from perdure.shards.history import HOUR_MS, MINUTE_MS, History, Moment
 from perdure.shards.runs import Point, joined, merge, pack_run, pack_runs, thin, unpack_run
 from perdure.shards.thinning import Bounds, bound_folder, bound_object
@@ -220,6 +221,43 @@ def test_a_commit_of_the_new_file_confirms_the_replacement_that_a_crash_left(tmp
     assert history.base(ID).last == (2, 2)
     assert state_at(history, tmp_path, 2, 1)[1] == b"".join(new.pages.values())
     history.close()
+
+
+def test_a_large_replacement_counts_only_when_all_of_it_is_confirmed(tmp_path, monkeypatch) -> None:
+    """It is confirmed in several transactions: what a kill between them leaves is no point, and is confirmed once more."""
+    monkeypatch.setattr("perdure.shards.history._TRANSACTION_RUNS", 2)
+    history = History(str(tmp_path / "history"))
+    points = commits(14, 3)
+    add(history, points)
+    images = {n: bytes([n]) * PAGE for n in range(1, 7)}
+    parts = [pack_run([Point(1, 2_000_000, 0, {n: images[n]})], n) for n in range(1, 6)]
+    history.prepare(ID, 2, [*parts, pack_run([Point(1, 2_000_000, 6, {6: images[6]})], 6)])
+
+    class Killed(Exception): ...
+
+    def kill(*_arguments: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(history, "_follows", kill)
+        with pytest.raises(Killed):
+            history.confirm(ID, 2)
+    assert history.base(ID).last == (1, 3)
+    assert state_at(history, tmp_path, 2, 1)[1] == states(points)[3]
+    assert [moment.generation for moment in history.moments(ID)] == [1] * 4
+    history.confirm(ID, 2)
+    assert history.base(ID).last == (2, 1)
+    assert state_at(history, tmp_path, 2, 1)[1] == b"".join(images.values())
+    history.close()
+
+
+def test_a_segment_that_was_trimmed_since_is_no_failure_for_one_object(tmp_path) -> None:
+    archivist = Archivist(LocalDisk(), str(tmp_path / "history"))
+    job = {"kind": "fold", "path": str(tmp_path / "gone"), "session": "s", "number": 1, "end": 200, "index_at": 0}
+    assert archivist.work({**job, "groups": [0], "object": ID.hex()}) == {"missing": {}}
+    with pytest.raises(StorageError):
+        archivist.work({**job, "groups": [0], "bounds": [1, 1, 1], "now_ms": 0})
+    archivist.close()
 
 
 def test_an_object_that_was_deleted_begins_with_the_template_again(tmp_path) -> None:

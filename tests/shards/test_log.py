@@ -258,3 +258,67 @@ def test_a_half_deleted_session_is_never_taken_for_a_log(tmp_path) -> None:
         delete_session(Dies(), str(tmp_path), SESSION)
     assert sessions(LocalDisk(), str(tmp_path)) == []
     assert os.listdir(tmp_path) == []
+
+
+class CountingDisk(LocalDisk):
+    """Counts syncs of folders and reservations of space."""
+
+    def __init__(self) -> None:
+        self.slow = 0
+
+    def sync_folder(self, path):
+        self.slow += 1
+        super().sync_folder(path)
+
+    def allocate(self, fd, length):
+        self.slow += 1
+        super().allocate(fd, length)
+
+
+def test_a_segment_that_lies_ready_needs_nothing_slow_to_begin(tmp_path) -> None:
+    disk = CountingDisk()
+    log = make(tmp_path, disk)
+    assert log.make_room()
+    before, number, change = disk.slow, log.number, 0
+    while log.number == number:
+        change += 1
+        add(log, commit(change))
+    assert disk.slow == before, "its folder entry was synced when it was made"
+    while log.number == number + 1:
+        change += 1
+        add(log, commit(change))
+    assert disk.slow > before, "this one was made in its time"
+    log.close(clean=False)
+    assert changes(tmp_path) == list(range(1, change + 1))
+
+
+def test_a_segment_that_lies_ready_holds_nothing_after_a_kill(tmp_path) -> None:
+    log = make(tmp_path)
+    add(log, commit(1))
+    assert log.make_room()
+    os.close(log._lock_fd)  # as a kill does it
+    assert sorted(os.listdir(log.folder)) == ["00000001.segment", "00000002.segment", "lock"]
+    assert changes(tmp_path) == [1]
+
+
+def test_a_segment_that_lies_ready_goes_with_a_clean_end(tmp_path) -> None:
+    log = make(tmp_path)
+    assert log.make_room()
+    log.close(clean=True)
+    assert sorted(os.listdir(log.folder)) == ["00000001.segment", "lock"]
+
+
+def test_segments_are_let_go_before_they_are_deleted(tmp_path) -> None:
+    log = make(tmp_path)
+    for change in range(1, 41):
+        add(log, commit(change))
+    held = log.bytes
+    paths = log.let_go(3)
+    assert [os.path.basename(path) for path in paths] == ["00000001.segment", "00000002.segment"]
+    assert log.first == 3
+    assert log.bytes < held
+    assert all(os.path.exists(path) for path in paths)
+    log.delete(paths)
+    assert not any(os.path.exists(path) for path in paths)
+    assert log.let_go(3) == []
+    log.close(clean=False)
