@@ -106,7 +106,7 @@ class Archivist:
             "commits": folded.commits,
             "raw_bytes": folded.raw_bytes,
             "stored_bytes": folded.stored_bytes,
-            "missing": {object_id.hex(): class_key for object_id, class_key in folded.missing.items()},
+            "missing": {object_id.hex(): list(found) for object_id, found in folded.missing.items()},
             "dropped": dropped,
         }
 

@@ -255,8 +255,9 @@ class Marker:
             answer = await self.timeline.fold(place)
             if answer["dropped"]:
                 self._report("warning", "history_dropped", {"reason": "the disk is full", "groups": answer["dropped"]})
-            for object_id, class_key in cast("dict[str, str]", answer["missing"]).items():
-                await self.timeline.take_base(ClassKey(class_key), bytes.fromhex(object_id))
+            missing = cast("dict[str, tuple[str, int]]", answer["missing"])
+            for object_id, (class_key, generation) in missing.items():
+                await self.timeline.take_base(ClassKey(class_key), bytes.fromhex(object_id), generation)
         except PerdureError as error:
             self._report("error", "history_failed", {"segment": place[0], "error": error.message, "hint": error.hint})
 
