@@ -84,6 +84,8 @@ class Marker:
         """When it was last said that the disk is full."""
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="marks sync")
         residents.on_settled = files.complete
+        committer.no_room = self.give_up_history
+        self._giving_up: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Work until cancelled. Ends the shard through `stop` when something fails that must not."""
@@ -234,6 +236,22 @@ class Marker:
         elif self._folding is None or self._folding.done():
             self._folding = self._loop.create_task(self._fold(needed), name="fold")
 
+    def give_up_history(self) -> None:
+        """The disk is full: history goes, its largest file first, while the log has room for some batches yet."""
+        if self.timeline is not None and (self._giving_up is None or self._giving_up.done()):
+            self._giving_up = self._loop.create_task(self._give_up(self.timeline), name="give up history")
+
+    async def _give_up(self, timeline: Timeline) -> None:
+        try:
+            dropped = await timeline.give_up()
+        except PerdureError as error:
+            self._report("error", "history_failed", {"error": error.message, "hint": error.hint})
+            return
+        if dropped:
+            self._report("warning", "history_dropped", {"reason": "the disk is full", "groups": dropped})
+        else:
+            await asyncio.sleep(CYCLE_S)  # nothing is left to give: this need not be asked with each batch
+
     async def _fold(self, until: int) -> None:
         while self._folded < until:
             number = self._folded
@@ -274,7 +292,7 @@ class Marker:
         return False
 
     def shut(self) -> None:
-        for task in (self._folding, self._dead_folding):
+        for task in (self._folding, self._dead_folding, self._giving_up):
             if task is not None:
                 task.cancel()
         self.thread.shutdown()

@@ -89,6 +89,11 @@ class Timeline:
             now_ms=self._clock.now_ms(),
         )
 
+    async def give_up(self) -> list[int]:
+        """Drop the largest file of history of this shard's groups, for the room: which; [] when there is none."""
+        answer = await self._archive.ask("give_up", groups=self._groups)
+        return cast("list[int]", answer["dropped"])
+
     async def fold_object(self, key: ClassKey, object_id: bytes) -> None:
         """Bring an object's history up to its newest durable commit."""
         located = self._files.locate(key, object_id)
