@@ -11,7 +11,7 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import cast
 
 import apsw
@@ -43,6 +43,7 @@ class Archivist:
         self._history = History(folder)
         self._kinds: dict[str, Callable[[Message], Message]] = {
             "fold": self._fold,
+            "give_up": self._give_up,
             "base": self._base,
             "build": self._build,
             "find": self._find,
@@ -100,12 +101,10 @@ class Archivist:
                 folded = Folder(self._history, wanted).fold(reader, cast("int | None", job["end"]))
                 break
             except apsw.FullError:
-                mine = [group for group in self._history.groups() if group in groups]
-                if not mine:
+                found = self._drop_largest(groups)
+                if not found:
                     raise
-                largest = max(mine, key=lambda group: os.path.getsize(self._history.path(group)))
-                self._history.drop_group(largest)
-                dropped.append(largest)
+                dropped += found
             finally:
                 reader.close()
         if only is None:
@@ -114,9 +113,21 @@ class Archivist:
             "commits": folded.commits,
             "raw_bytes": folded.raw_bytes,
             "stored_bytes": folded.stored_bytes,
-            "missing": {object_id.hex(): class_key for object_id, class_key in folded.missing.items()},
+            "missing": {object_id.hex(): list(found) for object_id, found in folded.missing.items()},
             "dropped": dropped,
         }
+
+    def _drop_largest(self, groups: Collection[int]) -> list[int]:
+        mine = [group for group in self._history.groups() if group in groups]
+        if not mine:
+            return []
+        largest = max(mine, key=lambda group: os.path.getsize(self._history.path(group)))
+        self._history.drop_group(largest)
+        return [largest]
+
+    def _give_up(self, job: Message) -> Message:
+        """Make room, because writes come before history."""
+        return {"dropped": self._drop_largest(frozenset(cast("list[int]", job["groups"])))}
 
     def _index_says_no(self, reader: SegmentReader, job: Message, object_id: bytes) -> bool:
         """Whether the segment's own index shows that it has nothing of the object."""

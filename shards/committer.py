@@ -86,6 +86,8 @@ class Committer:
         self.counts = Counts()
         self.send_now: Callable[[], None] = _nothing
         """Sends the answers that are queued: the shard's door."""
+        self.no_room: Callable[[], None] = _nothing
+        """Called when the next segment cannot be allocated: what is less than a write gives up its space."""
         self.log = log
         self._clock = clock
         self._limits = limits
@@ -187,6 +189,7 @@ class Committer:
         try:
             self.log.append(heads, pages, control=not sealed.records)
         except StorageFull as error:
+            self.no_room()
             self._fail(sealed, error, anew=False)
             return
         except OSError as error:
@@ -257,7 +260,8 @@ class Committer:
 
     def _make_room(self) -> None:
         try:
-            self.log.make_room()
+            if not self.log.make_room():
+                self._loop.call_soon_threadsafe(self.no_room)
         except OSError as error:
             fields: dict[str, object] = {"error": str(error)}
             self._loop.call_soon_threadsafe(self._report, "error", "spare_segment_failed", fields)

@@ -23,12 +23,15 @@ _WAITING_PAGES = 16_384
 
 @dataclass(slots=True)
 class Folded:
-    """What a segment gave. `missing`: objects whose earlier history is not known, so that they need a base."""
+    """What a segment gave.
+
+    `missing`: objects whose earlier history is not known, so that they need a base: class key, and of which generation.
+    """
 
     commits: int = 0
     raw_bytes: int = 0
     stored_bytes: int = 0
-    missing: dict[bytes, str] = field(default_factory=dict[bytes, str])
+    missing: dict[bytes, tuple[str, int]] = field(default_factory=dict[bytes, tuple[str, int]])
     objects: set[bytes] = field(default_factory=set[bytes])
 
 
@@ -128,10 +131,10 @@ class Folder:
                     self._store(object_id, class_key, generation, run)
 
     def _store(self, object_id: bytes, class_key: str, generation: int, run: Run) -> None:
-        if object_id in self.result.missing:
+        if self.result.missing.get(object_id, ("", 0))[1] >= generation:
             return
         fresh = run.first == 1 and run.part <= 1
         if not self._history.add(object_id, class_key, generation, [run], fresh=fresh):
-            self.result.missing[object_id] = class_key
+            self.result.missing[object_id] = class_key, generation
         self.result.objects.add(object_id)
         self.result.stored_bytes += run.bytes

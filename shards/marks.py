@@ -86,6 +86,8 @@ class Marker:
         """When it was last said that the disk is full."""
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="marks sync")
         residents.on_settled = files.complete
+        committer.no_room = self.give_up_history
+        self._giving_up: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Work until cancelled. Ends the shard through `stop` when something fails that must not."""
@@ -256,6 +258,22 @@ class Marker:
         elif self._folding is None or self._folding.done():
             self._folding = self._loop.create_task(self._fold(needed), name="fold")
 
+    def give_up_history(self) -> None:
+        """The disk is full: history goes, its largest file first, while the log has room for some batches yet."""
+        if self.timeline is not None and (self._giving_up is None or self._giving_up.done()):
+            self._giving_up = self._loop.create_task(self._give_up(self.timeline), name="give up history")
+
+    async def _give_up(self, timeline: Timeline) -> None:
+        try:
+            dropped = await timeline.give_up()
+        except PerdureError as error:
+            self._report("error", "history_failed", {"error": error.message, "hint": error.hint})
+            return
+        if dropped:
+            self._report("warning", "history_dropped", {"reason": "the disk is full", "groups": dropped})
+        else:
+            await asyncio.sleep(CYCLE_S)  # nothing is left to give: this need not be asked with each batch
+
     async def _fold(self, until: int) -> None:
         while self._folded < until:
             number = self._folded
@@ -277,8 +295,9 @@ class Marker:
             answer = await self.timeline.fold(place)
             if answer["dropped"]:
                 self._report("warning", "history_dropped", {"reason": "the disk is full", "groups": answer["dropped"]})
-            for object_id, class_key in cast("dict[str, str]", answer["missing"]).items():
-                await self.timeline.take_base(ClassKey(class_key), bytes.fromhex(object_id))
+            missing = cast("dict[str, tuple[str, int]]", answer["missing"])
+            for object_id, (class_key, generation) in missing.items():
+                await self.timeline.take_base(ClassKey(class_key), bytes.fromhex(object_id), generation)
         except PerdureError as error:
             self._report("error", "history_failed", {"segment": place[0], "error": error.message, "hint": error.hint})
 
@@ -295,7 +314,7 @@ class Marker:
         return False
 
     def shut(self) -> None:
-        for task in (self._folding, self._dead_folding):
+        for task in (self._folding, self._dead_folding, self._giving_up):
             if task is not None:
                 task.cancel()
         self.thread.shutdown()

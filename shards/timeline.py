@@ -89,6 +89,11 @@ class Timeline:
             now_ms=self._clock.now_ms(),
         )
 
+    async def give_up(self) -> list[int]:
+        """Drop the largest file of history of this shard's groups, for the room: which; [] when there is none."""
+        answer = await self._archive.ask("give_up", groups=self._groups)
+        return cast("list[int]", answer["dropped"])
+
     async def fold_object(self, key: ClassKey, object_id: bytes) -> None:
         """Bring an object's history up to its newest durable commit."""
         located = self._files.locate(key, object_id)
@@ -107,18 +112,22 @@ class Timeline:
                 groups=self._groups,
                 object=object_id.hex(),
             )
-            if answer["missing"]:
+            missing = cast("dict[str, tuple[str, int]]", answer["missing"])
+            if missing and missing[object_id.hex()][1] >= located.generation:
                 await self.take_base(key, object_id)
                 return
         newest = await self._archive.ask("newest", object=object_id.hex())
         if located.exists and newest["newest"] < [located.generation, located.change]:  # pyright: ignore[reportOperatorIssue]
             await self.take_base(key, object_id)  # what was given up when the disk was full is a gap
 
-    async def take_base(self, key: ClassKey, object_id: bytes) -> None:
-        """Begin the history of an object that had none with its file as it is now."""
+    async def take_base(self, key: ClassKey, object_id: bytes, generation: int = 1 << 62) -> None:
+        """Begin the history of an object that had none with its file as it is now.
+
+        `generation`: of what had none. A later one has its own: the log may still speak of a file that was deleted.
+        """
         await self._residents.complete(object_id)
         located = self._files.locate(key, object_id)
-        if not located.exists:
+        if not located.exists or located.generation > generation:
             return
         change = self._files.change_of(located.path)
         self._files.pin(object_id)
