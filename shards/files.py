@@ -151,7 +151,7 @@ class ObjectFiles:
             if (
                 change is None
             ):  # deleted, or replaced by a whole file: the folder says so durably, nothing is left to do
-                self._sync_folder(path)
+                self.sync_place(path)
                 self.dead.done(object_id)
                 return 0
             live = Live(
@@ -171,12 +171,15 @@ class ObjectFiles:
         self._generations[object_id] = generation + 1
         if 0 < generation_of(self._disk, path) <= generation:
             self._disk.unlink(path, missing_ok=True)
-            self._sync_folder(path)
+            self.sync_place(path)
 
-    def _sync_folder(self, path: str) -> None:
-        folder = path.rpartition("/")[0]
-        if self._disk.exists(folder):
-            self._disk.sync_folder(folder)
+    def sync_place(self, path: str) -> None:
+        """Make a change of a file's name durable, with every folder above it: each may be new, and its own name unsynced."""
+        folder = path
+        while folder != self._data:
+            folder = folder.rpartition("/")[0]
+            if self._disk.exists(folder):
+                self._disk.sync_folder(folder)
 
     def _pages_of(self, path: str) -> int:
         fd = self._disk.open(path, write=False)

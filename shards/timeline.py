@@ -180,8 +180,7 @@ class Timeline:
             )
             self._disk.make_folder(os.path.dirname(located.path))
             self._disk.rename(target, located.path)
-            self._disk.sync_folder(os.path.dirname(located.path))
-            self._disk.sync_folder(os.path.dirname(os.path.dirname(located.path)))
+            self._files.sync_place(located.path)
         except OSError as error:
             raise StorageError(f"the new file cannot be put in its place: {error.strerror}") from error
         finally:

@@ -113,7 +113,7 @@ class InlineArchive:
 class Machine:
     """A session: startup as the shard process does it, without the process."""
 
-    def __init__(self, disk: SimDisk, number: int, limits: Limits) -> None:
+    def __init__(self, disk: SimDisk, number: int, limits: Limits, cls: type = Thing) -> None:
         self.loop = asyncio.get_running_loop()
         self.disk = disk
         self.stopped: BaseException | None = None
@@ -140,7 +140,7 @@ class Machine:
             report=self._report,
         )
         self.residents = Residents(
-            {KEY.unique: ClassRuntime(KEY, "Thing", Thing, None, PlainHttp())},
+            {KEY.unique: ClassRuntime(KEY, "Thing", cls, None, PlainHttp())},
             files=self.files,
             commits=self.committer,
             clock=clock,
@@ -200,6 +200,9 @@ class Machine:
         for session in self.dead_sessions:  # as the supervisor does, oldest first
             delete_session(self.disk, f"{self.disk.root}/log", session)
         self.marker.may_trim = True
+
+    def id_of(self, name: str) -> bytes:
+        return KEY.id_from_name(name)
 
     def call(self, name: str, method: str, *args: object) -> asyncio.Future[object]:
         future: asyncio.Future[object] = self.loop.create_future()
