@@ -44,7 +44,9 @@ simple = st.one_of(
 )
 sync_steps = st.recursive(
     simple,
-    lambda inner: st.tuples(st.just("transactionSync"), st.sampled_from(["keep", "raise"]), st.lists(inner, max_size=3)),
+    lambda inner: st.tuples(
+        st.just("transactionSync"), st.sampled_from(["keep", "raise"]), st.lists(inner, max_size=3)
+    ),
     max_leaves=4,
 )
 steps = st.recursive(
@@ -58,6 +60,18 @@ turns = st.tuples(
     st.lists(st.one_of(steps, steps, st.tuples(st.just("deleteAll"))), min_size=1, max_size=4),
     st.sampled_from(["return", "return", "return", "raise", "abort"]),
 )
+crowded_turns = st.tuples(
+    st.lists(
+        st.one_of(
+            simple,
+            st.tuples(st.just("transaction"), st.sampled_from(["raise", "rollback"]), st.lists(simple, max_size=2)),
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    st.sampled_from(["return", "abort"]),
+)
+"""Short ones, that often are undone."""
 
 
 class Expected(Exception):

@@ -20,7 +20,7 @@ from perdure.engine.limits import Limits
 from .disk import SimDisk
 from .machine import Machine
 from .model import ALARM, Model, Wrong
-from .programs import Expected, Programmed, turns
+from .programs import Expected, Programmed, crowded_turns, turns
 
 LIMITS = Limits(segment_bytes=48 << 10, log_bytes_max=400 << 10, log_page_images_max=400, wal_bytes_checkpoint=64 << 10)
 NAMES = ["o0", "o1"]
@@ -59,6 +59,11 @@ sessions = st.builds(
     st.integers(0, 1 << 16),
 )
 stories = st.lists(sessions, min_size=1, max_size=4)
+crowds = st.builds(
+    lambda events: [Session([("turns", events)], 0, False, 0)],
+    st.lists(st.tuples(st.just(NAMES[0]), crowded_turns), min_size=2, max_size=5),
+)
+"""Several turns of one object in one loop round, and no crash."""
 
 
 @dataclass(eq=False)
