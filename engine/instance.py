@@ -299,10 +299,11 @@ class Instance:
             end_active(self)
         if self.fatal is not None:
             self.break_now()
-        elif self.input.holder is event and not event.watched and not event.pinned:
-            event.watched = True
-            event.quiet = self.turns.rounds
-            self.turns.loop.call_soon(self.watch_quiet, event)
+        elif self.input.holder is event and not event.pinned:
+            event.quiet = self.turns.rounds  # also while it is watched: who awaits the task has yet to go on
+            if not event.watched:
+                event.watched = True
+                self.turns.loop.call_soon(self.watch_quiet, event)
 
     # ------------------------------------------------------------------ TurnHost
     def enter_storage(self) -> None:

@@ -53,7 +53,6 @@ class ObjectStorage:
         self._database: Database | None = None
         self._absent: bool | None = None
         self._generation = 1
-        self._stamp = 0
         self._exclusive = False
         self._wrote: bool | None = None
         """Inside `transaction()`: whether it has written, True when somebody waits for it to be durable."""
@@ -293,8 +292,9 @@ class ObjectStorage:
 
     def stamp(self) -> int:
         """Nanoseconds since the epoch, larger than any given before."""
-        self._stamp = max(self._stamp + 1, self.host.clock.now_ms() * 1_000_000)
-        return self._stamp
+        turns = self.host.turns
+        turns.newest_stamp = max(turns.newest_stamp + 1, self.host.clock.now_ms() * 1_000_000)
+        return turns.newest_stamp
 
     def request_restore(self, position: Position) -> None:
         """Commit the wish, apart from the turn: `abort()` after it must not undo it."""

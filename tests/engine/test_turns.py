@@ -9,6 +9,7 @@ from perdure.engine.durable import DurableObject
 from perdure.engine.errors import ObjectReset, PerdureError, ProgramBug
 from perdure.engine.limits import Limits
 
+from .box import Box
 from .shelf import Shard
 
 
@@ -352,3 +353,32 @@ def test_a_queue_at_the_gate_does_not_get_a_commit_for_each(tmp_path) -> None:
         shard.stop()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("kind", ["transactions", "tasks"])
+def test_deep_nesting_unwinds_before_another_event_enters(tmp_path, kind) -> None:
+    """Each level ends in a loop round of its own, and none of them suspends: the turn is not quiet meanwhile."""
+    seen: list[str] = []
+
+    async def nested(ctx, depth: int) -> None:
+        if depth == 0:
+            return
+        if kind == "transactions":
+            await ctx.storage.transaction(lambda txn: nested(ctx, depth - 1))
+        else:
+            await asyncio.ensure_future(nested(ctx, depth - 1))
+
+    async def first(ctx) -> None:
+        ctx.storage.put("a", 1)
+        await nested(ctx, 8)
+        seen.append("first")
+
+    async def second(ctx) -> None:
+        seen.append("second")
+
+    async def run() -> None:
+        async with Box.on(tmp_path) as box:
+            await asyncio.gather(box.send(first), box.send(second))
+
+    asyncio.run(run())
+    assert seen == ["first", "second"]

@@ -154,7 +154,15 @@ class Stopped(Exception):
 class Machine:
     """A session: startup as the shard process does it, without the process."""
 
-    def __init__(self, disk: SimDisk, number: int, limits: Limits, rng: random.Random, deaths: float = 0.0) -> None:
+    def __init__(
+        self,
+        disk: SimDisk,
+        number: int,
+        limits: Limits,
+        rng: random.Random | None = None,
+        deaths: float = 0.0,
+        cls: type = Thing,
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.disk = disk
         self.stopped: asyncio.Future[BaseException] = self.loop.create_future()
@@ -181,7 +189,7 @@ class Machine:
             report=self._report,
         )
         self.residents = Residents(
-            {KEY.unique: ClassRuntime(KEY, "Thing", Thing, None, PlainHttp())},
+            {KEY.unique: ClassRuntime(KEY, "Thing", cls, None, PlainHttp())},
             files=self.files,
             commits=self.committer,
             clock=clock,
@@ -207,7 +215,7 @@ class Machine:
             stop=self._stop,
             report=self._report,
         )
-        self.archive = InlineArchive(disk, rng, deaths)
+        self.archive = InlineArchive(disk, rng or random.Random(0), deaths)
         self.timeline = Timeline(
             disk,
             self.log,
@@ -255,6 +263,9 @@ class Machine:
         for session in self.dead_sessions:  # as the supervisor does, oldest first
             delete_session(self.disk, f"{self.disk.root}/log", session)
         self.marker.may_trim = True
+
+    def id_of(self, name: str) -> bytes:
+        return KEY.id_from_name(name)
 
     def call(self, name: str, method: str, *args: object) -> asyncio.Future[object]:
         future: asyncio.Future[object] = self.loop.create_future()
