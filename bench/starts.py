@@ -112,7 +112,7 @@ def _make_objects(runtime: Runtime, count: int) -> None:
 def cold_objects(folder: str | None, *, quick: bool) -> list[Row]:
     """Starts of a folder with few objects and of one with many take turns."""
     few, many = Runtime(folder), Runtime(folder)
-    count, turns = (2_000, 2) if quick else (100_000, 5)
+    count, turns = (2_000, 1) if quick else (100_000, 5)
     took: dict[Runtime, list[float]] = {few: [], many: []}
     with few, many:
         print("bench: start_cold_objects", file=sys.stderr)

@@ -16,7 +16,7 @@ import apsw
 from perdure.engine.calls import RPC, Call
 from perdure.engine.class_runtime import ClassRuntime
 from perdure.engine.clock import SystemClock
-from perdure.engine.commits import Committable, Effect
+from perdure.engine.commits import CommitRecord, Committable, Effect
 from perdure.engine.cursor import Cursor
 from perdure.engine.database import Located
 from perdure.engine.disk import LocalDisk
@@ -80,9 +80,16 @@ class _AtOnce:
     def hold(self, batch: int, who: Committable, effect: Callable[..., None], *args: object) -> None:
         self._held.append((effect, args))
 
+    def _whole(self, who: Committable) -> CommitRecord | None:
+        """A large commit comes in pieces, the last of which counts."""
+        record = who.capture()
+        while record is not None and record.part < 0:
+            record = who.capture()
+        return record
+
     def _seal(self) -> None:
         touched, self._touched = self._touched, {}
-        records = [(who, who.capture()) for who in touched]
+        records = [(who, self._whole(who)) for who in touched]
         self._batch += 1
         for who, record in records:
             if record is not None:
