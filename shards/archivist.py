@@ -25,6 +25,7 @@ from .folding import Folder
 from .history import History, Moment
 from .runs import RUN_PAGES_MAX, Point, Run, pack_run
 from .segment import SegmentReader
+from .sqlite_transactions import transaction
 from .thinning import Bounds, bound_folder, bound_object, give_back
 
 _NICENESS = 10
@@ -93,7 +94,7 @@ class Archivist:
                 folded = Folder(self._history, wanted).fold(reader, cast("int | None", job["end"]))
                 break
             except apsw.FullError:
-                found = self._drop_largest(groups)
+                found = self._drop_largest(groups.difference(dropped))  # trying made an empty file again
                 if not found:
                     raise
                 dropped += found
@@ -146,7 +147,7 @@ class Archivist:
         fd = self._disk.open(path, write=False)
         try:
             size = self._disk.size(fd) // PAGE
-            with self._history.connection(object_id):
+            with transaction(self._history.connection(object_id)):
                 self._history.set_base(object_id, cast("str", job["class_key"]), at, self._packed_pages(fd, size), size)
         finally:
             self._disk.close(fd)
@@ -191,7 +192,7 @@ class Archivist:
 
     def _forget(self, job: Message) -> Message:
         object_id = bytes.fromhex(cast("str", job["object"]))
-        with self._history.connection(object_id):
+        with transaction(self._history.connection(object_id)):
             self._history.forget(object_id)
         return {}
 
@@ -239,7 +240,7 @@ class Archivist:
             self._base({**job, "path": old, "generation": job["old_generation"], "change": job["old_change"]})
         size = wholefiles.sync(self._disk, new)
         runs = self._replacement(old, new, size, cast("int", job["time_ms"]))
-        with self._history.connection(object_id):
+        with transaction(self._history.connection(object_id)):
             self._history.prepare(object_id, cast("int", job["generation"]), runs)
         return {}
 
@@ -257,7 +258,7 @@ class Archivist:
 
     def _confirm(self, job: Message) -> Message:
         object_id = bytes.fromhex(cast("str", job["object"]))
-        with self._history.connection(object_id):
+        with transaction(self._history.connection(object_id)):
             self._history.confirm(object_id, cast("int", job["generation"]), cast("str", job["class_key"]))
         return {}
 

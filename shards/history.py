@@ -87,10 +87,18 @@ class History:
         if found is not None:
             return found
         connection = apsw.Connection(self.path(group))
+        try:
+            self._set_up(connection, group)
+        except BaseException:  # a full disk, for one: it must not stay open half made
+            connection.close(True)
+            raise
+        self._open[group] = connection
+        return connection
+
+    def _set_up(self, connection: apsw.Connection, group: int) -> None:
         connection.set_busy_timeout(10_000)
         version = connection.pragma("user_version")
         if isinstance(version, int) and version > FORMAT:
-            connection.close()
             raise VersionMismatch(
                 f"{self.path(group)} has format {version}, this perdure understands up to {FORMAT}",
                 hint="upgrade perdure",
@@ -99,8 +107,6 @@ class History:
             "pragma auto_vacuum=incremental;pragma journal_mode=wal;pragma synchronous=full;pragma secure_delete=on;"
             f"pragma journal_size_limit=1048576;{_SCHEMA}pragma user_version={FORMAT}"
         ).fetchall()
-        self._open[group] = connection
-        return connection
 
     def drop_group(self, group: int) -> None:
         """Give up a whole file, because the disk is full: writes come before history."""

@@ -15,6 +15,7 @@ import lz4.block
 from ..engine.database import PAGE, TEMPLATE
 from .history import EXACT, HOUR_MS, MINUTE_MS, History
 from .runs import Point, joined, merge, pack_runs, thin, unpack_run
+from .sqlite_transactions import transaction
 
 _ROWS = 64
 """Runs that one step reads: at most 64 MiB of page images."""
@@ -44,7 +45,7 @@ def bound_object(history: History, object_id: bytes, bounds: Bounds, now_ms: int
     connection = history.connection(object_id)
     before = now_ms - bounds.days * 86_400_000
     while rows := _oldest(history, object_id, "to_ms < ?", before):
-        with connection:
+        with transaction(connection):
             _fold(history, object_id, rows)
     bytes_max = bounds.object_bytes_max + 2 * _size(history, object_id)
     for step, coarser in _STEPS:
@@ -95,7 +96,7 @@ def _thin(history: History, object_id: bytes, rows: list[_Row], coarser: int) ->
     """One step; whether it freed anything."""
     used = _used(history, object_id)
     connection = history.connection(object_id)
-    with connection:
+    with transaction(connection):
         if not coarser:
             _fold(history, object_id, rows)
             return True
