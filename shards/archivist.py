@@ -28,6 +28,7 @@ from .folding import Folder
 from .history import History, Moment
 from .runs import RUN_PAGES_MAX, Point, Run, pack_run
 from .segment import SegmentReader
+from .sqlite_transactions import transaction
 from .thinning import Bounds, bound_folder, bound_object, give_back
 
 _NICENESS = 10
@@ -101,7 +102,7 @@ class Archivist:
                 folded = Folder(self._history, wanted).fold(reader, cast("int | None", job["end"]))
                 break
             except apsw.FullError:
-                found = self._drop_largest(groups)
+                found = self._drop_largest(groups.difference(dropped))  # trying made an empty file again
                 if not found:
                     raise
                 dropped += found
@@ -198,7 +199,7 @@ class Archivist:
 
     def _forget(self, job: Message) -> Message:
         object_id = bytes.fromhex(cast("str", job["object"]))
-        with self._history.connection(object_id):
+        with transaction(self._history.connection(object_id)):
             self._history.forget(object_id)
         return {}
 

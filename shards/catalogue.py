@@ -19,6 +19,7 @@ import apsw
 from ..engine.errors import VersionMismatch
 from ..engine.meters import METER_NAMES, Meters
 from ..router.slots import group_of
+from .sqlite_transactions import transaction
 
 FORMAT = 2
 """1: objects. 2: objects and meters."""
@@ -138,7 +139,7 @@ class Catalogue:
         for group, found in by_group.items():
             connection = self._open(group)
             try:
-                with connection:
+                with transaction(connection):
                     connection.executemany(
                         "insert into objects values(?1, ?2, ?3, ?5, ?5, ?4) on conflict(id) do update set "
                         "name = coalesce(excluded.name, name), "
@@ -155,7 +156,7 @@ class Catalogue:
         connection = self._open(group_of(object_id))
         try:
             connection.execute("pragma secure_delete=on").fetchall()
-            with connection:
+            with transaction(connection):
                 connection.execute("delete from objects where id = ?", (object_id,))
                 connection.execute(f"{_ADD_METERS_OF} {_ADDED}", (object_id,))
                 connection.execute("delete from meters where id = ?", (object_id,))
@@ -215,7 +216,7 @@ class Catalogue:
         try:
             connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             connection.execute("pragma synchronous=normal")
-            with connection:
+            with transaction(connection):
                 connection.executemany(
                     _ADD_METERS,
                     [

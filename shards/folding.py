@@ -15,6 +15,7 @@ from .history import History
 from .records import COMMIT, DELETE, PART, Head
 from .runs import Point, Run, pack_run
 from .segment import SegmentReader
+from .sqlite_transactions import transaction
 
 _RUN_PAGES = 256
 _RUN_POINTS = 4_096
@@ -108,7 +109,7 @@ class Folder:
         object_id = head.object_id
         base = self._history.base(object_id)
         if base is None or base.last[0] <= head.generation:
-            with self._history.connection(object_id):
+            with transaction(self._history.connection(object_id)):
                 self._history.forget(object_id, head.generation)
         self.result.missing.pop(object_id, None)
 
@@ -126,7 +127,7 @@ class Folder:
             self._store_object(object_id)
         ready, self._ready = self._ready, {}
         for group, runs in ready.items():
-            with self._history.of_group(group):
+            with transaction(self._history.of_group(group)):
                 for object_id, class_key, generation, run in runs:
                     self._store(object_id, class_key, generation, run)
 

@@ -20,6 +20,7 @@ from ..engine.disk import Disk
 from ..engine.errors import HistoryGone, VersionMismatch
 from ..router.slots import group_of
 from .runs import Entry, Point, Run, entries, images
+from .sqlite_transactions import transaction
 
 FORMAT = 1
 _PENDING = -1
@@ -92,10 +93,18 @@ class History:
         if found is not None:
             return found
         connection = apsw.Connection(self.path(group))
+        try:
+            self._set_up(connection, group)
+        except BaseException:  # a full disk, for one: it must not stay open half made
+            connection.close(True)
+            raise
+        self._open[group] = connection
+        return connection
+
+    def _set_up(self, connection: apsw.Connection, group: int) -> None:
         connection.set_busy_timeout(10_000)
         version = connection.pragma("user_version")
         if isinstance(version, int) and version > FORMAT:
-            connection.close()
             raise VersionMismatch(
                 f"{self.path(group)} has format {version}, this perdure understands up to {FORMAT}",
                 hint="upgrade perdure",
@@ -104,8 +113,6 @@ class History:
             "pragma auto_vacuum=incremental;pragma journal_mode=wal;pragma synchronous=full;pragma secure_delete=on;"
             f"pragma journal_size_limit=1048576;{_SCHEMA}pragma user_version={FORMAT}"
         ).fetchall()
-        self._open[group] = connection
-        return connection
 
     def drop_group(self, group: int) -> None:
         """Give up a whole file, because the disk is full: writes come before history."""
@@ -233,12 +240,12 @@ class History:
         In several transactions, as `prepare`. The base is there when the last of them is.
         """
         connection = self.connection(object_id)
-        with connection:
+        with transaction(connection):
             self.forget(object_id)
         used = 0
         each = iter(pages)
         while some := [(object_id, number, data) for number, data in islice(each, _TRANSACTION_PAGES)]:
-            with connection:
+            with transaction(connection):
                 connection.executemany("insert into pages values(?, ?, ?)", some)
             used += sum(len(data) for _, _, data in some)
         connection.execute(
@@ -256,7 +263,7 @@ class History:
         connection.execute("delete from runs where id = ? and step_ms = ?", (object_id, _PENDING))
         each = iter(runs)
         while some := list(islice(each, _TRANSACTION_RUNS)):
-            with connection:
+            with transaction(connection):
                 for run in some:
                     self._insert(object_id, generation, run, _PENDING)
 
@@ -277,7 +284,7 @@ class History:
         query = "select rowid from runs where id = ? and generation = ? and step_ms = ? order by part"
         rows = connection.execute(query, (object_id, generation, _PENDING)).fetchall()
         for start in range(0, len(rows), _TRANSACTION_RUNS):
-            with connection:
+            with transaction(connection):
                 some = [(EXACT, row[0]) for row in rows[start : start + _TRANSACTION_RUNS]]
                 connection.executemany("update runs set step_ms = ? where rowid = ?", some)
                 if start + _TRANSACTION_RUNS >= len(rows):

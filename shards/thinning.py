@@ -17,6 +17,7 @@ import lz4.block
 from ..engine.database import PAGE, TEMPLATE
 from .history import EXACT, HOUR_MS, MINUTE_MS, History
 from .runs import Point, entries, merge, pack_runs, thin, unpack_run
+from .sqlite_transactions import transaction
 
 _ROWS = 64
 """Runs that one step reads: at most 64 MiB of page images."""
@@ -114,7 +115,7 @@ def _oldest(history: History, object_id: bytes, accepts: Callable[[_Row], bool],
 
 
 def _remove(connection: apsw.Connection, object_id: bytes, rows: Sequence[_Row]) -> None:
-    with connection:
+    with transaction(connection):
         freed = sum(_delete(connection, row.rowid) for row in rows)
         connection.execute("update objects set bytes = bytes - ? where id = ?", (freed, object_id))
 
@@ -137,12 +138,12 @@ def _thin(history: History, object_id: bytes, rows: Sequence[_Row], coarser: int
     if not coarser:
         _fold(history, object_id, rows)
     elif rows[0].part:  # a large point stands alone
-        with connection:
+        with transaction(connection):
             connection.executemany(
                 "update runs set step_ms = ? where rowid = ?", [(coarser, row.rowid) for row in rows]
             )
     else:
-        with connection:
+        with transaction(connection):
             runs = pack_runs(thin(list(_points(connection, rows)), coarser))
             history.replace_runs(object_id, [row.rowid for row in rows], rows[0].generation, runs, coarser)
 
@@ -150,7 +151,7 @@ def _thin(history: History, object_id: bytes, rows: Sequence[_Row], coarser: int
 def _fold(history: History, object_id: bytes, rows: Sequence[_Row]) -> None:
     """Put the oldest runs into the base."""
     connection = history.connection(object_id)
-    with connection:
+    with transaction(connection):
         base = history.base(object_id)
         assert base is not None, "runs have a base"
         grown = 0
