@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.strategies import SearchStrategy
@@ -13,7 +17,7 @@ from perdure.shards.log import SessionLog
 
 from .story import Session, crowds, play, stories
 
-QUICK, LONG, TWIN = 100, 250, 1_500
+QUICK, LONG, TWIN = 100, 400, 1_500
 """Stories: here, in each block of the long profile, and at most for a broken twin."""
 
 
@@ -37,8 +41,10 @@ def tell(folder: str, count: int, number: int | None = None) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path) -> str:
-    return str(tmp_path / "data")
+def folder() -> Iterator[str]:
+    """In memory where that can be: the power is cut on the simulated disk, a real one would only cost time."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as made:
+        yield f"{made}/data"
 
 
 @pytest.mark.slow
