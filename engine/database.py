@@ -52,6 +52,14 @@ class Files(Protocol):
         """The database was closed with its main file complete up to `change`."""
         ...
 
+    def generation(self, key: ClassKey, object_id: bytes) -> int:
+        """Of the object's file, or of the one that it would get. Raises PerdureError."""
+        ...
+
+    def emptied(self, key: ClassKey, object_id: bytes, change: int) -> None:
+        """The database was closed with nothing in it at `change`, after a deleteAll(): its file need not stay."""
+        ...
+
     def may_fold(self, object_id: bytes) -> bool:
         """Whether a checkpoint may change the main file now: not while somebody copies it."""
         ...

@@ -69,6 +69,8 @@ class ClassRuntime:
     sqlite: bool = True
     delete_all_deletes_alarm: bool = True
     """`deleteAll` disarms the alarm too (compatibility date 2026-02-24)."""
+    limits: Limits | None = None
+    """Bounds of the class's own; None: the shard's."""
 
 
 class Shelf(Protocol):
@@ -86,6 +88,8 @@ class Shelf(Protocol):
     now_s: float
     write_refusal: PerdureError | None
     """Set while a quota refuses writes."""
+    failed_restores: dict[bytes, Position]
+    """Points that could not be restored, as long as that is not noted in the objects' own databases."""
 
     def forget(self, instance: Instance, error: PerdureError) -> None:
         """The instance is broken: the next event gets a new one, once `closed` was called."""
@@ -160,7 +164,8 @@ class Instance:
         self.key = runtime.key
         self.object_id = object_id
         self.name = name
-        self.clock, self.disk, self.limits, self.turns = shelf.clock, shelf.disk, shelf.limits, shelf.turns
+        self.clock, self.disk, self.turns = shelf.clock, shelf.disk, shelf.turns
+        self.limits = runtime.limits or shelf.limits
         self.meters = Meters()
         self.active_s = 0.0
         """Of busy periods that are over; `take_meters` puts it into the meters."""
@@ -658,19 +663,29 @@ class Instance:
     async def restore(self, event: Event, position: Position) -> None:
         """Before the constructor: put the state at a point in the place of the present one. The turn is held meanwhile.
 
-        Raises HistoryGone, StorageFull, StorageError: the object goes on with the state that it has.
+        Raises HistoryGone, StorageFull, StorageError, ShardLost: the object goes on with the state that it has, and this is
+        not tried again, also where the disk is too full to note that.
         """
+        failed = self.shelf.failed_restores
+        if failed.get(self.object_id) == position:
+            return
         event.pinned += 1
         try:
             self.storage.release()
             await self.history.restore(self.key, self.object_id, self.name, position)
         except PerdureError as error:
-            self.storage.give_up_restore()
+            failed[self.object_id] = position
             fields: dict[str, object] = {"object": str(self), "id": self.object_id.hex(), "error": error.message}
             self.shelf.report("error", "restore_failed", fields)
+            self.storage.give_up_restore()
+            self.output.commits.hold(self.touched, self, self._restore_given_up)
             raise
         finally:
             event.pinned -= 1
+
+    def _restore_given_up(self) -> None:
+        """The object's own database says so, durably."""
+        self.shelf.failed_restores.pop(self.object_id, None)
 
     # ------------------------------------------------------------------ reset
     def abort_error(self, reason: str | None) -> PerdureError:

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
-from .bookmarks import History
+from .bookmarks import History, Position
 from .calls import Call
 from .clock import Clock
 from .commits import Commits
@@ -60,6 +60,12 @@ class OpenDatabases:
     def rebuild(self, key: ClassKey, object_id: bytes) -> None:
         self._files.rebuild(key, object_id)
 
+    def generation(self, key: ClassKey, object_id: bytes) -> int:
+        return self._files.generation(key, object_id)
+
+    def emptied(self, key: ClassKey, object_id: bytes, change: int) -> None:
+        self._files.emptied(key, object_id, change)
+
     def may_fold(self, object_id: bytes) -> bool:
         return self._files.may_fold(object_id)
 
@@ -100,6 +106,7 @@ class Residents:
         """Takes what an object has used: id, class key, counts."""
         self.meters_every_s = METERS_EVERY_S
         self.write_refusal: PerdureError | None = None
+        self.failed_restores: dict[bytes, Position] = {}
         self._refusal: PerdureError | None = None
         """What new events get instead of their object: a quota is used up, or the process drains."""
         self._drains = False

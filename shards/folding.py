@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ..engine.database import PAGE
 from ..router.slots import group_of
 from .history import History
-from .records import COMMIT, DELETE, PART, Head
+from .records import COMMIT, DELETE, FORGET, PART, Head
 from .runs import Point, Run, pack_run
 from .segment import SegmentReader
 
@@ -30,6 +30,7 @@ class Folded:
     stored_bytes: int = 0
     missing: dict[bytes, str] = field(default_factory=dict[bytes, str])
     objects: set[bytes] = field(default_factory=set[bytes])
+    forgotten: set[bytes] = field(default_factory=set[bytes])
 
 
 @dataclass(slots=True)
@@ -68,8 +69,8 @@ class Folder:
                 length = len(head.pages) * PAGE
                 if head.kind in (COMMIT, PART) and self._wanted(head.object_id):
                     self._take(head, raw[position : position + length])
-                elif head.kind == DELETE and head.change and self._wanted(head.object_id):
-                    self._forget(head.object_id)
+                elif head.kind == DELETE and head.change == FORGET and self._wanted(head.object_id):
+                    self._forget(head.object_id, head.generation)
                 position += length
             if self._pages > _WAITING_PAGES:
                 self._store_all()
@@ -99,11 +100,14 @@ class Folder:
             waiting.part = -head.part if head.part < 0 else head.part + 1
             self._store_object(head.object_id)
 
-    def _forget(self, object_id: bytes) -> None:
-        """An operator deleted it: nothing of it stays."""
+    def _forget(self, object_id: bytes, generation: int) -> None:
+        """An operator deleted it: nothing of it stays. What came after it is another object's past."""
         self._store_all()
-        with self._history.connection(object_id):
-            self._history.forget(object_id)
+        base = self._history.base(object_id)
+        if base is None or base.last[0] <= generation:
+            with self._history.connection(object_id):
+                self._history.forget(object_id)
+            self.result.forgotten.add(object_id)
         self.result.missing.pop(object_id, None)
 
     def _store_object(self, object_id: bytes) -> None:

@@ -14,6 +14,7 @@ from typing import cast
 
 import apsw
 
+from ..engine.bookmarks import END_OF_GENERATION
 from ..engine.database import PAGE, TEMPLATE
 from ..engine.disk import Disk
 from ..engine.errors import HistoryGone, VersionMismatch
@@ -236,12 +237,15 @@ class History:
         )
 
     # ------------------------------------------------------------------ replacements of the whole file
-    def prepare(self, object_id: bytes, generation: int, runs: Iterable[Run]) -> None:
-        """Note what a new generation changes. It counts when `confirm` is called, or when a commit follows it."""
+    def prepare(self, object_id: bytes, generation: int, runs: Iterable[Run], *, fresh: bool = False) -> None:
+        """Note what a new generation changes. It counts when `confirm` is called, or when a commit follows it.
+
+        `fresh`: changes of the empty template, because there was no file.
+        """
         connection = self.connection(object_id)
         connection.execute("delete from runs where id = ? and step_ms = ?", (object_id, _PENDING))
-        for run in runs:
-            self._insert(object_id, generation, run, _PENDING)
+        for number, run in enumerate(runs):
+            self._insert(object_id, generation, run, _PENDING, fresh and number == 0)
 
     def confirm(self, object_id: bytes, generation: int, class_key: str = "") -> None:
         """The file of that generation has its place. `class_key`: when the object may be new."""
@@ -263,6 +267,36 @@ class History:
                 (generation, last, used, object_id),
             )
 
+    def class_of(self, object_id: bytes) -> str:
+        """The class key of an object; empty when nothing is known of it."""
+        row = self.connection(object_id).execute("select class from objects where id = ?", (object_id,)).fetchone()
+        return str(row[0]) if row is not None else ""
+
+    def older(self, group: int, time_ms: int) -> Iterator[tuple[bytes, str]]:
+        """(id, class key) of objects with points before that time that are not in their base."""
+        query = (
+            "select id, class from objects where id in "
+            "(select id from runs where step_ms >= 0 and from_ms < ? and to_ms < ?)"
+        )
+        for row in self.of_group(group).execute(query, (time_ms, time_ms)):
+            yield cast("bytes", row[0]), cast("str", row[1])
+
+    def has_older(self, object_id: bytes, time_ms: int) -> bool:
+        """Whether the object has points before that time that are not in its base."""
+        query = "select 1 from runs where id = ? and step_ms >= 0 and to_ms < ? limit 1"
+        return bool(self.connection(object_id).execute(query, (object_id, time_ms)).fetchall())
+
+    def newest_generation(self, group: int) -> int:
+        """Of all that is known of the group's objects; 0: nothing is."""
+        if not os.path.exists(self.path(group)):
+            return 0
+        query = "select coalesce(max(last_generation), 0) from objects"
+        return cast("int", self.of_group(group).execute(query).fetchall()[0][0])
+
+    def wash(self, group: int) -> None:
+        """Let no page that was overwritten be left in the file beside."""
+        self.of_group(group).execute("pragma wal_checkpoint(truncate)").fetchall()
+
     def forget(self, object_id: bytes) -> None:
         """Remove everything of an object; freed pages are overwritten."""
         connection = self.connection(object_id)
@@ -278,6 +312,17 @@ class History:
         if base is None or (base.generation, base.change) > (generation, change):
             raise _gone(object_id, f"change {change} of generation {generation}")
         return base
+
+    def check_known(self, object_id: bytes, generation: int, change: int) -> None:
+        """Raises HistoryGone for a point that cannot be restored, also one that history knows nothing of."""
+        base = self.check(object_id, generation, change)
+        if (generation, change) > base.last and _is_beyond(base, generation, change):
+            raise HistoryGone(
+                f"the history of object {object_id.hex()} has no change {change} of generation {generation}: "
+                "it was begun anew since, or that bookmark was never given",
+                object_id=object_id.hex(),
+                hint="`perdure objects history ID` lists what can be restored",
+            )
 
     def write_state(self, object_id: bytes, generation: int, change: int, disk: Disk, fd: int) -> tuple[Moment, int]:
         """Write the state at the newest point not after (generation, change) into an empty file: that point, its size in pages.
@@ -335,6 +380,14 @@ class History:
             raw = images(cast("bytes", self.connection(object_id).execute(query, (row,)).fetchall()[0][0]))
             for number, index in wanted:
                 disk.pwrite(fd, raw[index * PAGE : (index + 1) * PAGE], (number - 1) * PAGE)
+
+
+def _is_beyond(base: Base, generation: int, change: int) -> bool:
+    """Whether history knows of no such point: it was begun anew since, or the bookmark was never given."""
+    last_generation, last_change = base.last
+    if generation > last_generation:
+        return change != 0
+    return generation == last_generation and last_change < change < END_OF_GENERATION
 
 
 def _gone(object_id: bytes, what: str) -> HistoryGone:

@@ -8,6 +8,7 @@ is always the next to go; a failed sync of main files is never tried again, the 
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from .timeline import SegmentPlace, Timeline
 CYCLE_S = 0.5
 AGE_S_MAX = 30.0
 """An object with unmarked commits is marked after this time at the latest, busy or not."""
+AGING_S = 3_600.0
 _HURRY_S = 0.01
 _SLICE = 32
 _GROUP_MAX = 2_048
@@ -77,7 +79,16 @@ class Marker:
         """Segments of this session below it are in history, or given up."""
         self._folding: asyncio.Task[None] | None = None
         self._dead_folding: asyncio.Task[None] | None = None
+        self._deleted = [
+            (ClassKey(found.class_key), object_id)
+            for object_id, found in files.dead.objects.items()
+            if found.deleted and not found.exists
+        ]
+        """Objects that were deleted before this session: the catalogue may not have been told any more."""
         self._broken: set[bytes] = set()
+        self._aging: asyncio.Task[None] | None = None
+        self._aged_s = 0.0
+        """When history was last looked through for what is too old; 0: not yet."""
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="marks sync")
         residents.on_settled = files.complete
 
@@ -114,7 +125,9 @@ class Marker:
         if due:
             rows = [self._row(item) for item in due]
             await self._loop.run_in_executor(self.thread, self._sync, rows)
-            await self._append([Head(MARK, d.object_id, generation=d.generation, change=d.change) for d in due])
+            await self._committer.appended(
+                [Head(MARK, d.object_id, generation=d.generation, change=d.change) for d in due]
+            )
             for item in due:
                 files.marked(item.object_id, item.change, item.segment, item.images)
         if not files.dead.objects and not self._told:
@@ -122,6 +135,7 @@ class Marker:
             self._dead_folding = self._loop.create_task(self._fold_dead(), name="fold dead logs")
         if self.may_trim and not files.dead.objects:
             await self._trim()
+        self._age()
         return len(due)
 
     async def _catch_up(self) -> None:
@@ -185,22 +199,12 @@ class Marker:
         self._disk.sync_all(self._data)
         self._catalogue.write(rows)
 
-    async def _append(self, heads: list[Head]) -> None:
-        done: asyncio.Future[None] = self._loop.create_future()
-
-        def durable() -> None:
-            if not done.done():
-                done.set_result(None)
-
-        self._committer.append(heads, durable)
-        await done
-
     async def _trim(self) -> None:
         needed = self._files.first_needed()
         self._begin_folding(needed)
         first = min(needed, self._folded)
         if first > self._log.first:
-            await self._append([Head(TRIM, change=first)])
+            await self._committer.appended([Head(TRIM, change=first)])
             self._log.trim(first)
 
     def _begin_folding(self, needed: int) -> None:
@@ -215,6 +219,23 @@ class Marker:
         elif self._folding is None or self._folding.done():
             self._folding = self._loop.create_task(self._fold(needed), name="fold")
 
+    def _age(self) -> None:
+        """Let go of what is too old of objects that are not written any more."""
+        now_s = self._files.now_s
+        if (
+            self.timeline is not None
+            and now_s - self._aged_s >= AGING_S
+            and (self._aging is None or self._aging.done())
+        ):
+            self._aged_s = now_s
+            self._aging = self._loop.create_task(self._age_history(self.timeline), name="age history")
+
+    async def _age_history(self, timeline: Timeline) -> None:
+        try:
+            await timeline.age()
+        except PerdureError as error:
+            self._report("error", "history_failed", {"error": error.message, "hint": error.hint})
+
     async def _fold(self, until: int) -> None:
         while self._folded < until:
             number = self._folded
@@ -227,6 +248,9 @@ class Marker:
         """What dead sessions leave behind goes into history before their logs go."""
         for place in self._files.dead.places() if self.timeline is not None else ():
             await self._fold_one(place)
+        for key, object_id in self._deleted:
+            if not self._files.exists(key, object_id):
+                await self.on_thread(functools.partial(self._catalogue.delete, object_id))
         self._recovered()
 
     async def _fold_one(self, place: SegmentPlace) -> None:
@@ -254,7 +278,7 @@ class Marker:
         return False
 
     def shut(self) -> None:
-        for task in (self._folding, self._dead_folding):
+        for task in (self._folding, self._dead_folding, self._aging):
             if task is not None:
                 task.cancel()
         self.thread.shutdown()

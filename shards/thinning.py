@@ -39,11 +39,15 @@ class _Row:
     data: bytes
 
 
+def before(days: int, now_ms: int) -> int:
+    """What is older is folded into the base: milliseconds since the epoch."""
+    return now_ms - days * 86_400_000
+
+
 def bound_object(history: History, object_id: bytes, bounds: Bounds, now_ms: int) -> None:
     """Fold what is too old, thin what is too much."""
     connection = history.connection(object_id)
-    before = now_ms - bounds.days * 86_400_000
-    while rows := _oldest(history, object_id, "to_ms < ?", before):
+    while rows := _oldest(history, object_id, "to_ms < ?", before(bounds.days, now_ms)):
         with connection:
             _fold(history, object_id, rows)
     bytes_max = bounds.object_bytes_max + 2 * _size(history, object_id)
@@ -167,4 +171,4 @@ def give_back(history: History, group: int) -> None:
     history.of_group(group).execute("pragma incremental_vacuum").fetchall()
 
 
-__all__ = ["Bounds", "bound_folder", "bound_object", "give_back"]
+__all__ = ["Bounds", "before", "bound_folder", "bound_object", "give_back"]
