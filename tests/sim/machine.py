@@ -63,6 +63,9 @@ class Thing(DurableObject):
     async def restore(self, bookmark):
         return await self.ctx.storage.onNextSessionRestoreBookmark(bookmark)
 
+    async def wipe(self):
+        await self.ctx.storage.deleteAll()
+
     async def abort(self):
         self.ctx.abort("as asked")
 
@@ -115,7 +118,7 @@ class InlineArchive:
 class Machine:
     """A session: startup as the shard process does it, without the process."""
 
-    def __init__(self, disk: SimDisk, number: int, limits: Limits) -> None:
+    def __init__(self, disk: SimDisk, number: int, limits: Limits, cls: type = Thing) -> None:
         self.loop = asyncio.get_running_loop()
         self.disk = disk
         self.stopped: BaseException | None = None
@@ -142,7 +145,7 @@ class Machine:
             report=self._report,
         )
         self.residents = Residents(
-            {KEY.unique: ClassRuntime(KEY, "Thing", Thing, None, PlainHttp())},
+            {KEY.unique: ClassRuntime(KEY, "Thing", cls, None, PlainHttp())},
             files=self.files,
             commits=self.committer,
             clock=clock,
@@ -240,8 +243,8 @@ class Machine:
                 if instance.quiet():
                     self.residents._evict(instance)
 
-    def abandon(self) -> None:
-        """The process is gone: nothing of it writes any more."""
+    def abandon(self, *, ended: bool = False) -> None:
+        """The process is gone: nothing of it writes any more. `ended`: the log was closed before."""
         self.residents.stop()
         self.committer.close()
         self.marker.shut()
@@ -251,6 +254,7 @@ class Machine:
                 database.connection.close(True)
         self.archive.close()
         self.dead.close()
-        os.close(self.log._lock_fd)
+        if not ended:
+            os.close(self.log._lock_fd)
         for fd in list(self.disk._open):
             self.disk.close(fd)

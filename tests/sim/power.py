@@ -105,7 +105,7 @@ class Run:
         await machine.tick(self.rng)
 
     async def travel(self, machine: Machine, found: dict[int, int], number: int) -> None:
-        """Note where an object is, or take it back to where it was, or delete it."""
+        """Note where an object is, or take it back to where it was, or empty it, or delete it."""
         if number not in found or self.after is not None:
             return
         choice = self.rng.random()
@@ -114,13 +114,18 @@ class Run:
             state, bookmark = await machine.call(f"o{number}", "mark")  # pyright: ignore[reportGeneralTypeIssues]
             if self.after is None:
                 marks.append((state, bookmark))
-        elif choice < 0.88:
+        elif choice < 0.8:
             state, bookmark = self.rng.choice(marks)
             self.instead[number] = state
             await machine.call(f"o{number}", "restore", bookmark)
             self.settled(number, state)
             with contextlib.suppress(PerdureError):
                 await machine.call(f"o{number}", "abort")
+            del found[number]
+        elif choice < 0.92:  # its file goes when it is evicted, its past stays
+            self.instead[number] = 0
+            await machine.call(f"o{number}", "wipe")
+            self.settled(number, 0)
             del found[number]
         else:
             self.instead[number] = 0
