@@ -80,9 +80,14 @@ class Archivist:
 
         dropped: list[int] = []
         while True:
-            reader = SegmentReader(
-                self._disk, cast("str", job["path"]), cast("str", job["session"]), cast("int", job["number"])
-            )
+            try:
+                reader = SegmentReader(
+                    self._disk, cast("str", job["path"]), cast("str", job["session"]), cast("int", job["number"])
+                )
+            except FileNotFoundError:
+                if only is None:
+                    raise
+                return {"missing": {}}  # it went while this job waited: what it held was folded before
             try:
                 if only is not None and self._index_says_no(reader, job, only):
                     return {"missing": {}}

@@ -1,7 +1,7 @@
 """A session of a shard in this process, on a real folder: objects that run what a test hands them, and a past.
 
-`async with Session.on(folder) as session: await session.do(script, ...)`. A script gets the object's `ctx`. Time stands still unless
-a test moves it.
+`async with Session.on(folder) as session: await session.do(script, ...)`. A script gets the object's `ctx`. Time stands still
+unless a test moves it.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Session:
         try:
             await self.do(lambda ctx: ctx.abort(), name=name)
         except PerdureError as error:
-            assert error.durableObjectReset  # noqa: PT017
+            assert error.durableObjectReset
 
     def evict(self, name: str = "a") -> None:
         residents = self.machine.residents
@@ -130,6 +130,9 @@ class Session:
 
     def path(self, name: str = "a") -> str:
         return self.machine.files.path(KEY, self.id(name))
+
+    def has_file(self, name: str = "a") -> bool:
+        return os.path.exists(self.path(name))
 
     def said(self, event: str) -> list[dict[str, object]]:
         """What was logged under that name."""

@@ -95,19 +95,19 @@ async def test_an_object_that_has_nothing_keeps_no_file(tmp_path) -> None:
     async with Session.on(tmp_path) as session:
         await session.do(write, 1)
         await session.cycle()
-        assert os.path.exists(session.path())
+        assert session.has_file()
         assert listed(session) == [session.id()]
         await session.do(wipe)
         await session.cycle()
-        assert os.path.exists(session.path()), "not while it is in memory"
+        assert session.has_file(), "not while it is in memory"
         await emptied(session)
-        assert not os.path.exists(session.path())
+        assert not session.has_file()
         assert listed(session) == []
         assert await session.do(read) is None
-        assert not os.path.exists(session.path()), "reading makes none"
+        assert not session.has_file(), "reading makes none"
         await session.restart(kill=True)
         assert await session.do(read) is None
-        assert not os.path.exists(session.path())
+        assert not session.has_file()
 
 
 KEPT = {
@@ -125,7 +125,7 @@ async def test_whatever_it_stores_after_the_wipe_keeps_the_file(tmp_path, script
         await session.do(wipe)
         await session.do(script)
         await emptied(session)
-        assert os.path.exists(session.path())
+        assert session.has_file()
 
 
 @on_a_loop
@@ -134,7 +134,7 @@ async def test_an_object_that_only_deleted_its_keys_keeps_the_file(tmp_path) -> 
         await session.do(lambda ctx: ctx.storage.put("k", 1))
         await session.do(lambda ctx: ctx.storage.delete("k"))
         await emptied(session)
-        assert os.path.exists(session.path())
+        assert session.has_file()
 
 
 @on_a_loop
@@ -145,7 +145,7 @@ async def test_a_pending_restore_keeps_the_file(tmp_path) -> None:
         await session.do(wipe)
         await session.do(ask, mark)
         await emptied(session)
-        assert os.path.exists(session.path())
+        assert session.has_file()
         assert await session.do(read) == 1
 
 
@@ -156,7 +156,7 @@ async def test_an_alarm_that_delete_all_leaves_keeps_the_file(tmp_path) -> None:
         await session.do(write, 1)
         await session.do(wipe)
         await emptied(session)
-        assert os.path.exists(session.path())
+        assert session.has_file()
 
 
 @on_a_loop
@@ -166,11 +166,11 @@ async def test_it_goes_also_after_an_abort_a_read_or_a_crash(tmp_path) -> None:
         await session.do(wipe)
         await session.abort()
         await session.do(read)
-        assert os.path.exists(session.path())
+        assert session.has_file()
         await session.restart(kill=True)
         assert await session.do(read) is None
         await emptied(session)
-        assert not os.path.exists(session.path())
+        assert not session.has_file()
 
 
 @on_a_loop
@@ -183,9 +183,9 @@ async def test_a_closed_database_of_an_object_in_memory_is_looked_at_when_it_lea
         await session.emptied()
         storage = session.machine.residents._by_id[session.id()].storage
         assert not storage.is_open()
-        assert os.path.exists(session.path()), "it is still in memory"
+        assert session.has_file(), "it is still in memory"
         await emptied(session)
-        assert not os.path.exists(session.path())
+        assert not session.has_file()
 
 
 @on_a_loop
@@ -222,9 +222,9 @@ async def test_many_go_together_and_the_last_at_the_end_of_the_process(tmp_path)
         for name in names[:60]:
             session.evict(name)
         await session.emptied()
-        assert [os.path.exists(session.path(name)) for name in names] == [False] * 60 + [True] * 10
+        assert [session.has_file(name) for name in names] == [False] * 60 + [True] * 10
         await session.restart()
-        assert not any(os.path.exists(session.path(name)) for name in names)
+        assert not any(session.has_file(name) for name in names)
         assert listed(session) == []
 
 
@@ -377,4 +377,3 @@ async def test_floors_of_a_lost_catalogue_are_above_what_history_knows(tmp_path)
         catalogue = Catalogue(str(tmp_path), range(64))
         assert floors_of(catalogue, f"{tmp_path}/history") == {group_of(session.id()): generation}
         assert catalogue.floor(group_of(session.id())) == generation, "and durable"
-

@@ -114,7 +114,7 @@ class Run:
             state, bookmark = await machine.call(f"o{number}", "mark")  # pyright: ignore[reportGeneralTypeIssues]
             if self.after is None:
                 marks.append((state, bookmark))
-        elif choice < 0.8:
+        elif choice < (0.88 if self.alternate else 0.8):
             state, bookmark = self.rng.choice(marks)
             self.instead[number] = state
             await machine.call(f"o{number}", "restore", bookmark)
@@ -122,7 +122,7 @@ class Run:
             with contextlib.suppress(PerdureError):
                 await machine.call(f"o{number}", "abort")
             del found[number]
-        elif choice < 0.92:  # its file goes when it is evicted, its past stays
+        elif choice < 0.92 and not self.alternate:  # its file goes when it is evicted, its past stays
             self.instead[number] = 0
             await machine.call(f"o{number}", "wipe")
             self.settled(number, 0)
