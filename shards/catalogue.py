@@ -97,6 +97,8 @@ class Catalogue:
         self._data = data
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
         self._groups = list(groups)
+        self.floors: dict[int, int] = {}
+        """As they were at the start: group → the newest generation of any object that is gone."""
         self.missing = [group for group in self._groups if not self._check(group)]
         """Groups whose file was not there at the start, or not finished: their rows are found by `rebuild`."""
 
@@ -110,9 +112,12 @@ class Catalogue:
         connection = apsw.Connection(self._path(group))
         try:
             found = connection.pragma("user_version")
+            found = found if isinstance(found, int) else 0
+            if found == FORMAT:
+                floor = connection.execute("select coalesce(max(generation), 0) from floors").fetchall()[0][0]
+                self.floors[group] = cast("int", floor)
         finally:
             connection.close()
-        found = found if isinstance(found, int) else 0
         if found > FORMAT:
             raise VersionMismatch(
                 f"{self._path(group)} has format {found}, this perdure understands up to {FORMAT}",

@@ -12,7 +12,7 @@ from .history import History
 
 def floors_of(catalogue: Catalogue, history_folder: str) -> dict[int, int]:
     """As the catalogue knows them; where it was lost, above everything that history knows. Before the archivist is started."""
-    floors = {group: catalogue.floor(group) for group in catalogue.groups if group not in catalogue.missing}
+    floors = dict(catalogue.floors)
     if catalogue.missing and catalogue.has_history():
         history = History(history_folder)
         for group in catalogue.missing:

@@ -187,14 +187,24 @@ class History:
                 (object_id, class_key, generation, runs[0].from_ms, len(TEMPLATE) // PAGE, generation),
             )
             fresh = False
+        more = sum(run.bytes - self._bytes_at(object_id, generation, run) for run in runs)
         for run in runs:
             self._insert(object_id, generation, run, EXACT, fresh and run.first == first)
         last = max((run.last for run in runs if run.ends), default=runs[0].first - 1)
         connection.execute(
             "update objects set last_generation = ?, last_change = ?, bytes = bytes + ? where id = ?",
-            (generation, last, sum(run.bytes for run in runs), object_id),
+            (generation, last, more, object_id),
         )
         return True
+
+    def _bytes_at(self, object_id: bytes, generation: int, run: Run) -> int:
+        """Of the run that this one takes the place of: the same, when its segment was folded before it was full."""
+        query = (
+            "select coalesce(sum(length(toc) + length(data)), 0) from runs "
+            "where id = ? and generation = ? and first = ? and part = ? and step_ms >= 0"
+        )
+        found = self.connection(object_id).execute(query, (object_id, generation, run.first, run.part)).fetchall()
+        return cast("int", found[0][0])
 
     def _insert(self, object_id: bytes, generation: int, run: Run, step_ms: int, fresh: bool = False) -> None:
         self.connection(object_id).execute(

@@ -30,6 +30,7 @@ CYCLE_S = 0.5
 AGE_S_MAX = 30.0
 """An object with unmarked commits is marked after this time at the latest, busy or not."""
 AGING_S = 3_600.0
+_FIRST_AGING_S = 60.0
 _HURRY_S = 0.01
 _SLICE = 32
 _GROUP_MAX = 2_048
@@ -87,8 +88,8 @@ class Marker:
         """Objects that were deleted before this session: the catalogue may not have been told any more."""
         self._broken: set[bytes] = set()
         self._aging: asyncio.Task[None] | None = None
-        self._aged_s = 0.0
-        """When history was last looked through for what is too old; 0: not yet."""
+        self._age_at_s: float | None = None
+        """When history is next looked through for what is too old."""
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="marks sync")
         residents.on_settled = files.complete
 
@@ -222,12 +223,10 @@ class Marker:
     def _age(self) -> None:
         """Let go of what is too old of objects that are not written any more."""
         now_s = self._files.now_s
-        if (
-            self.timeline is not None
-            and now_s - self._aged_s >= AGING_S
-            and (self._aging is None or self._aging.done())
-        ):
-            self._aged_s = now_s
+        if self._age_at_s is None:
+            self._age_at_s = now_s + _FIRST_AGING_S
+        if self.timeline is not None and now_s >= self._age_at_s and (self._aging is None or self._aging.done()):
+            self._age_at_s = now_s + AGING_S
             self._aging = self._loop.create_task(self._age_history(self.timeline), name="age history")
 
     async def _age_history(self, timeline: Timeline) -> None:

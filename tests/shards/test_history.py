@@ -189,6 +189,18 @@ def test_adding_twice_changes_nothing_and_a_gap_begins_anew(tmp_path) -> None:
     history.close()
 
 
+def test_a_run_that_grows_takes_the_place_of_the_shorter_one(tmp_path) -> None:
+    """As when a segment is folded for one object again and again while it is written."""
+    history = History(str(tmp_path / "history"))
+    points = commits(23, 12)
+    for count in range(1, 13):
+        add(history, points[:count])
+        query = "select sum(length(toc) + length(data)) from runs"
+        assert history.base(ID).bytes == history.connection(ID).execute(query).fetchall()[0][0]
+    assert state_at(history, tmp_path, 1, 7)[1] == states(points)[7]
+    history.close()
+
+
 def test_a_replacement_counts_only_when_it_is_confirmed(tmp_path) -> None:
     history = History(str(tmp_path / "history"))
     points = commits(11, 12)
