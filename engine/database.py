@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import struct
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import apsw
 
@@ -251,6 +251,10 @@ class Database:
         assert int.from_bytes(header[8:12], "big") == PAGE, "the -wal has another page size"
         self._salts = header[16:24]
         self._captured = 0
+
+    def size_pages(self) -> int:
+        """Pages of the database, free ones included."""
+        return cast("int", self.connection.pragma("page_count"))
 
     def uncaptured(self) -> bool:
         """Whether commits wait for a capture."""

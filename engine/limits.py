@@ -60,6 +60,7 @@ class Limits:
     sql_operations_max: int = 25_000  # of SQLite's virtual machine, in one program
     sql_trigger_depth_max: int = 10
     cursor_buffer_bytes_max: int = 16 << 20  # a cursor still open when its turn ends is read to memory up to here
+    delete_all_overwrite_bytes_max: int = 32 << 20  # above it deleteAll() frees pages as they are: zeros take seconds
     wal_bytes_checkpoint: int = 1 << 20  # checkpoint without sync above this
     quiescent_rounds: int = 4  # loop rounds without a resumed task after which a suspended turn ends
     log_bytes_max: int = 256 << 20

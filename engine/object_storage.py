@@ -394,7 +394,7 @@ class ObjectStorage:
     def wipe(self) -> None:
         """deleteAll: what the turn wrote is rolled back, every table dropped, every key removed, as one commit.
 
-        What they held is overwritten, also in pages that were free before.
+        What they held is overwritten, also in pages that were free before, unless that is too much for one commit.
         """
         self.sql.cancel_cursors("SQL cursor was canceled because the database was deleted.", kept=True)
         self.abort_turn()
@@ -404,8 +404,9 @@ class ObjectStorage:
         database = self.begin_exclusive()
         connection = database.connection
         try:
-            connection.execute("pragma secure_delete=on").fetchall()
-            _overwrite_free_pages(connection)
+            if database.size_pages() * PAGE <= self.limits.delete_all_overwrite_bytes_max:
+                connection.execute("pragma secure_delete=on").fetchall()
+                _overwrite_free_pages(connection)
             _drop_everything(connection)
             connection.execute("delete from _cf_KV")
             self.tally.wiped(connection.changes())

@@ -91,6 +91,17 @@ async def test_pages_that_were_free_before_are_overwritten_too(tmp_path) -> None
 
 
 @on_a_loop
+async def test_a_large_database_is_not_overwritten_but_its_file_goes(tmp_path) -> None:
+    async with Session.on(tmp_path, Limits(delete_all_overwrite_bytes_max=4_096)) as session:
+        await session.do(tell)
+        await session.do(wipe)
+        await session.cycle()
+        assert found_in(f"{tmp_path}/objects")
+        await emptied(session)
+        assert found_in(f"{tmp_path}/objects") == []
+
+
+@on_a_loop
 async def test_an_object_that_has_nothing_keeps_no_file(tmp_path) -> None:
     async with Session.on(tmp_path) as session:
         await session.do(write, 1)
