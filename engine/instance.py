@@ -594,6 +594,9 @@ class Instance:
         """Complete the main file now and give its change number; None: later, `Shelf.settled` will tell."""
         if self.broken is not None or self._settling:
             return None
+        if self._asks_history():
+            self.storage.before_checkpoint()
+            return self.storage.checkpoint()
         if self.input.holder is None and not self.turn_dirty and not self.sections.open():
             if self.touched <= self.output.commits.durable() and not self._large():
                 self.storage.before_checkpoint()
@@ -602,6 +605,17 @@ class Instance:
             return None
         self._settling = True
         return None
+
+    def _asks_history(self) -> bool:
+        """The running turn waits for history, which may need the main file complete; everything is durable."""
+        holder = self.input.holder
+        return (
+            isinstance(holder, Event)
+            and holder.pinned > 0
+            and not self.turn_dirty
+            and self.touched <= self.output.commits.durable()
+            and not self.storage.in_transaction()
+        )
 
     def _settle_when_durable(self) -> None:
         self.input.block()

@@ -304,6 +304,9 @@ class ObjectStorage:
     def is_open(self) -> bool:
         return self._database is not None
 
+    def in_transaction(self) -> bool:
+        return self._exclusive or self.depth > 0
+
     # ------------------------------------------------------------------ the past
     def position(self) -> Position:
         """Of the newest commit. Only when everything is durable."""

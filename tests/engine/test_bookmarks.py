@@ -506,6 +506,36 @@ async def test_history_that_is_gone_is_said_when_it_is_asked_for(tmp_path) -> No
         assert await session.do(read) == 2
 
 
+@on_a_loop
+async def test_a_history_with_a_gap_begins_anew_while_it_is_asked(tmp_path) -> None:
+    """Nobody waits for ever: the object's own event asks, and history needs its file as it is now."""
+    async with Session.on(tmp_path) as session:
+
+        async def lose() -> None:
+            await session.do(write, 1)
+            await session.restart()
+            await session.cycle()
+            history = session.machine.archive.archivist._history
+            with history.connection(session.id()):
+                history.forget(session.id())
+            await session.do(write, 2)
+
+        mark = await session.do(bookmark)
+        for script in (lambda ctx: ask(ctx, mark), lambda ctx: ctx.storage.getBookmarkForTime(5)):
+            await lose()
+            with pytest.raises(HistoryGone):
+                await asyncio.wait_for(session.do(script), 5)
+        present = await session.do(bookmark)
+        await session.do(ask, present)
+        history = session.machine.archive.archivist._history
+        with history.connection(session.id()):
+            history.forget(session.id())
+        await session.abort()
+        with pytest.raises(HistoryGone):
+            await asyncio.wait_for(session.do(read), 5)
+        assert await session.do(read) == 2
+
+
 def _key():
     from ..sim.machine import KEY
 

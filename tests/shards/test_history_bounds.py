@@ -191,3 +191,21 @@ async def test_objects_of_a_class_have_its_bounds(tmp_path) -> None:
         with pytest.raises(PerdureError, match="database or disk is full"):
             await session.do(lambda ctx: ctx.storage.put("k", bytes(60_000)))
         await session.do(lambda ctx: ctx.storage.put("k", bytes(6_000)))
+
+
+@on_a_loop
+async def test_a_segment_that_goes_while_history_is_asked_fails_nobody(tmp_path, monkeypatch) -> None:
+    """It was folded for everybody before it went."""
+    async with Session.on(tmp_path, Limits(segment_bytes=64 << 10)) as session:
+        await session.do(write, 1)
+        one = await session.do(bookmark)
+        await session.do(lambda ctx: ctx.storage.sql.exec("create table r(x)").toArray())
+        for _ in range(8):
+            await session.do(lambda ctx: ctx.storage.sql.exec("insert into r values(randomblob(30000))").toArray())
+        places = session.machine.log.places()
+        assert len(places) > 1
+        await session.cycle()
+        assert len(session.machine.log.places()) < len(places)
+        monkeypatch.setattr(session.machine.timeline, "segments", lambda: places)  # as it was before they went
+        await restored(session, one)
+        assert await session.do(read) == 1
