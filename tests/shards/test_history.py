@@ -242,3 +242,14 @@ def test_an_object_that_was_deleted_begins_with_the_template_again(tmp_path) -> 
     assert state_at(history, tmp_path, 2, 6)[1] == states(again)[6]
     assert state_at(history, tmp_path, 1, 8)[1] == states(old)[8], "the past before the deletion is there"
     history.close()
+
+
+def test_a_file_that_had_none_before_it_builds_on_the_template(tmp_path) -> None:
+    history = History(str(tmp_path / "history"))
+    add(history, commits(29, 6))
+    first = bytes([7]) * PAGE
+    with history.connection(ID):
+        history.prepare(ID, 3, [pack_run([Point(1, 9_000_000, len(TEMPLATE) // PAGE, {1: first})])], fresh=True)
+        history.confirm(ID, 3)
+    assert state_at(history, tmp_path, 3, 1)[1] == first + TEMPLATE[PAGE:]
+    history.close()
