@@ -29,7 +29,7 @@ FLAGS: dict[str, type] = {
     "router_keys": str,
     "drain_s": float,
 }
-_TABLES = {"limits": "bounds", "quotas": "quotas"}
+_TABLES = {"limits": "bounds", "quotas": "quotas", "classes": "tables, one a class, of bounds"}
 """Tables of perdure.toml, and what they hold."""
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
@@ -115,7 +115,7 @@ def resolve(flags: Mapping[str, object], environment: Mapping[str, str], file: M
     for name, found in tables.items():
         if not isinstance(found, dict):
             raise ConfigError(f"{name} must be a table of {_TABLES[name]}")
-    limits, quotas = (cast("dict[str, object]", tables[name]) for name in ("limits", "quotas"))
+    limits, quotas, classes = (cast("dict[str, object]", tables[name]) for name in _TABLES)
     if "program" not in merged:
         raise ConfigError("no program was named", hint="give a folder or a file")
     program = os.path.abspath(cast("str", merged["program"]))
@@ -124,6 +124,6 @@ def resolve(flags: Mapping[str, object], environment: Mapping[str, str], file: M
     merged["program"] = program
     merged.setdefault("data", default_data(program))
     merged.setdefault("shards", min(os.cpu_count() or 1, 64))
-    setup = Setup(**merged, settings=limits, quotas=quotas)  # pyright: ignore[reportArgumentType]
+    setup = Setup(**merged, settings=limits, quotas=quotas, classes=classes)  # pyright: ignore[reportArgumentType]
     setup.check()
     return setup

@@ -1,17 +1,19 @@
 """Bookmarks: points in an object's history, as text that grows (spec: point-in-time recovery).
 
-`generation-change-change-stamp tag`: which file, which commit of it, when the bookmark was made, whose it is. What always holds:
-a later point has the larger text, also after a restore, whose file is the next generation; no text is given twice.
+`generation-change-change-stamp tag`: which file, which commit of it, the how manieth bookmark this is, whose it is. What always
+holds: a later point has the larger text, also after a restore, whose file is the next generation; of the same point the later
+bookmark has the larger text, whatever the clock does, over restarts too; no text is given twice.
 """
 
 from __future__ import annotations
 
 import datetime
 import hashlib
+import math
 import re
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol
 
 from .errors import InvalidArgument
 from .ids import ClassKey
@@ -31,6 +33,10 @@ class Position:
 
 class History(Protocol):
     """What the engine asks of whoever keeps the history of objects."""
+
+    def stamp(self) -> int:
+        """A number larger than any given before, in this process or an earlier one."""
+        ...
 
     def find(self, key: ClassKey, object_id: bytes, time_ms: int) -> Awaitable[Position]:
         """The newest commit not after that time. Raises HistoryGone."""
@@ -53,7 +59,7 @@ def _tag(object_id: bytes) -> str:
 
 
 def pack_bookmark(object_id: bytes, position: Position, stamp: int) -> str:
-    """The text. `stamp`: nanoseconds since the epoch, larger than any given before."""
+    """The text. `stamp`: larger than any given before."""
     high, low = divmod(position.change, 1 << 32)
     return f"{position.generation:08x}-{high:08x}-{low:08x}-{stamp:016x}{_tag(object_id)}"
 
@@ -74,10 +80,14 @@ def time_ms_of(when: object) -> int:
 
     Raises InvalidArgument.
     """
+    ms: object = when
     if isinstance(when, datetime.datetime):
-        return round(when.timestamp() * 1000)
-    if hasattr(when, "getTime"):
-        return int(cast("float", when.getTime()))  # pyright: ignore[reportAttributeAccessIssue]
-    if isinstance(when, bool) or not isinstance(when, int | float) or when != when or when < 0:
+        try:
+            ms = round(when.timestamp() * 1000)
+        except (ValueError, OverflowError, OSError):
+            ms = None
+    elif callable(read := getattr(when, "getTime", None)):
+        ms = read()
+    if isinstance(ms, bool) or not isinstance(ms, int | float) or not 0 <= ms < math.inf:
         raise InvalidArgument(f"{when!r} is no time", hint="pass milliseconds since the epoch, or a datetime")
-    return int(when)
+    return int(ms)

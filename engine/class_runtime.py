@@ -7,6 +7,7 @@ from typing import Protocol
 
 from .http import HttpRequest, HttpResponse
 from .ids import ClassKey
+from .limits import Limits
 
 
 class HttpAdapter(Protocol):
@@ -28,3 +29,5 @@ class ClassRuntime:
     sqlite: bool = True
     delete_all_deletes_alarm: bool = True
     """`deleteAll` disarms the alarm too (compatibility date 2026-02-24)."""
+    limits: Limits | None = None
+    """Bounds of the class's own; None: the shard's."""

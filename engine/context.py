@@ -62,6 +62,10 @@ class DurableObjectContext:
 
         instance.turns.loop.create_task(wait(), name="waitUntil")
 
+    def onNextSessionRestore(self, snapshot: object) -> Awaitable[object]:
+        """Begin the object's next instance with what `ctx.storage.snapshot()` has taken; the snapshot that undoes this."""
+        return self.storage.restore_snapshot(snapshot)
+
     def abort(self, reason: str | None = None, options: object = None) -> None:
         """Reset the object at once: the running turn's writes are undone, all calls in flight fail with `reason`.
 
@@ -76,6 +80,7 @@ class DurableObjectContext:
 
     block_concurrency_while = blockConcurrencyWhile
     wait_until = waitUntil
+    on_next_session_restore = onNextSessionRestore
 
 
 class GatedTransport:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import struct
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import apsw
 
@@ -50,6 +50,14 @@ class Files(Protocol):
 
     def closed(self, object_id: bytes, change: int) -> None:
         """The database was closed with its main file complete up to `change`."""
+        ...
+
+    def generation(self, key: ClassKey, object_id: bytes) -> int:
+        """Of the object's file, or of the one that it would get. Raises PerdureError."""
+        ...
+
+    def emptied(self, key: ClassKey, object_id: bytes, change: int) -> None:
+        """The database was closed with nothing in it at `change`, after a deleteAll(): its file need not stay."""
         ...
 
     def may_fold(self, object_id: bytes) -> bool:
@@ -243,6 +251,10 @@ class Database:
         assert int.from_bytes(header[8:12], "big") == PAGE, "the -wal has another page size"
         self._salts = header[16:24]
         self._captured = 0
+
+    def size_pages(self) -> int:
+        """Pages of the database, free ones included."""
+        return cast("int", self.connection.pragma("page_count"))
 
     def uncaptured(self) -> bool:
         """Whether commits wait for a capture."""

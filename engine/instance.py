@@ -101,7 +101,8 @@ class Instance:
         self.key = runtime.key
         self.object_id = object_id
         self.name = name
-        self.clock, self.disk, self.limits, self.turns = shelf.clock, shelf.disk, shelf.limits, shelf.turns
+        self.clock, self.disk, self.turns = shelf.clock, shelf.disk, shelf.turns
+        self.limits = runtime.limits or shelf.limits
         self.meters = Meters()
         self.active_s = 0.0
         """Of busy periods that are over; `busy.take_meters` puts it into the meters."""

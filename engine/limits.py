@@ -5,8 +5,10 @@ Reaching one is a typed error or back-pressure, never silent growth.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from typing import cast
 
 from .errors import ConfigError
 
@@ -14,6 +16,18 @@ VALUE_BYTES_MAX = 32 << 20  # one RPC value or message (spec: 32 MiB)
 STREAM_CHUNK_BYTES = 256 << 10  # small enough that 64 streams of one link hold 16 MiB
 STREAM_CREDIT_BYTES = 1 << 20  # what a writer may have unread on the way
 BODY_INLINE_BYTES_MAX = 1 << 20  # bodies up to this travel in the call itself
+OF_CLASS = (
+    "history_days",
+    "history_object_bytes_max",
+    "object_bytes_max",
+    "mailbox_length_max",
+    "mailbox_bytes_max",
+    "mailbox_age_ms_max",
+    "critical_section_ms_max",
+    "statement_cpu_ms_max",
+    "cursor_buffer_bytes_max",
+)
+"""Bounds that a class may have of its own: those of single objects. The others are of a whole shard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +60,7 @@ class Limits:
     sql_operations_max: int = 25_000  # of SQLite's virtual machine, in one program
     sql_trigger_depth_max: int = 10
     cursor_buffer_bytes_max: int = 16 << 20  # a cursor still open when its turn ends is read to memory up to here
+    delete_all_overwrite_bytes_max: int = 32 << 20  # above it deleteAll() frees pages as they are: zeros take seconds
     wal_bytes_checkpoint: int = 1 << 20  # checkpoint without sync above this
     quiescent_rounds: int = 4  # loop rounds without a resumed task after which a suspended turn ends
     log_bytes_max: int = 256 << 20
@@ -61,15 +76,47 @@ class Limits:
     @classmethod
     def from_settings(cls, settings: Mapping[str, object]) -> Limits:
         """Bounds that an operator set, by name. Raises ConfigError: unknown, not a positive number of the right type."""
-        known = {field.name: field.default for field in fields(cls)}
-        given: dict[str, float] = {}
-        for name, value in settings.items():
-            if name not in known:
-                raise ConfigError(f"limits: unknown bound '{name}'", hint=f"known: {', '.join(known)}")
-            whole = isinstance(known[name], int)
-            if isinstance(value, bool) or not isinstance(value, int | float) or (whole and not isinstance(value, int)):
-                raise ConfigError(f"limits: {name} must be a {'whole ' if whole else ''}number, got {value!r}")
-            if value <= 0:
-                raise ConfigError(f"limits: {name} must be above 0, got {value!r}")
-            given[name] = value
-        return cls(**given)  # pyright: ignore[reportArgumentType]
+        return cls(**_checked("limits", settings, [field.name for field in fields(cls)]))  # pyright: ignore[reportArgumentType]
+
+    def of_classes(self, settings: Mapping[str, object], known: Iterable[str] | None = None) -> dict[str, Limits]:
+        """Class name → its bounds, of the classes that an operator set some for. `known`: the classes of the program.
+
+        Raises ConfigError: an unknown class, a bound that classes do not have, no positive number of the right type.
+        """
+        names = None if known is None else list(known)
+        found: dict[str, Limits] = {}
+        for name, table in settings.items():
+            if names is not None and name not in names:
+                near = get_close_matches(name, names, 1)
+                hint = f"did you mean {near[0]}?" if near else f"it has: {', '.join(sorted(names)) or 'none'}"
+                raise ConfigError(f"classes: the program has no class '{name}'", hint=hint)
+            if not isinstance(table, dict):
+                raise ConfigError(
+                    f"classes.{name} must be a table of bounds", hint=f"[classes.{name}], then {OF_CLASS[0]} = 7"
+                )
+            found[name] = replace(self, **_checked(f"classes.{name}", cast("dict[str, object]", table), OF_CLASS))  # pyright: ignore[reportArgumentType]
+        return found
+
+
+def _checked(source: str, settings: Mapping[str, object], known: Iterable[str]) -> dict[str, float]:
+    """Bounds by name, each a positive number of its type. Raises ConfigError."""
+    defaults = {field.name: field.default for field in fields(Limits)}
+    names = list(known)
+    given: dict[str, float] = {}
+    for name, value in settings.items():
+        if name not in names:
+            what = "is a bound of the whole shard" if name in defaults else "unknown bound"
+            text = f"{name} {what}" if name in defaults else f"{what} '{name}'"
+            hint = (
+                f"put it into [limits]; classes have {', '.join(names)}"
+                if name in defaults
+                else f"known: {', '.join(names)}"
+            )
+            raise ConfigError(f"{source}: {text}", hint=hint)
+        whole = isinstance(defaults[name], int)
+        if isinstance(value, bool) or not isinstance(value, int | float) or (whole and not isinstance(value, int)):
+            raise ConfigError(f"{source}: {name} must be a {'whole ' if whole else ''}number, got {value!r}")
+        if value <= 0:
+            raise ConfigError(f"{source}: {name} must be above 0, got {value!r}")
+        given[name] = value
+    return given

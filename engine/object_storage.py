@@ -15,7 +15,7 @@ import apsw
 from .alarms import StoredAlarm
 from .bookmarks import Position
 from .connections import is_critical, translate
-from .database import Database, Files
+from .database import PAGE, Database, Files
 from .errors import PerdureError, StorageError, StorageFull
 from .kv import KeyValues
 from .record import Record
@@ -24,7 +24,7 @@ from .storage import DurableObjectStorage
 from .tally import Tally
 from .transactions import Savepoints
 from .turnhost import TurnHost
-from .wiping import drop_everything
+from .wiping import drop_everything, is_empty, overwrite_free_pages
 
 
 class ObjectStorage:
@@ -53,6 +53,10 @@ class ObjectStorage:
         self._database: Database | None = None
         self._absent: bool | None = None
         self._generation = 1
+        self._wiped = False
+        """A deleteAll() has left a hidden row that says so: when the database is closed it may be empty."""
+        self._empty_at: int | None = None
+        """The change at which the closed database was found empty."""
         self._exclusive = False
         self._wrote: bool | None = None
         """Inside `transaction()`: whether it has written, True when somebody waits for it to be durable."""
@@ -79,6 +83,7 @@ class ObjectStorage:
             raise
         self._generation = located.generation
         self._absent = not located.exists
+        self._empty_at = None
         self._durable_change = located.change
         self._database = database
         self.sql.reopened(database)
@@ -284,63 +289,93 @@ class ObjectStorage:
     def is_open(self) -> bool:
         return self._database is not None
 
+    def in_transaction(self) -> bool:
+        return self._exclusive or self.depth > 0
+
     # ------------------------------------------------------------------ the past
     def position(self) -> Position:
         """Of the newest commit. Only when everything is durable."""
         database = self.reading()
-        return Position(self._generation, 0 if database is None else database.change)
+        if database is None:
+            return Position(self._files.generation(self.host.key, self.host.object_id), 0)
+        return Position(self._generation, database.change)
 
-    def stamp(self) -> int:
-        """Nanoseconds since the epoch, larger than any given before."""
-        turns = self.host.turns
-        turns.newest_stamp = max(turns.newest_stamp + 1, self.host.clock.now_ms() * 1_000_000)
-        return turns.newest_stamp
+    def request_restore(self, position: Position) -> Position | None:
+        """Commit the wish, apart from the turn: `abort()` after it must not undo it. What was wished for before."""
+        before = self._wished_for()
+        self._wish_for(position)
+        return before
 
-    def request_restore(self, position: Position) -> None:
-        """Commit the wish, apart from the turn: `abort()` after it must not undo it."""
+    def take_restore_back(self, position: Position, before: Position | None) -> None:
+        """Unless something else is wished for meanwhile, wish again for what was before."""
+        if self._wished_for() == position:
+            self._wish_for(before)
+
+    def _wished_for(self) -> Position | None:
+        return _position(self._notes())
+
+    def _notes(self) -> dict[str, object]:
+        """What the runtime has noted in the object's own database for its next instance."""
+        database = self.reading()
+        if database is None:
+            return {}
+        try:
+            found = database.connection.execute(_NOTES).fetchall()
+        except apsw.Error as error:
+            self.fail(error)
+        return {str(key): value for key, value in found}
+
+    def _wish_for(self, position: Position | None) -> None:
         self.host.commit_turn()
         database = self.begin_exclusive()
-        database.connection.execute(
-            "insert or replace into _cf_METADATA values('restore', ?)", (f"{position.generation}.{position.change}",)
-        )
+        try:
+            if position is None:
+                database.connection.execute("delete from _cf_METADATA where key = 'restore'")
+            else:
+                text = f"{position.generation}.{position.change}"
+                database.connection.execute("insert or replace into _cf_METADATA values('restore', ?)", (text,))
+        except apsw.Error as error:
+            self.fail(error)
         self.host.wrote()
         self.host.commit_turn()
 
     def pending_restore(self) -> Position | None:
-        database = self.reading()
-        if database is None:
-            return None
-        row = database.connection.execute("select value from _cf_METADATA where key = 'restore'").fetchone()
-        if row is None:
-            return None
-        generation, change = str(row[0]).split(".")
-        return Position(int(generation), int(change))
+        notes = self._notes()
+        self._wiped = "wiped" in notes
+        return _position(notes)
 
     def give_up_restore(self) -> None:
-        database = self.begin_exclusive()
-        database.connection.execute("delete from _cf_METADATA where key = 'restore'")
-        self.host.wrote()
+        self._wish_for(None)
 
     def release(self) -> None:
         database, self._database = self._database, None
+        host = self.host
         if database is None:
+            if self._empty_at is not None:
+                self._files.emptied(host.key, host.object_id, self._empty_at)
             return
         self.sql.detach_cursors()
-        change, failure = 0, None
+        change, failure, empty = 0, None, False
         try:
-            if folds := self._files.may_fold(self.host.object_id):
+            empty = self._wiped and database.linked and is_empty(database.connection)
+            if folds := self._files.may_fold(host.object_id):
                 change = database.checkpoint()
+        except apsw.Error as error:
+            folds, failure = False, translate(error)
         except PerdureError as error:
             folds, failure = False, error
         finally:
             self.sql.closed()
             database.close()
         self._absent = not database.linked
-        self._files.closed(self.host.object_id, change)
+        self._files.closed(host.object_id, change)
         if not folds:  # somebody copies the main file, or it has no room: what it lacks is in the log alone
-            self._files.rebuild(self.host.key, self.host.object_id)
+            self._files.rebuild(host.key, host.object_id)
         if failure is not None and not isinstance(failure, StorageFull):
             raise failure
+        if empty and folds:
+            self._empty_at = change
+            self._files.emptied(host.key, host.object_id, change)
 
     def discard(self) -> None:
         database, self._database = self._database, None
@@ -353,7 +388,10 @@ class ObjectStorage:
 
     # ------------------------------------------------------------------ deleteAll
     def wipe(self) -> None:
-        """deleteAll: what the turn wrote is rolled back, every table dropped, every key removed, as one commit."""
+        """deleteAll: what the turn wrote is rolled back, every table dropped, every key removed, as one commit.
+
+        What they held is overwritten, also in pages that were free before, unless that is too much for one commit.
+        """
         self.sql.cancel_cursors("SQL cursor was canceled because the database was deleted.", kept=True)
         self.abort_turn()
         if self.reading() is None and not self.kv.dirty:
@@ -362,12 +400,29 @@ class ObjectStorage:
         database = self.begin_exclusive()
         connection = database.connection
         try:
+            if database.size_pages() * PAGE <= self.limits.delete_all_overwrite_bytes_max:
+                connection.execute("pragma secure_delete=on").fetchall()
+                overwrite_free_pages(connection)
             drop_everything(connection)
             connection.execute("delete from _cf_KV")
             self.tally.wiped(connection.changes())
+            connection.execute("insert or replace into _cf_METADATA values('wiped', 1)")
+            connection.execute("pragma secure_delete=off").fetchall()
         except apsw.Error as error:
             self.fail(error)
+        self._wiped = True
         if self.delete_all_deletes_alarm:
             self.alarm.set(None)
         self.kv.forget()
         self.wrote_sql()
+
+
+_NOTES = "select key, value from _cf_METADATA where key in ('restore', 'wiped')"
+
+
+def _position(notes: dict[str, object]) -> Position | None:
+    """The point that a note asks for."""
+    if "restore" not in notes:
+        return None
+    generation, change = str(notes["restore"]).split(".")
+    return Position(int(generation), int(change))

@@ -30,6 +30,12 @@ class OpenDatabases:
     def rebuild(self, key: ClassKey, object_id: bytes) -> None:
         self._files.rebuild(key, object_id)
 
+    def generation(self, key: ClassKey, object_id: bytes) -> int:
+        return self._files.generation(key, object_id)
+
+    def emptied(self, key: ClassKey, object_id: bytes, change: int) -> None:
+        self._files.emptied(key, object_id, change)
+
     def may_fold(self, object_id: bytes) -> bool:
         return self._files.may_fold(object_id)
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
-from .bookmarks import History
+from .bookmarks import History, Position
 from .busy import take_meters
 from .calls import Call
 from .class_runtime import ClassRuntime
@@ -74,6 +74,7 @@ class Residents:
         """Takes what an object has used: id, class key, counts."""
         self.meters_every_s = METERS_EVERY_S
         self.write_refusal: PerdureError | None = None
+        self.failed_restores: dict[bytes, Position] = {}
         self._refusal: PerdureError | None = None
         """What new events get instead of their object: a quota is used up, or the process drains."""
         self._drains = False

@@ -15,16 +15,27 @@ if TYPE_CHECKING:
 async def restore(instance: Instance, event: Event, position: Position) -> None:
     """Before the constructor: put the state at a point in the place of the present one. The turn is held meanwhile.
 
-    Raises HistoryGone, StorageFull, StorageError: the object goes on with the state that it has.
+    Raises HistoryGone, StorageFull, StorageError, ShardLost: the object goes on with the state that it has, and this is not
+    tried again, also where the disk is too full to note that.
     """
+    failed = instance.shelf.failed_restores
+    if failed.get(instance.object_id) == position:
+        return
     event.pinned += 1
     try:
         instance.storage.release()
         await instance.history.restore(instance.key, instance.object_id, instance.name, position)
     except PerdureError as error:
-        instance.storage.give_up_restore()
+        failed[instance.object_id] = position
         fields: dict[str, object] = {"object": str(instance), "id": instance.object_id.hex(), "error": error.message}
         instance.shelf.report("error", "restore_failed", fields)
+        instance.storage.give_up_restore()
+        instance.output.commits.hold(instance.touched, instance, _given_up, instance)
         raise
     finally:
         event.pinned -= 1
+
+
+def _given_up(instance: Instance) -> None:
+    """The object's own database says so, durably."""
+    instance.shelf.failed_restores.pop(instance.object_id, None)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from .errors import PerdureError, StorageFull, StorageUnavailable
 from .gate import BLOCKED
 from .resetting import close_storage
+from .turns import Event
 
 if TYPE_CHECKING:
     from .instance import Instance
@@ -34,6 +35,9 @@ class Settling:
         instance = self._instance
         if instance.broken is not None or instance.settles:
             return None
+        if self._asks_history():
+            instance.storage.before_checkpoint()
+            return instance.storage.checkpoint()
         if instance.input.holder is None and not instance.turn_dirty and not instance.sections.open():
             if instance.touched <= instance.output.commits.durable() and not self._large():
                 instance.storage.before_checkpoint()
@@ -42,6 +46,18 @@ class Settling:
             return None
         instance.settles = True
         return None
+
+    def _asks_history(self) -> bool:
+        """The running turn waits for history, which may need the main file complete; everything is durable."""
+        instance = self._instance
+        holder = instance.input.holder
+        return (
+            isinstance(holder, Event)
+            and holder.pinned > 0
+            and not instance.turn_dirty
+            and instance.touched <= instance.output.commits.durable()
+            and not instance.storage.in_transaction()
+        )
 
     def when_durable(self) -> None:
         instance = self._instance

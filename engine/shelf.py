@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Protocol
 
-from .bookmarks import History
+from .bookmarks import History, Position
 from .clock import Clock
 from .disk import Disk
 from .errors import PerdureError
@@ -33,6 +33,8 @@ class Shelf(Protocol):
     now_s: float
     write_refusal: PerdureError | None
     """Set while a quota refuses writes."""
+    failed_restores: dict[bytes, Position]
+    """Points that could not be restored, as long as that is not noted in the objects' own databases."""
 
     def forget(self, instance: Instance, error: PerdureError) -> None:
         """The instance is broken: the next event gets a new one, once `closed` was called."""

@@ -123,6 +123,10 @@ class StorageBackend(Protocol):
 
     def is_open(self) -> bool: ...
 
+    def in_transaction(self) -> bool:
+        """Whether anything is written that no commit holds."""
+        ...
+
     def pending_restore(self) -> Position | None:
         """The point that the next instance is to begin with, if the program asked for one."""
         ...

@@ -93,7 +93,7 @@ SCOPE: ContextVar[Scope | None] = ContextVar("perdure_scope", default=None)
 class Turns:
     """What runs right now on this loop: at most one object."""
 
-    __slots__ = ("callback", "loop", "newest_batch", "newest_stamp", "rounds", "running", "scope", "thread")
+    __slots__ = ("callback", "loop", "newest_batch", "rounds", "running", "scope", "thread")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, rounds: int) -> None:
         self.loop = loop
@@ -105,8 +105,6 @@ class Turns:
         self.thread = threading.get_ident()
         self.newest_batch = 0
         """The newest batch that any object has writes in."""
-        self.newest_stamp = 0
-        """Of the bookmark that any object here gave out last: an instance that follows another goes on from there."""
 
     def install(self) -> None:
         """Make the loop drive the tasks that user code creates. Call once, on the loop's own thread."""

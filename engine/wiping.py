@@ -1,8 +1,34 @@
-"""Dropping all that a program made in its database: for `deleteAll`, which keeps the file."""
+"""Dropping all that a program made in its database: for `deleteAll`, which keeps the file until the object leaves memory."""
 
 from __future__ import annotations
 
+from typing import cast
+
 import apsw
+
+from .database import PAGE
+
+_CONTENT = """
+select exists(select 1 from sqlite_schema where name not like 'sqlite\\_%' escape '\\' and name not like '\\_cf\\_%' escape '\\')
+or exists(select 1 from _cf_KV) or exists(select 1 from _cf_METADATA where key <> 'wiped')
+"""
+_ZEROS = 1 << 20
+"""Bytes of a row that overwrites free pages."""
+
+
+def is_empty(connection: apsw.Connection) -> bool:
+    """No tables, no keys, no alarm, nothing asked for."""
+    return not connection.execute(_CONTENT).fetchall()[0][0]
+
+
+def overwrite_free_pages(connection: apsw.Connection) -> None:
+    """Use every page that is free, with zeros: what is dropped next gives them back."""
+    if not connection.pragma("freelist_count"):
+        return
+    connection.execute("create table _cf_ZEROS(zeros)")
+    while free := cast("int", connection.pragma("freelist_count")):
+        connection.execute("insert into _cf_ZEROS values(zeroblob(?))", (min(free * (PAGE - 4), _ZEROS),))
+    connection.execute("drop table _cf_ZEROS")
 
 
 def drop_everything(connection: apsw.Connection) -> None:

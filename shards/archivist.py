@@ -29,10 +29,12 @@ from .history import History, Moment
 from .runs import RUN_PAGES_MAX, Point, Run, pack_run
 from .segment import SegmentReader
 from .sqlite_transactions import transaction
-from .thinning import Bounds, bound_folder, bound_object, give_back
+from .thinning import Bounds, before, bound_folder, bound_object, give_back
 
 _NICENESS = 10
 _BASE_SLICE = 256
+_AGED_AT_ONCE = 64
+"""Objects of one job: others wait for it."""
 
 
 class Archivist:
@@ -45,6 +47,7 @@ class Archivist:
         self._kinds: dict[str, Callable[[Message], Message]] = {
             "fold": self._fold,
             "give_up": self._give_up,
+            "age": self._age,
             "base": self._base,
             "build": self._build,
             "find": self._find,
@@ -108,6 +111,8 @@ class Archivist:
                 dropped += found
             finally:
                 reader.close()
+        for group in {group_of(object_id) for object_id in folded.forgotten}:
+            self._history.wash(group)
         if only is None:
             self._keep_bounds(job, folded.objects, sorted(groups))
         return {
@@ -138,14 +143,42 @@ class Archivist:
         return object_id not in index.commits and object_id not in index.deletes
 
     def _keep_bounds(self, job: Message, objects: set[bytes], groups: list[int]) -> None:
-        bounds = Bounds(*cast("list[int]", job["bounds"]))
-        now_ms = cast("int", job["now_ms"])
+        bounds, now_ms = Bounds(*cast("list[int]", job["bounds"])), cast("int", job["now_ms"])
         for object_id in objects:
-            bound_object(self._history, object_id, bounds, now_ms)
+            of_class = self._bounds_of(job, self._history.class_of(object_id))
+            bound_object(self._history, object_id, of_class, now_ms)
         mine = [group for group in self._history.groups() if group in groups]
         bound_folder(self._history, mine, bounds, now_ms)
         for group in {group_of(object_id) for object_id in objects}:
             give_back(self._history, group)
+
+    def _bounds_of(self, job: Message, class_key: str) -> Bounds:
+        """Those of the class, where it has its own."""
+        bounds = cast("list[int]", job["bounds"])
+        own = cast("dict[str, list[int]]", job.get("class_bounds") or {}).get(class_key)
+        return Bounds(own[0], own[1], bounds[2]) if own else Bounds(*bounds)
+
+    def _age(self, job: Message) -> Message:
+        """Fold what is too old, of some objects that nobody writes any more; how many are left."""
+        groups, now_ms = cast("list[int]", job["groups"]), cast("int", job["now_ms"])
+        classes = cast("dict[str, list[int]]", job.get("class_bounds") or {})
+        days = min([cast("list[int]", job["bounds"])[0], *(bounds[0] for bounds in classes.values())])
+        done = 0
+        for group in [group for group in self._history.groups() if group in groups]:
+            old: list[tuple[bytes, Bounds]] = []
+            for object_id, class_key in self._history.older(group, before(days, now_ms)):
+                bounds = self._bounds_of(job, class_key)
+                if self._history.has_older(object_id, before(bounds.days, now_ms)):
+                    old.append((object_id, bounds))
+            for object_id, bounds in old[: _AGED_AT_ONCE - done]:
+                bound_object(self._history, object_id, bounds, now_ms)
+            done += len(old)
+            if old:
+                give_back(self._history, group)
+                self._history.wash(group)
+            if done > _AGED_AT_ONCE:
+                return {"left": done - _AGED_AT_ONCE}
+        return {"left": 0}
 
     def _base(self, job: Message) -> Message:
         """Begin an object's history with its main file as it is."""
@@ -171,7 +204,7 @@ class Archivist:
         return {"generation": found.generation, "change": found.change, "time_ms": found.time_ms}
 
     def _reaches(self, job: Message) -> Message:
-        self._history.check(
+        self._history.check_known(
             bytes.fromhex(cast("str", job["object"])), cast("int", job["generation"]), cast("int", job["change"])
         )
         return {}
@@ -201,6 +234,7 @@ class Archivist:
         object_id = bytes.fromhex(cast("str", job["object"]))
         with transaction(self._history.connection(object_id)):
             self._history.forget(object_id)
+        self._history.wash(group_of(object_id))
         return {}
 
     # ------------------------------------------------------------------ whole files
@@ -208,10 +242,11 @@ class Archivist:
         """The state at a point as a file of its own, unfinished and unsynced."""
         object_id = bytes.fromhex(cast("str", job["object"]))
         target = cast("str", job["target"])
+        generation, change = cast("int", job["generation"]), cast("int", job["change"])
+        self._history.check_known(object_id, generation, change)
         self._disk.unlink(target, missing_ok=True)
         fd = self._disk.open(target, create=True, exclusive=True)
         try:
-            generation, change = cast("int", job["generation"]), cast("int", job["change"])
             at, size = self._history.write_state(object_id, generation, change, self._disk, fd)
         finally:
             self._disk.close(fd)
@@ -249,7 +284,7 @@ class Archivist:
             self._history.confirm(object_id, cast("int", job["old_generation"]))
         size = wholefiles.sync(self._disk, new)
         runs = self._replacement(old, new, size, cast("int", job["time_ms"]))
-        self._history.prepare(object_id, cast("int", job["generation"]), runs)
+        self._history.prepare(object_id, cast("int", job["generation"]), runs, fresh=old is None)
         return {}
 
     def _replacement(self, old: str | None, new: str, size: int, time_ms: int) -> Iterator[Run]:

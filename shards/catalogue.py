@@ -4,6 +4,9 @@ It is a cache: written with the marks, before the log lets go of what it holds; 
 Names come from commit records, so a rebuilt row has none until the object commits again. Beside the objects stand their meters,
 a row an object and day: counts, which nothing can rebuild, and whose last seconds may be lost.
 
+One number of a group is kept here too: the newest generation of any of its objects that is gone. A file that is made anew begins
+above it, so that what history knows of an earlier one stays apart. It is durable before the object goes.
+
 What always holds: a file of format 0 was begun and not yet rebuilt; it counts as missing.
 """
 
@@ -13,6 +16,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import apsw
 
@@ -21,8 +25,8 @@ from ..engine.meters import METER_NAMES, Meters
 from ..router.slots import group_of
 from .sqlite_transactions import transaction
 
-FORMAT = 2
-"""1: objects. 2: objects and meters."""
+FORMAT = 3
+"""1: objects. 2: objects and meters. 3: and floors."""
 _SCHEMA = f"""
 create table if not exists objects(
   id blob primary key, class text not null, name text, created_ms int not null, active_ms int not null, bytes int not null
@@ -32,6 +36,7 @@ create table if not exists meters(
   day int not null, class text not null, id blob not null, {", ".join(f"{name} int not null" for name in METER_NAMES)},
   primary key(day, class, id)
 ) without rowid;
+create table if not exists floors(generation int not null);
 """
 _COLUMNS = ", ".join(METER_NAMES)
 _ADDED = "on conflict(day, class, id) do update set " + ", ".join(
@@ -93,6 +98,8 @@ class Catalogue:
         self._data = data
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
         self._groups = list(groups)
+        self.floors: dict[int, int] = {}
+        """As they were at the start: group → the newest generation of any object that is gone."""
         self.missing = [group for group in self._groups if not self._check(group)]
         """Groups whose file was not there at the start, or not finished: their rows are found by `rebuild`."""
 
@@ -106,9 +113,12 @@ class Catalogue:
         connection = apsw.Connection(self._path(group))
         try:
             found = connection.pragma("user_version")
+            found = found if isinstance(found, int) else 0
+            if found == FORMAT:
+                floor = connection.execute("select coalesce(max(generation), 0) from floors").fetchall()[0][0]
+                self.floors[group] = cast("int", floor)
         finally:
             connection.close()
-        found = found if isinstance(found, int) else 0
         if found > FORMAT:
             raise VersionMismatch(
                 f"{self._path(group)} has format {found}, this perdure understands up to {FORMAT}",
@@ -160,6 +170,33 @@ class Catalogue:
                 connection.execute("delete from objects where id = ?", (object_id,))
                 connection.execute(f"{_ADD_METERS_OF} {_ADDED}", (object_id,))
                 connection.execute("delete from meters where id = ?", (object_id,))
+        finally:
+            connection.close()
+
+    def has_history(self) -> bool:
+        """Whether anything of the past is kept of any group, of whatever shard."""
+        folder = f"{self._data}/history"
+        return os.path.isdir(folder) and bool(os.listdir(folder))
+
+    def floor(self, group: int) -> int:
+        """The newest generation of any object of the group that is gone; 0: none is."""
+        if not os.path.exists(self._path(group)):
+            return 0
+        connection = self._open(group)
+        try:
+            found = connection.execute("select coalesce(max(generation), 0) from floors").fetchall()[0][0]
+            return cast("int", found)
+        finally:
+            connection.close()
+
+    def raise_floor(self, group: int, generation: int) -> None:
+        """An object of that generation is about to go. Durable when this returns."""
+        connection = self._open(group)
+        try:
+            with connection:
+                if not connection.execute("select 1 from floors where generation >= ?", (generation,)).fetchall():
+                    connection.execute("delete from floors")
+                    connection.execute("insert into floors values(?)", (generation,))
         finally:
             connection.close()
 

@@ -150,6 +150,17 @@ class Committer:
         if not self._scheduled:
             self._schedule()
 
+    async def appended(self, heads: Sequence[Head]) -> None:
+        """The same, until they are durable."""
+        done: asyncio.Future[None] = self._loop.create_future()
+
+        def durable() -> None:
+            if not done.done():
+                done.set_result(None)
+
+        self.append(heads, durable)
+        await done
+
     # ------------------------------------------------------------------ seal
     def _schedule(self) -> None:
         if self._syncing is None and not self._stopped:

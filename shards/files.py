@@ -8,6 +8,7 @@ itself of which generation it is, and commits of an earlier one are nothing to i
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..engine.commits import CommitRecord
@@ -15,11 +16,10 @@ from ..engine.database import Located, read_version
 from ..engine.disk import Disk
 from ..engine.errors import DataFolderError, Overloaded, PerdureError, StorageFull
 from ..engine.ids import ClassKey
+from ..router.slots import group_of
 from .log import SessionLog
 from .recovery import DeadLogs, Readers, generation_of, write_images
 from .replay import Place, plan
-
-FIRST_GENERATION = 1
 
 
 @dataclass(slots=True)
@@ -61,8 +61,9 @@ class ObjectFiles:
         self._rebuild: set[bytes] = set()
         self._begun: dict[bytes, tuple[int, int]] = {}
         """Object → (segment where the parts of its large commit begin, page images in them), until it is durable."""
-        self._generations: dict[bytes, int] = {}
-        """Of objects that were deleted while logs may still speak of them: the generation that begins anew."""
+        self.floors: dict[int, int] = {}
+        """Group → the newest generation of any object of it that is gone: a new file begins above it."""
+        self.on_emptied: Callable[[ClassKey, bytes, int], None] | None = None
         self._pinned: dict[bytes, bool] = {}
         """Objects whose main files are being copied → whether the file stayed as it was since."""
         self._behind = list(dead.objects)
@@ -103,7 +104,7 @@ class ObjectFiles:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise StorageFull("the disk of the data folder is full", hint="free space there") from error
             raise DataFolderError(f"cannot use {path}: {error.strerror}") from error
-        generation = generation or self._generations.get(object_id, FIRST_GENERATION)
+        generation = generation or self.floors.get(group_of(object_id), 0) + 1
         return Located(exists, path, f"{self._live_folder}/{object_id.hex()}.sqlite", generation, change)
 
     def rebuild(self, key: ClassKey, object_id: bytes) -> None:
@@ -125,6 +126,15 @@ class ObjectFiles:
     def unpin(self, object_id: bytes) -> bool:
         """Whether the main file stayed as it was; a rebuild after a failed commit changes it all the same."""
         return self._pinned.pop(object_id, False)
+
+    def generation(self, key: ClassKey, object_id: bytes) -> int:
+        """Of the object's file, or of the one that it would get. Raises what `locate` raises."""
+        return self.locate(key, object_id).generation
+
+    def emptied(self, key: ClassKey, object_id: bytes, change: int) -> None:
+        """The database was closed with nothing in it at `change`: its file need not stay."""
+        if self.on_emptied is not None:
+            self.on_emptied(key, object_id, change)
 
     def closed(self, object_id: bytes, change: int) -> None:
         """The database was closed with its main file complete up to `change`."""
@@ -172,7 +182,7 @@ class ObjectFiles:
         return live.change
 
     def _remove_deleted(self, object_id: bytes, generation: int, path: str) -> None:
-        self._generations[object_id] = generation + 1
+        self._raise_floor(object_id, generation)
         if 0 < generation_of(self._disk, path) <= generation:
             self._disk.unlink(path, missing_ok=True)
             self.sync_place(path)
@@ -266,9 +276,13 @@ class ObjectFiles:
         self._let_go(object_id)
 
     def deleted(self, object_id: bytes, generation: int) -> None:
-        """A record that the object is gone is durable. If it comes again, then as the next generation."""
+        """A record that the object is gone is durable. If it comes again, then as a later generation."""
         self._let_go(object_id)
-        self._generations[object_id] = generation + 1
+        self._raise_floor(object_id, generation)
+
+    def _raise_floor(self, object_id: bytes, generation: int) -> None:
+        group = group_of(object_id)
+        self.floors[group] = max(self.floors.get(group, 0), generation)
 
     def _let_go(self, object_id: bytes) -> None:
         live = self.live.pop(object_id, None)

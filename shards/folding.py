@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ..engine.database import PAGE
 from ..router.slots import group_of
 from .history import History
-from .records import COMMIT, DELETE, PART, Head
+from .records import COMMIT, DELETE, FORGET, PART, Head
 from .runs import Point, Run, pack_run
 from .segment import SegmentReader
 from .sqlite_transactions import transaction
@@ -34,6 +34,7 @@ class Folded:
     stored_bytes: int = 0
     missing: dict[bytes, tuple[str, int]] = field(default_factory=dict[bytes, tuple[str, int]])
     objects: set[bytes] = field(default_factory=set[bytes])
+    forgotten: set[bytes] = field(default_factory=set[bytes])
 
 
 @dataclass(slots=True)
@@ -72,7 +73,7 @@ class Folder:
                 length = len(head.pages) * PAGE
                 if head.kind in (COMMIT, PART) and self._wanted(head.object_id):
                     self._take(head, raw[position : position + length])
-                elif head.kind == DELETE and head.change and self._wanted(head.object_id):
+                elif head.kind == DELETE and head.change == FORGET and self._wanted(head.object_id):
                     self._forget(head)
                 position += length
             if self._pages > _WAITING_PAGES:
@@ -111,6 +112,7 @@ class Folder:
         if base is None or base.last[0] <= head.generation:
             with transaction(self._history.connection(object_id)):
                 self._history.forget(object_id, head.generation)
+            self.result.forgotten.add(object_id)
         self.result.missing.pop(object_id, None)
 
     def _store_object(self, object_id: bytes) -> None:

@@ -15,6 +15,7 @@ from typing import cast
 
 import apsw
 
+from ..engine.bookmarks import END_OF_GENERATION
 from ..engine.database import PAGE, TEMPLATE
 from ..engine.disk import Disk
 from ..engine.errors import HistoryGone, VersionMismatch
@@ -198,14 +199,24 @@ class History:
                 (object_id, class_key, generation, runs[0].from_ms, len(TEMPLATE) // PAGE, generation),
             )
             fresh = False
+        more = sum(run.bytes - self._bytes_at(object_id, generation, run) for run in runs)
         for run in runs:
             self._insert(object_id, generation, run, EXACT, fresh and run.first == first)
         last = max((run.last for run in runs if run.ends), default=runs[0].first - 1)
         connection.execute(
             "update objects set last_generation = ?, last_change = ?, bytes = bytes + ? where id = ?",
-            (generation, last, sum(run.bytes for run in runs), object_id),
+            (generation, last, more, object_id),
         )
         return True
+
+    def _bytes_at(self, object_id: bytes, generation: int, run: Run) -> int:
+        """Of the run that this one takes the place of: the same, when its segment was folded before it was full."""
+        query = (
+            "select coalesce(sum(length(toc) + length(data)), 0) from runs "
+            "where id = ? and generation = ? and first = ? and part = ? and step_ms >= 0"
+        )
+        found = self.connection(object_id).execute(query, (object_id, generation, run.first, run.part)).fetchall()
+        return cast("int", found[0][0])
 
     def _insert(self, object_id: bytes, generation: int, run: Run, step_ms: int, fresh: bool = False) -> None:
         self.connection(object_id).execute(
@@ -254,18 +265,20 @@ class History:
         )
 
     # ------------------------------------------------------------------ replacements of the whole file
-    def prepare(self, object_id: bytes, generation: int, runs: Iterable[Run]) -> None:
+    def prepare(self, object_id: bytes, generation: int, runs: Iterable[Run], *, fresh: bool = False) -> None:
         """Note what a new generation changes. It counts when `confirm` is called, or when a commit follows it.
 
-        In several transactions, so that little waits to be written at any time; the next try removes what one left.
+        `fresh`: changes of the empty template, because there was no file. In several transactions, so that little waits to
+        be written at any time; the next try removes what one left.
         """
         connection = self.connection(object_id)
         connection.execute("delete from runs where id = ? and step_ms = ?", (object_id, _PENDING))
-        each = iter(runs)
+        each, number = iter(runs), 0
         while some := list(islice(each, _TRANSACTION_RUNS)):
             with transaction(connection):
                 for run in some:
-                    self._insert(object_id, generation, run, _PENDING)
+                    self._insert(object_id, generation, run, _PENDING, fresh and number == 0)
+                    number += 1
 
     def confirm(self, object_id: bytes, generation: int, class_key: str = "") -> None:
         """The file of that generation has its place: what was prepared of it counts. `class_key`: when the object may be new.
@@ -289,6 +302,36 @@ class History:
                 connection.executemany("update runs set step_ms = ? where rowid = ?", some)
                 if start + _TRANSACTION_RUNS >= len(rows):
                     self._follows(object_id, generation)
+
+    def class_of(self, object_id: bytes) -> str:
+        """The class key of an object; empty when nothing is known of it."""
+        row = self.connection(object_id).execute("select class from objects where id = ?", (object_id,)).fetchone()
+        return str(row[0]) if row is not None else ""
+
+    def older(self, group: int, time_ms: int) -> Iterator[tuple[bytes, str]]:
+        """(id, class key) of objects with points before that time that are not in their base."""
+        query = (
+            "select id, class from objects where id in "
+            "(select id from runs where step_ms >= 0 and from_ms < ? and to_ms < ?)"
+        )
+        for row in self.of_group(group).execute(query, (time_ms, time_ms)):
+            yield cast("bytes", row[0]), cast("str", row[1])
+
+    def has_older(self, object_id: bytes, time_ms: int) -> bool:
+        """Whether the object has points before that time that are not in its base."""
+        query = "select 1 from runs where id = ? and step_ms >= 0 and to_ms < ? limit 1"
+        return bool(self.connection(object_id).execute(query, (object_id, time_ms)).fetchall())
+
+    def newest_generation(self, group: int) -> int:
+        """Of all that is known of the group's objects; 0: nothing is."""
+        if not os.path.exists(self.path(group)):
+            return 0
+        query = "select coalesce(max(last_generation), 0) from objects"
+        return cast("int", self.of_group(group).execute(query).fetchall()[0][0])
+
+    def wash(self, group: int) -> None:
+        """Let no page that was overwritten be left in the file beside."""
+        self.of_group(group).execute("pragma wal_checkpoint(truncate)").fetchall()
 
     def _follows(self, object_id: bytes, generation: int) -> None:
         """The object's newest point is that generation's first, which replaced the whole file."""
@@ -316,6 +359,17 @@ class History:
         if base is None or (base.generation, base.change) > (generation, change):
             raise _gone(object_id, f"change {change} of generation {generation}")
         return base
+
+    def check_known(self, object_id: bytes, generation: int, change: int) -> None:
+        """Raises HistoryGone for a point that cannot be restored, also one that history knows nothing of."""
+        base = self.check(object_id, generation, change)
+        if (generation, change) > base.last and _is_beyond(base, generation, change):
+            raise HistoryGone(
+                f"the history of object {object_id.hex()} has no change {change} of generation {generation}: "
+                "it was begun anew since, or that bookmark was never given",
+                object_id=object_id.hex(),
+                hint="`perdure objects history ID` lists what can be restored",
+            )
 
     def write_state(self, object_id: bytes, generation: int, change: int, disk: Disk, fd: int) -> tuple[Moment, int]:
         """Write the state at the newest point not after (generation, change) into an empty file: that point, its size in pages.
@@ -380,6 +434,14 @@ class History:
             if written >= _WRITE_BACK_IMAGES:
                 disk.write_back(fd, 0, 0)
                 written = 0
+
+
+def _is_beyond(base: Base, generation: int, change: int) -> bool:
+    """Whether history knows of no such point: it was begun anew since, or the bookmark was never given."""
+    last_generation, last_change = base.last
+    if generation > last_generation:
+        return change != 0
+    return generation == last_generation and last_change < change < END_OF_GENERATION
 
 
 def _gone(object_id: bytes, what: str) -> HistoryGone:

@@ -8,6 +8,7 @@ is always the next to go; a failed sync of main files is never tried again, the 
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from .timeline import SegmentPlace, Timeline
 CYCLE_S = 0.5
 AGE_S_MAX = 30.0
 """An object with unmarked commits is marked after this time at the latest, busy or not."""
+AGING_S = 3_600.0
+_FIRST_AGING_S = 60.0
 _HURRY_S = 0.01
 _SLICE = 32
 _GROUP_MAX = 2_048
@@ -81,9 +84,18 @@ class Marker:
         """Segments of this session below it are in history, or given up."""
         self._folding: asyncio.Task[None] | None = None
         self._dead_folding: asyncio.Task[None] | None = None
+        self._deleted = [
+            (ClassKey(found.class_key), object_id)
+            for object_id, found in files.dead.objects.items()
+            if found.deleted and not found.exists
+        ]
+        """Objects that were deleted before this session: the catalogue may not have been told any more."""
         self._broken: set[bytes] = set()
         self._full_s = -AGE_S_MAX - 1
         """When it was last said that the disk is full."""
+        self._aging: asyncio.Task[None] | None = None
+        self._age_at_s: float | None = None
+        """When history is next looked through for what is too old."""
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="marks sync")
         residents.on_settled = files.complete
         committer.no_room = self.give_up_history
@@ -129,7 +141,9 @@ class Marker:
                 due = []
                 self._say_full()
         if due:
-            await self._append([Head(MARK, d.object_id, generation=d.generation, change=d.change) for d in due])
+            await self._committer.appended(
+                [Head(MARK, d.object_id, generation=d.generation, change=d.change) for d in due]
+            )
             for item in due:
                 files.marked(item.object_id, item.change, item.segment, item.images)
         if not files.dead.objects and not self._told:
@@ -139,6 +153,7 @@ class Marker:
             self._dead_folding = self._loop.create_task(self._fold_dead(), name="fold dead logs")
         if self.may_trim and not files.dead.objects:
             await self._trim()
+        self._age()
         return len(due)
 
     async def _catch_up(self) -> None:
@@ -228,22 +243,12 @@ class Marker:
         finally:
             self._disk.close(fd)
 
-    async def _append(self, heads: list[Head]) -> None:
-        done: asyncio.Future[None] = self._loop.create_future()
-
-        def durable() -> None:
-            if not done.done():
-                done.set_result(None)
-
-        self._committer.append(heads, durable)
-        await done
-
     async def _trim(self) -> None:
         needed = self._files.first_needed()
         self._begin_folding(needed)
         first = min(needed, self._folded)
         if first > self._log.first:
-            await self._append([Head(TRIM, change=first)])
+            await self._committer.appended([Head(TRIM, change=first)])
             await self._loop.run_in_executor(self.thread, self._log.delete, self._log.let_go(first))
 
     def _begin_folding(self, needed: int) -> None:
@@ -274,6 +279,21 @@ class Marker:
         else:
             await asyncio.sleep(CYCLE_S)  # nothing is left to give: this need not be asked with each batch
 
+    def _age(self) -> None:
+        """Let go of what is too old of objects that are not written any more."""
+        now_s = self._files.now_s
+        if self._age_at_s is None:
+            self._age_at_s = now_s + _FIRST_AGING_S
+        if self.timeline is not None and now_s >= self._age_at_s and (self._aging is None or self._aging.done()):
+            self._age_at_s = now_s + AGING_S
+            self._aging = self._loop.create_task(self._age_history(self.timeline), name="age history")
+
+    async def _age_history(self, timeline: Timeline) -> None:
+        try:
+            await timeline.age()
+        except PerdureError as error:
+            self._report("error", "history_failed", {"error": error.message, "hint": error.hint})
+
     async def _fold(self, until: int) -> None:
         while self._folded < until:
             number = self._folded
@@ -286,6 +306,9 @@ class Marker:
         """What dead sessions leave behind goes into history before their logs go."""
         for place in self._files.dead.places() if self.timeline is not None else ():
             await self._fold_one(place)
+        for key, object_id in self._deleted:
+            if not self._files.exists(key, object_id):
+                await self.on_thread(functools.partial(self._catalogue.delete, object_id))
         self._recovered()
 
     async def _fold_one(self, place: SegmentPlace) -> None:
@@ -314,7 +337,7 @@ class Marker:
         return False
 
     def shut(self) -> None:
-        for task in (self._folding, self._dead_folding, self._giving_up):
+        for task in (self._folding, self._dead_folding, self._giving_up, self._aging):
             if task is not None:
                 task.cancel()
         self.thread.shutdown()

@@ -27,7 +27,7 @@ class ObjectOperations:
 
     def _bookmark(self, object_id: bytes, generation: object, change: object) -> str:
         position = Position(cast("int", generation), cast("int", change))
-        return pack_bookmark(object_id, position, self._clock.now_ms() * 1_000_000)
+        return pack_bookmark(object_id, position, self._timeline.stamp())
 
     async def _position(self, class_key: str, object_id: bytes, at: str | int | None) -> Position | None:
         """Of a bookmark, or of milliseconds since the epoch; None: the present. Raises InvalidArgument, HistoryGone."""

@@ -22,8 +22,9 @@ from ..engine.errors import LogDamaged
 COMMIT, PART, MARK, REPLACE, DELETE, RELEASE, TRIM, END, SEAL = range(1, 10)
 """Kinds of records. MARK: the main file is complete up to `change`, and synced. TRIM: segments below `change` are not
 needed. SEAL: the segment's own index. PART: pages of a large commit, which counts only with its COMMIT. DELETE: the object
-is gone, with all generations up to this one; with `change` 1 its history too. REPLACE and RELEASE are reserved: this
+is gone, with all generations up to this one; with `change` FORGET its history too. REPLACE and RELEASE are reserved: this
 version refuses to read them."""
+FORGET = 1
 KNOWN = frozenset({COMMIT, PART, MARK, DELETE, TRIM, END, SEAL})
 
 _HEAD = struct.Struct("<4s8sIQQIIIII")

@@ -30,7 +30,9 @@ from ..sdk.program import Program, load
 from .archive import ArchiveProcess
 from .catalogue import Catalogue
 from .committer import Committer
+from .emptying import Emptied
 from .files import ObjectFiles, remove_scratch
+from .floors import floors_of
 from .listing import Listing
 from .log import SessionLog
 from .marks import Marker
@@ -66,6 +68,10 @@ class Shard:
         self._dead_sessions = cast("list[str]", start["dead_sessions"])
         self._map = SlotMap.from_wire(start["map"])
         self._limits = Limits.from_settings(settings_of(start))
+        given = cast("dict[str, object]", start.get("class_settings") or {})
+        self._class_limits = {
+            program.key(name): limits for name, limits in self._limits.of_classes(given, program.classes).items()
+        }
         self._quotas = Quotas.from_settings(cast("dict[str, object]", start.get("quotas") or {}))
         self._exceeded = Exceeded(0)
         self._report = reporter(f"shard {self._index}")
@@ -96,6 +102,8 @@ class Shard:
         keys = self._program.keys()
         self.client = Client.in_process(loop, self._map, keys, role=f"shard {self._index}")
         self._runtimes = self._program.runtimes(GatedTransport(self.client, loop))
+        for key, runtime in self._runtimes.items():
+            runtime.limits = self._class_limits.get(key)
         self.residents = Residents(
             self._runtimes,
             files=self.files,
@@ -108,6 +116,7 @@ class Shard:
             loop=loop,
         )
         self.catalogue = Catalogue(data, groups)
+        self.files.floors = floors_of(self.catalogue, f"{data}/history")
         self.marker = Marker(
             disk,
             data,
@@ -137,11 +146,23 @@ class Shard:
             SystemClock(),
             limits,
             list(groups),
+            class_limits=self._class_limits,
             on_catalogue=self.marker.on_thread,
             flush_meters=self._flush_meters,
         )
         self.marker.timeline = self.residents.history = self.timeline
         self.marker.may_trim = not self._dead_sessions
+        self.emptied = Emptied(
+            disk,
+            self.files,
+            self.committer,
+            self.residents,
+            self.catalogue,
+            on_catalogue=self.marker.on_thread,
+            flush_meters=self._flush_meters,
+            report=self._report,
+        )
+        self.files.on_emptied = self.emptied.add
         self._start_ledger()
         self.operations = Operations(loop, self._report)
         self.listing = Listing(self.catalogue, self.files, self.residents)
@@ -310,6 +331,7 @@ class Shard:
         self.residents.stop()
         self.residents.close_all()
         await self.committer.flush()
+        await self.emptied.finish(seconds * 0.1)
         self.residents.take_all_meters()
         self.ledger.end()
         await self._metering

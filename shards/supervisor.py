@@ -63,10 +63,12 @@ class Setup:
     drain_s: float = DRAIN_S
     settings: dict[str, object] = field(default_factory=dict[str, object])
     quotas: dict[str, object] = field(default_factory=dict[str, object])
+    classes: dict[str, object] = field(default_factory=dict[str, object])
+    """Class name → bounds of its own. Which classes there are, the shards know."""
 
     def check(self) -> None:
         """Raises ConfigError with a hint."""
-        Limits.from_settings(self.settings)
+        Limits.from_settings(self.settings).of_classes(self.classes)
         Quotas.from_settings(self.quotas)
         if not 1 <= self.shards <= SHARDS_MAX:
             raise ConfigError(f"shards must be 1 to {SHARDS_MAX}, got {self.shards}")
@@ -207,6 +209,7 @@ class Supervisor:
             "classes": self._classes,
             "settings": setup.settings,
             "quotas": setup.quotas,
+            "class_settings": setup.classes,
             **start,
         }
         return Child(self._loop, module, name, message, keep_fds, self._on_message, self._on_death)

@@ -52,10 +52,15 @@ class _Row:
         return not self.part or entries(self.toc)[-1].size_pages > 0
 
 
+def before(days: int, now_ms: int) -> int:
+    """What is older is folded into the base: milliseconds since the epoch."""
+    return now_ms - days * 86_400_000
+
+
 def bound_object(history: History, object_id: bytes, bounds: Bounds, now_ms: int) -> None:
     """Fold what is too old, thin what is too much."""
-    before = now_ms - bounds.days * 86_400_000
-    while rows := _oldest(history, object_id, lambda row: row.to_ms < before):
+    old = before(bounds.days, now_ms)
+    while rows := _oldest(history, object_id, lambda row: row.to_ms < old):
         _fold(history, object_id, rows)
     bytes_max = bounds.object_bytes_max + 2 * _size(history, object_id)
     for step, coarser in _STEPS:
@@ -221,4 +226,4 @@ def give_back(history: History, group: int) -> None:
     history.of_group(group).execute("pragma incremental_vacuum").fetchall()
 
 
-__all__ = ["Bounds", "bound_folder", "bound_object", "give_back"]
+__all__ = ["Bounds", "before", "bound_folder", "bound_object", "give_back"]

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import itertools
 import os
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
@@ -26,12 +27,13 @@ from ..engine.ids import ClassKey
 from ..engine.limits import Limits
 from ..engine.residents import Residents
 from ..router.control import Message
+from ..router.slots import group_of
 from .archive import Archive
 from .catalogue import Catalogue, Row
 from .committer import Committer
 from .files import ObjectFiles
 from .log import SessionLog
-from .records import DELETE, Head
+from .records import DELETE, FORGET, Head
 
 T = TypeVar("T")
 SegmentPlace = tuple[str, str, int, int | None, int]
@@ -54,13 +56,19 @@ class Timeline:
         limits: Limits,
         groups: list[int],
         *,
+        class_limits: Mapping[str, Limits] | None = None,
         on_catalogue: Callable[[Callable[[], None]], asyncio.Future[None]],
         flush_meters: Callable[[], Awaitable[None]],
     ) -> None:
-        """`on_catalogue(work)`: runs `work` on the catalogue's thread. `flush_meters`: brings all counts there."""
+        """`class_limits`: class key → bounds of its own. `on_catalogue(work)`: runs `work` on the catalogue's thread.
+
+        `flush_meters`: brings all counts there.
+        """
         self._disk, self._log, self._files = disk, log, files
         self._committer, self._residents, self._catalogue = committer, residents, catalogue
         self._archive, self._clock, self._limits, self._groups = archive, clock, limits, groups
+        self._class_limits = dict(class_limits or {})
+        self._stamps = itertools.count(int(log.session.split("-")[0]) << 32)
         self._on_catalogue = on_catalogue
         self._flush_meters = flush_meters
         self._changing: set[asyncio.Task[Any]] = set()
@@ -74,8 +82,6 @@ class Timeline:
     async def fold(self, place: SegmentPlace) -> Message:
         """Fold a segment for all objects, before it is dropped. Raises PerdureError."""
         path, session, number, end, index_at = place
-        limits = self._limits
-        share = limits.history_bytes_max * len(self._groups) // 64
         return await self._archive.ask(
             "fold",
             urgent=False,
@@ -84,15 +90,32 @@ class Timeline:
             number=number,
             end=end,
             index_at=index_at,
-            groups=self._groups,
-            bounds=[limits.history_days, limits.history_object_bytes_max, max(share, 1 << 20)],
-            now_ms=self._clock.now_ms(),
+            **self._bounds(),
         )
 
     async def give_up(self) -> list[int]:
         """Drop the largest file of history of this shard's groups, for the room: which; [] when there is none."""
         answer = await self._archive.ask("give_up", groups=self._groups)
         return cast("list[int]", answer["dropped"])
+
+    def _bounds(self) -> Message:
+        limits = self._limits
+        share = limits.history_bytes_max * len(self._groups) // 64
+        of_classes = {
+            key: [found.history_days, found.history_object_bytes_max] for key, found in self._class_limits.items()
+        }
+        return {
+            "groups": self._groups,
+            "bounds": [limits.history_days, limits.history_object_bytes_max, max(share, 1 << 20)],
+            "class_bounds": of_classes,
+            "now_ms": self._clock.now_ms(),
+        }
+
+    async def age(self) -> None:
+        """Let go of what is too old, of objects that were not written since. Raises PerdureError."""
+        if self._catalogue.has_history():
+            while cast("int", (await self._archive.ask("age", urgent=False, **self._bounds()))["left"]):
+                continue
 
     async def fold_object(self, key: ClassKey, object_id: bytes) -> None:
         """Bring an object's history up to its newest durable commit."""
@@ -147,6 +170,10 @@ class Timeline:
             await self._archive.ask("forget", object=object_id.hex())
 
     # ------------------------------------------------------------------ History
+    def stamp(self) -> int:
+        """Grows with each call, and from session to session: their numbers never go back."""
+        return next(self._stamps)
+
     async def find(self, key: ClassKey, object_id: bytes, time_ms: int) -> Position:
         """The newest commit not after that time. Raises HistoryGone."""
         await self.fold_object(key, object_id)
@@ -312,10 +339,11 @@ class Timeline:
 
     async def _adopt(self, key: ClassKey, object_id: bytes, name: str | None, source: str) -> int:
         target = self._files.new_path(object_id)
+        limits = self._class_limits.get(key.unique, self._limits)
 
         async def make(generation: int) -> None:
             await self._archive.ask(
-                "adopt", source=source, target=target, generation=generation, bytes_max=self._limits.object_bytes_max
+                "adopt", source=source, target=target, generation=generation, bytes_max=limits.object_bytes_max
             )
 
         return await self._replace(key, object_id, name, target, make)
@@ -338,17 +366,20 @@ class Timeline:
             await self.restore(key, object_id, name, position)
         return Position(generation, END_OF_GENERATION)
 
-    async def delete(self, key: ClassKey, object_id: bytes, *, history: bool = True) -> bool:
-        """Remove an object: file, catalogue row, and (`history`) its past; whether it existed."""
-        return await self._to_the_end(self._delete(key, object_id, history))
+    async def delete(self, key: ClassKey, object_id: bytes) -> bool:
+        """Remove an object: file, catalogue row, and its past; whether it existed."""
+        return await self._to_the_end(self._delete(key, object_id))
 
-    async def _delete(self, key: ClassKey, object_id: bytes, history: bool) -> bool:
+    async def _delete(self, key: ClassKey, object_id: bytes) -> bool:
         async with self._residents.vacated(object_id, "deleted"):
             existed = self._files.exists(key, object_id)
             if existed:
                 located = self._files.locate(key, object_id)
-                head = Head(DELETE, object_id, key.unique, generation=located.generation, change=int(history))
-                await self._append(head)
+                generation = located.generation
+                await self._in_catalogue(lambda: self._catalogue.raise_floor(group_of(object_id), generation))
+                await self._committer.appended(
+                    [Head(DELETE, object_id, key.unique, generation=generation, change=FORGET)]
+                )
                 try:
                     await self._on_thread(lambda: self._disk.unlink(located.path, missing_ok=True))
                 except OSError as error:  # the record says that it is gone: the next start removes the file
@@ -358,8 +389,7 @@ class Timeline:
                 self._files.deleted(object_id, located.generation)  # until now its DELETE record must be kept
             await self._flush_meters()
             await self._in_catalogue(lambda: self._catalogue.delete(object_id))
-            if history:
-                await self._archive.ask("forget", object=object_id.hex())
+            await self._archive.ask("forget", object=object_id.hex())
         return existed
 
     async def _to_the_end(self, change: Coroutine[object, object, T]) -> T:
@@ -378,16 +408,6 @@ class Timeline:
         """Let changes that nobody waits for any more come to their end, for that time at most."""
         if self._changing:
             await asyncio.wait(self._changing, timeout=seconds)
-
-    async def _append(self, head: Head) -> None:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def durable() -> None:
-            if not done.done():
-                done.set_result(None)
-
-        self._committer.append([head], durable)
-        await done
 
 
 __all__ = ["SegmentPlace", "Timeline"]

@@ -87,3 +87,12 @@ def test_limits_are_checked() -> None:
     for bad in ({"nothing": 1}, {"open_databases_max": 0}, {"open_databases_max": "x"}, {"open_databases_max": 1.5}):
         with pytest.raises(ConfigError):
             Limits.from_settings(bad)
+
+
+def test_bounds_of_classes_are_checked_as_far_as_they_can_be(program: str) -> None:
+    setup = resolve({"program": program}, {}, {"classes": {"Room": {"history_days": 7}}})
+    assert setup.classes == {"Room": {"history_days": 7}}
+    with pytest.raises(ConfigError, match="classes must be a table"):
+        resolve({"program": program}, {}, {"classes": 7})
+    with pytest.raises(ConfigError, match="unknown bound 'history_dasy'"):
+        resolve({"program": program}, {}, {"classes": {"Room": {"history_dasy": 7}}})

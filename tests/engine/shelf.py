@@ -135,6 +135,12 @@ class FolderFiles:
     def closed(self, object_id: bytes, change: int) -> None:
         pass
 
+    def generation(self, key: ClassKey, object_id: bytes) -> int:
+        return 1
+
+    def emptied(self, key: ClassKey, object_id: bytes, change: int) -> None:
+        pass
+
     def may_fold(self, object_id: bytes) -> bool:
         return True
 

@@ -190,6 +190,18 @@ def test_adding_twice_changes_nothing_and_a_gap_begins_anew(tmp_path) -> None:
     history.close()
 
 
+def test_a_run_that_grows_takes_the_place_of_the_shorter_one(tmp_path) -> None:
+    """As when a segment is folded for one object again and again while it is written."""
+    history = History(str(tmp_path / "history"))
+    points = commits(23, 12)
+    for count in range(1, 13):
+        add(history, points[:count])
+        query = "select sum(length(toc) + length(data)) from runs"
+        assert history.base(ID).bytes == history.connection(ID).execute(query).fetchall()[0][0]
+    assert state_at(history, tmp_path, 1, 7)[1] == states(points)[7]
+    history.close()
+
+
 def test_a_replacement_counts_only_when_it_is_confirmed(tmp_path) -> None:
     history = History(str(tmp_path / "history"))
     points = commits(11, 12)
@@ -297,4 +309,15 @@ def test_thinning_takes_a_large_point_whole(tmp_path) -> None:
     assert connection.execute("select count(*) from runs").fetchall() == [(0,)]
     (stored,) = connection.execute("select sum(length(data)) from pages").fetchall()[0]
     assert history.base(ID).bytes == stored, "the count of bytes is right after all that"
+    history.close()
+
+
+def test_a_file_that_had_none_before_it_builds_on_the_template(tmp_path) -> None:
+    history = History(str(tmp_path / "history"))
+    add(history, commits(29, 6))
+    first = bytes([7]) * PAGE
+    with history.connection(ID):
+        history.prepare(ID, 3, [pack_run([Point(1, 9_000_000, len(TEMPLATE) // PAGE, {1: first})])], fresh=True)
+        history.confirm(ID, 3)
+    assert state_at(history, tmp_path, 3, 1)[1] == first + TEMPLATE[PAGE:]
     history.close()

@@ -207,7 +207,7 @@ def test_a_catalogue_of_format_1_becomes_one_of_this_format(tmp_path) -> None:
     assert catalogue.missing == []
     assert list(catalogue.read(0)) == [Row(bytes(32), "w-C", "one", 4096, 2)]
     connection = apsw.Connection(f"{tmp_path}/catalogue/00.sqlite")
-    assert connection.pragma("user_version") == FORMAT == 2
+    assert connection.pragma("user_version") == FORMAT == 3
     connection.close()
     catalogue.add_meters(0, [MeterRow(DAY, "w-C", ONE, Meters(requests=1))])
     assert len(list(catalogue.meters(0, DAY, DAY))) == 1

@@ -23,7 +23,9 @@ from perdure.engine.values import pack, unpack
 from perdure.shards.archivist import Archivist
 from perdure.shards.catalogue import Catalogue
 from perdure.shards.committer import Committer
+from perdure.shards.emptying import Emptied
 from perdure.shards.files import ObjectFiles, remove_scratch
+from perdure.shards.floors import floors_of
 from perdure.shards.log import SessionLog, delete_session, sessions
 from perdure.shards.marks import Marker
 from perdure.shards.recovery import DeadLogs
@@ -201,6 +203,8 @@ class Machine:
             threads=Inline(),
         )
         self.clock = clock
+        self.catalogue = Catalogue(data, range(64))
+        self.files.floors = floors_of(self.catalogue, f"{data}/history")
         self.marker = Marker(
             disk,
             data,
@@ -208,7 +212,7 @@ class Machine:
             self.files,
             self.committer,
             self.residents,
-            Catalogue(data, range(64)),
+            self.catalogue,
             limits,
             self.loop,
             recovered=self._recovered,
@@ -222,7 +226,7 @@ class Machine:
             self.files,
             self.committer,
             self.residents,
-            self.marker._catalogue,
+            self.catalogue,
             self.archive,
             clock,
             limits,
@@ -231,6 +235,17 @@ class Machine:
             flush_meters=self._flush_meters,
         )
         self.marker.timeline = self.residents.history = self.timeline
+        self.emptied = Emptied(
+            disk,
+            self.files,
+            self.committer,
+            self.residents,
+            self.catalogue,
+            on_catalogue=self.marker.on_thread,
+            flush_meters=self._flush_meters,
+            report=self._report,
+        )
+        self.files.on_emptied = self.emptied.add
         self.marker.thread = self.committer._threads = Inline()  # type: ignore[assignment]
         self.marker.may_trim = not self.dead_sessions
         self.residents.start()
@@ -291,8 +306,8 @@ class Machine:
                 if instance.quiet():
                     self.residents._evict(instance)
 
-    def abandon(self) -> None:
-        """The process is gone: nothing of it writes any more."""
+    def abandon(self, *, ended: bool = False) -> None:
+        """The process is gone: nothing of it writes any more. `ended`: the log was closed before."""
         self.residents.stop()
         self.committer.close()
         self.marker.shut()
@@ -302,6 +317,7 @@ class Machine:
                 database.connection.close(True)
         self.archive.close()
         self.dead.close()
-        os.close(self.log._lock_fd)
+        if not ended:
+            os.close(self.log._lock_fd)
         for fd in list(self.disk._open):
             self.disk.close(fd)

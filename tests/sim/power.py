@@ -59,8 +59,9 @@ class Run:
             self.number += 1
             power = self.number % 2 == 0 if self.alternate else self.rng.random() < 0.6
             self.after = self.disk.crash(f"{self.folder}/{self.number}", self.rng, power=power)
-            if os.path.isdir(f"{self.disk.root}/history"):  # SQLite files, synced by SQLite: what is written is there
-                shutil.copytree(f"{self.disk.root}/history", f"{self.folder}/{self.number}/history")
+            for name in ("history", "catalogue"):  # SQLite files, synced by SQLite: what is written is there
+                if os.path.isdir(f"{self.disk.root}/{name}"):
+                    shutil.copytree(f"{self.disk.root}/{name}", f"{self.folder}/{self.number}/{name}")
 
     async def phase(self, steps: int, events: int) -> None:
         """Start, work, and be cut after about `events` writes and syncs; sometimes there is no room for a while."""

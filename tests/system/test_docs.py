@@ -15,7 +15,9 @@ from .runtime import EXAMPLES, PERDURE, ROOT, serving
 pytestmark = pytest.mark.system
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/objects.md", "docs/schema.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/tutorial.md", "docs/objects.md", "docs/point-in-time.md", "docs/schema.md"]
+)
 def test_pages(tmp_path, page: str) -> None:
     with open(f"{ROOT}/{page}") as file:
         found = blocks(file.read())
