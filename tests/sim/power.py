@@ -30,12 +30,19 @@ class Run:
     """`crashes` crashes with this seed, then a check."""
 
     def __init__(
-        self, seed: int, folder: str, disk: type[SimDisk] = SimDisk, alternate: bool = False, travels: int = 0
+        self,
+        seed: int,
+        folder: str,
+        disk: type[SimDisk] = SimDisk,
+        alternate: bool = False,
+        travels: int = 0,
+        calm: bool = False,
     ) -> None:
         self.alternate = alternate
         self.travels = travels
+        self.calm = calm
         self.rng = random.Random(seed)
-        self.deaths = (0.15 if travels else 0.05) if seed % 4 == 3 else 0.0
+        self.deaths = (0.15 if travels else 0.05) if seed % 4 == 3 and not calm else 0.0
         """Part of the archivist's jobs during which it is killed."""
         self.folder = folder
         self.disk = disk(f"{folder}/0")
@@ -69,7 +76,7 @@ class Run:
         self.found = {}
         self.disk.cut_at = self.disk.events + self.rng.randrange(1, events)
         self.disk.on_cut = self.crash
-        if self.rng.random() < 0.4:
+        if not self.calm and self.rng.random() < 0.4:
             begin = self.disk.events + self.rng.randrange(events)
             self.disk.full = range(begin, begin + self.rng.randrange(5, 80))
         machine: Machine | None = None
@@ -137,7 +144,7 @@ class Run:
                 continue
             if self.after is None:
                 self.acked[number] = max(self.acked[number], write)
-        for _ in range(self.travels or self.rng.random() < 0.6):
+        for _ in range(0 if self.calm else self.travels or self.rng.random() < 0.6):
             await self.travel(machine, self.rng.randrange(OBJECTS))
         await self.tick(machine)
 
@@ -293,6 +300,7 @@ async def run_seed(
     steps: int = 30,
     alternate: bool = False,
     travels: int = 0,
+    calm: bool = False,
 ) -> None:
     """Raises Lost, LogDamaged or AssertionError when anything acknowledged is not there, or is not whole.
 
@@ -300,11 +308,13 @@ async def run_seed(
 
     `travels`: how many whole files are changed in each step, instead of now and then one.
 
+    `calm`: none is, and there is always room: writes, marks and crashes only.
+
     `alternate`: kills and power cuts take turns, the cuts soon after the start, so that they fall into recoveries.
     """
     database.CAPTURE_FRAMES_MAX = 2 if seed % 2 else 256
     committer._AGAIN_S = 0.0
-    run = Run(seed, folder, disk, alternate, travels)
+    run = Run(seed, folder, disk, alternate, travels, calm)
     for number in range(crashes):
         events = (120 if number % 2 == 0 else 60) if alternate else run.rng.choice([30, 120, 600])
         await run.phase(steps, events=events)
