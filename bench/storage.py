@@ -83,7 +83,7 @@ class _AtOnce:
     def _whole(self, who: Committable) -> CommitRecord | None:
         """A large commit comes in pieces, the last of which counts."""
         record = who.capture()
-        while record is not None and record.part < 0:
+        while record is not None and record.more:
             record = who.capture()
         return record
 

@@ -18,7 +18,8 @@ class Committable(Protocol):
     def capture(self) -> CommitRecord | None:
         """Commit what the ended turns wrote, and return the new page images; None when nothing changed.
 
-        A large commit comes in pieces (`CommitRecord.part`): what gave a piece must be asked again for the next batch.
+        A large commit comes in pieces (`CommitRecord.part`), and what was committed after it begins stays behind: who says
+        that there is `more` must be asked again for the next batch, and what is held for it waits for that.
 
         Raises PerdureError when this object's commit fails (full, constraint): the object alone is reset.
         """
@@ -56,6 +57,8 @@ class CommitRecord(Protocol):
     alarm_ms: int | None
     """The object's alarm after the commit, in ms since the epoch; 0: it has none any more; None: as it was."""
     time_ms: int
+    more: bool
+    """Commits, or pieces of one, are left that this record does not have."""
 
 
 class Commits(Protocol):

@@ -263,6 +263,7 @@ class ObjectStorage:
             capture.pages,
             self.alarm.take() if capture.part >= 0 else None,
             host.clock.now_ms(),
+            database.uncaptured(),
         )
 
     def committed(self, change: int) -> None:

@@ -19,3 +19,4 @@ class Record:
     pages: dict[int, bytes]
     alarm_ms: int | None
     time_ms: int
+    more: bool

@@ -187,7 +187,7 @@ class Committer:
                 sealed.records.append((who, record))
                 heads.append(_head(record))
                 pages += record.pages.values()
-                if record.part < 0:
+                if record.more:
                     later[who] = None
                     self._threaded, self._until_s = True, self._clock.monotonic_s() + _LONG_S
         self._open += 1

@@ -69,7 +69,7 @@ class HandCommits:
         for who in touched:
             try:
                 record = who.capture()
-                while record is not None and record.part < 0:
+                while record is not None and record.more:
                     record = who.capture()
             except PerdureError as error:
                 who.failed(error, self.drop(who))

@@ -107,3 +107,21 @@ def test_a_checkpoint_of_what_no_log_holds_is_a_bug(tmp_path) -> None:
     with pytest.raises(AssertionError, match="no log holds"):
         database.checkpoint()
     database.close()
+
+
+def test_a_commit_behind_a_large_one_is_captured_after_it(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("perdure.engine.database.CAPTURE_FRAMES_MAX", 2)
+    database = Database(LocalDisk(), located(tmp_path, False))
+    database.connection.execute("create table t(x); insert into t values(randomblob(20000))")
+    first = database.capture()
+    assert first is not None
+    assert first.part == -1
+    database.connection.execute("insert into t values('behind')")
+    pieces = [first]
+    while (piece := database.capture()) is not None:
+        pieces.append(piece)
+    ends = [number for number, piece in enumerate(pieces) if piece.part >= 0]
+    assert len(ends) == 2, "two commits: the large one, and the one that was made meanwhile"
+    assert database.change == 2
+    assert not database.uncaptured()
+    database.close()

@@ -29,6 +29,7 @@ class Record:
     pages: dict[int, bytes] = field(default_factory=lambda: {1: bytes(4096)})
     alarm_ms: int | None = None
     time_ms: int = 0
+    more: bool = False
 
 
 class Thing:
@@ -42,6 +43,8 @@ class Thing:
         self.raises: BaseException | None = None
         self.pieces = 0
         """How many pieces its next commit has before the last one."""
+        self.behind = False
+        """A commit was made while a large one was being captured."""
         self.moved: list[int] = []
         self._piece = 0
 
@@ -50,11 +53,11 @@ class Thing:
             raise self.raises
         if self._piece < self.pieces:
             self._piece += 1
-            return Record(self.object_id, self.change + 1, part=-self._piece, pages={1: bytes(4096)})
+            return Record(self.object_id, self.change + 1, part=-self._piece, pages={1: bytes(4096)}, more=True)
         if self.pieces:
             self.change += 1
             parts, self.pieces, self._piece = self.pieces, 0, 0
-            return Record(self.object_id, self.change, part=parts)
+            return Record(self.object_id, self.change, part=parts, more=self.behind)
         self.change += 1
         return Record(self.object_id, self.change)
 
@@ -345,6 +348,25 @@ def test_after_a_large_commit_syncs_stay_on_the_thread_for_a_while(tmp_path) -> 
         assert await threaded(40) == 40, "fast syncs alone do not bring them back"
         bench.clock.s += 11
         assert await threaded(40) < 40
+        bench.committer.close()
+        bench.log.close(clean=False)
+
+    asyncio.run(body())
+
+
+def test_what_was_committed_behind_a_large_commit_is_captured_before_its_replies_leave(tmp_path) -> None:
+    async def body() -> None:
+        bench = Bench(tmp_path)
+        thing = Thing(1)
+        thing.pieces, thing.behind = 1, True
+        bench.committer.hold(bench.committer.touch(thing), thing, bench.left.append, "large")
+        await asyncio.sleep(0)
+        bench.committer.hold(
+            bench.committer.touch(thing), thing, lambda: bench.left.append(("behind", thing.durable[:]))
+        )
+        await bench.committer.flush()
+        assert thing.durable == [1, 2], "also the second commit is in the log"
+        assert bench.left == ["large", ("behind", [1, 2])], "and nothing left before it was"
         bench.committer.close()
         bench.log.close(clean=False)
 
