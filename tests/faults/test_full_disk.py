@@ -99,11 +99,10 @@ async def again(work, seconds: float = 10.0):
 
 def change(name: str, place: Scene, folder: Path):
     """What needs room, as a function that may be called again; and what the object's state is after it."""
-    stub = place.stub("large")
-    if name == "transaction":
-        return lambda: stub.fill(2, ROWS * 2), expected(2, ROWS * 2)
+    if name == "transaction":  # each with a stub of its own: one stays broken when the object was reset
+        return lambda: place.stub("large").fill(2, ROWS * 2), expected(2, ROWS * 2)
     if name == "deleteAll":
-        return stub.wipe, expected(None, 0)
+        return lambda: place.stub("large").wipe(), expected(None, 0)
     if name == "vacuum":
         return lambda: place.operate("large", "vacuum"), expected(1, ROWS)
     if name == "export":
