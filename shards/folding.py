@@ -13,11 +13,10 @@ from ..engine.database import PAGE
 from ..router.slots import group_of
 from .history import History
 from .records import COMMIT, DELETE, FORGET, PART, Head
-from .runs import Point, Run, pack_run
+from .runs import RUN_PAGES_MAX, Point, Run, pack_run
 from .segment import SegmentReader
 from .sqlite_transactions import transaction
 
-_RUN_PAGES = 256
 _RUN_POINTS = 4_096
 _WAITING_PAGES = 16_384
 
@@ -86,7 +85,7 @@ class Folder:
         if waiting is not None and (
             waiting.generation != head.generation
             or head.part
-            or waiting.pages + len(head.pages) > _RUN_PAGES
+            or waiting.pages + len(head.pages) > RUN_PAGES_MAX
             or len(waiting.points) >= _RUN_POINTS
         ):
             self._store_object(head.object_id)

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import resource
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -131,6 +132,28 @@ class Shard:
             stop=self._stop,
             report=self._report,
         )
+        self._open_past(groups)
+        self._start_ledger()
+        self._add_operations()
+        number = self._session.split("-")[0].lstrip("0")
+        self.acceptor = Acceptor(
+            f"ipc://{self._run}/s{self._index}-{number}",
+            loop,
+            index=self._index,
+            session=self._session,
+            slot_map=self._map,
+            classes=keys,
+            deliver=self.residents.deliver,
+            cancel=self.residents.cancel,
+            operate=self.operations.start,
+            stop_operation=self.operations.cancel,
+            report=self._report,
+        )
+        self.committer.send_now = self.acceptor.send_now
+
+    def _open_past(self, groups: Sequence[int]) -> None:
+        """History, whole files, and the files of objects that nothing is left of."""
+        disk, data, limits, loop = self._disk, self._data, self._limits, self._loop
         self.archive = ArchiveProcess(
             loop, f"archivist {self._index}", f"{data}/history", cast("int", self._start["lock_fd"]), self._report
         )
@@ -163,8 +186,10 @@ class Shard:
             report=self._report,
         )
         self.files.on_emptied = self.emptied.add
-        self._start_ledger()
-        self.operations = Operations(loop, self._report)
+
+    def _add_operations(self) -> None:
+        """What may be asked from outside, beside the objects' turns."""
+        self.operations = Operations(self._loop, self._report)
         self.listing = Listing(self.catalogue, self.files, self.residents)
         self.operations.add("list", self.listing.list)
         self.operations.add("describe", self.listing.describe)
@@ -184,21 +209,6 @@ class Shard:
         )
         self.upgrades.adopt(cast("list[str]", self._start.get("upgraded") or []))
         self.operations.add("upgrade_class", self.upgrades.upgrade_class)
-        number = self._session.split("-")[0].lstrip("0")
-        self.acceptor = Acceptor(
-            f"ipc://{self._run}/s{self._index}-{number}",
-            loop,
-            index=self._index,
-            session=self._session,
-            slot_map=self._map,
-            classes=keys,
-            deliver=self.residents.deliver,
-            cancel=self.residents.cancel,
-            operate=self.operations.start,
-            stop_operation=self.operations.cancel,
-            report=self._report,
-        )
-        self.committer.send_now = self.acceptor.send_now
 
     def _start_ledger(self) -> None:
         self.ledger = Ledger(self.catalogue, self.marker.thread, SystemClock(), self._loop, report=self._report)
