@@ -16,6 +16,10 @@ RPC = 0
 FETCH = 1
 OPERATE = 2
 """Asks the shard about an object, or about all that it has, outside any turn; `method` names the operation."""
+ALARM = 3
+"""The object's alarm is due. Never on the wire: the shard itself delivers it."""
+Chain = tuple[tuple[bytes, int], ...]
+"""Events that led to a call, outermost first: the object's id, and the number of its event there."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,3 +44,7 @@ class Call:
     """What the sending side needs to route the answer."""
     arrived_s: float = 0.0
     """When it was queued at its object: monotonic seconds, coarse."""
+    chain: Chain = ()
+    """The events that it was made in, and those that led to them. Empty: it comes from outside."""
+    key: str | None = None
+    """Idempotency key: the object answers a repeat with what it answered first."""
