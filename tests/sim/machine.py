@@ -32,7 +32,7 @@ from perdure.shards.recovery import DeadLogs
 from perdure.shards.timeline import Timeline
 
 from ..engine.shelf import Clock, NoTransport, PlainHttp
-from .disk import SimDisk
+from perdure.testing.disk import SimDisk
 
 KEY = ClassKey("sim-Thing")
 OBJECTS = 6

@@ -14,8 +14,8 @@ from perdure.shards.records import DELETE, Head
 from perdure.shards.recovery import DeadLogs
 from perdure.shards.replay import Place
 
-from . import virtual
-from .disk import SimDisk
+from perdure.testing import virtual
+from perdure.testing.disk import SimDisk
 from .machine import Stopped
 from .power import run_seed
 
