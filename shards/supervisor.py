@@ -27,12 +27,12 @@ from ..router.control import Message
 from ..router.slots import deal
 from .children import Child, Phase
 from .commands import Commands
+from .dead_sessions import DeadSessions
 from .log import delete_session, sessions
 from .meta import LocalMeta
 from .ownership import DataFolder
 from .quotas import DayUse, Quotas, QuotaWatch
 from .restarts import Restarts
-from .sessions import DeadSessions
 
 SHARD = "perdure.shards.shard"
 GATEWAY = "perdure.router.gateway"
