@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from .errors import PerdureError
 from .http import HttpRequest, HttpResponse
@@ -20,6 +20,41 @@ ALARM = 3
 """The object's alarm is due. Never on the wire: the shard itself delivers it."""
 Chain = tuple[tuple[bytes, int], ...]
 """Events that led to a call, outermost first: the object's id, and the number of its event there."""
+CHAIN_LENGTH_MAX = 64  # calls inside calls: deeper is a program that recurses, and each call carries the whole chain
+KEY_CHARACTERS_MAX = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What only some calls carry: the events that led to it (with the number of the call that each made), and its key."""
+
+    chain: Chain = ()
+    numbers: tuple[int, ...] = ()
+    """Of the call that each event of the chain made: tells its concurrent calls apart."""
+    key: str | None = None
+
+    def to_wire(self) -> list[object]:
+        """Plain values: [[[object id, event, call], …], key]."""
+        links = [[*link, number] for link, number in zip(self.chain, self.numbers, strict=True)]
+        return [links, self.key]
+
+    @classmethod
+    def from_wire(cls, fields: object) -> Extras:
+        """Raises ValueError, TypeError for what `to_wire` does not give, or what is over a bound."""
+        links, key = cast("list[Any]", fields)
+        if len(links) > CHAIN_LENGTH_MAX:
+            raise ValueError(f"a chain of {len(links)} calls")
+        if key is not None and (type(key) is not str or not 0 < len(key) <= KEY_CHARACTERS_MAX):
+            raise ValueError("no idempotency key")
+        for object_id, event, number in links:
+            if (
+                type(object_id) is not bytes
+                or len(object_id) != 32
+                or type(event) is not int
+                or type(number) is not int
+            ):
+                raise ValueError("no chain")
+        return cls(tuple((link[0], link[1]) for link in links), tuple(link[2] for link in links), key)
 
 
 @dataclass(slots=True, eq=False)
@@ -46,5 +81,7 @@ class Call:
     """When it was queued at its object: monotonic seconds, coarse."""
     chain: Chain = ()
     """The events that it was made in, and those that led to them. Empty: it comes from outside."""
+    numbers: tuple[int, ...] = ()
+    """For each event of the chain: the number of the call that it made."""
     key: str | None = None
     """Idempotency key: the object answers a repeat with what it answered first."""

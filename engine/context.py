@@ -10,12 +10,14 @@ from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from .call_chains import extras_of
+from .calls import Extras
 from .errors import DurableObjectAbort
 from .http import HttpRequest, HttpResponse
 from .ids import ObjectId
 from .resetting import abort_error
 from .stubs import OnReset, Transport
-from .turns import SCOPE
+from .turns import SCOPE, Scope
 
 if TYPE_CHECKING:
     from .instance import Instance
@@ -102,11 +104,16 @@ class GatedTransport:
         args: bytes,
         deadline_s: float | None = None,
         on_reset: OnReset | None = None,
+        extras: Extras | None = None,
     ) -> Awaitable[object]:
-        def send() -> Awaitable[object]:
-            return self._inner.call(class_key, object_id, name, method, args, deadline_s, on_reset)
+        scope = SCOPE.get()
+        if scope is not None:
+            extras = extras_of(scope.event, extras)
 
-        return self._leave(send)
+        def send() -> Awaitable[object]:
+            return self._inner.call(class_key, object_id, name, method, args, deadline_s, on_reset, extras)
+
+        return self._leave(scope, send, extras)
 
     def fetch(
         self,
@@ -116,14 +123,18 @@ class GatedTransport:
         request: HttpRequest,
         deadline_s: float | None = None,
         on_reset: OnReset | None = None,
+        extras: Extras | None = None,
     ) -> Awaitable[HttpResponse]:
-        def send() -> Awaitable[HttpResponse]:
-            return self._inner.fetch(class_key, object_id, name, request, deadline_s, on_reset)
-
-        return self._leave(send)
-
-    def _leave(self, send: Callable[[], Awaitable[T]]) -> Awaitable[T]:
         scope = SCOPE.get()
+        if scope is not None:
+            extras = extras_of(scope.event, extras)
+
+        def send() -> Awaitable[HttpResponse]:
+            return self._inner.fetch(class_key, object_id, name, request, deadline_s, on_reset, extras)
+
+        return self._leave(scope, send, extras)
+
+    def _leave(self, scope: Scope | None, send: Callable[[], Awaitable[T]], extras: Extras | None) -> Awaitable[T]:
         # Tasks and callbacks of the client are not the object's: they must not run in its turns.
         outside = copy_context()
         outside.run(SCOPE.set, None)

@@ -62,7 +62,7 @@ class Residents:
     ) -> None:
         self.history = history
         self.threads = threads or ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self.turns = Turns(loop, limits.quiescent_rounds)
+        self.turns = Turns(loop, limits.quiescent_rounds, clock.now_ms() << 20)  # no number of a process before
         self.clock = clock
         self.disk = disk
         self.limits = limits
