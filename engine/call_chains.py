@@ -6,7 +6,7 @@ for a living one; events that make no calls have no number and cost nothing.
 
 from __future__ import annotations
 
-from .calls import CHAIN_LENGTH_MAX, Extras
+from .calls import CHAIN_LENGTH_MAX, LABEL_CHARACTERS_MAX, Extras
 from .errors import CallChainTooLong
 from .turns import Event
 
@@ -14,7 +14,7 @@ from .turns import Event
 def extras_of(event: Event, given: Extras | None) -> Extras:
     """What a call carries that this event makes now. Raises CallChainTooLong."""
     instance, call = event.instance, event.call
-    before, numbers = ((), ()) if call is None else (call.chain, call.numbers)
+    before, trail = ((), ()) if call is None else (call.chain, call.trail)
     if len(before) >= CHAIN_LENGTH_MAX:
         raise CallChainTooLong(
             f"a call of {instance} would be the {CHAIN_LENGTH_MAX + 1}th inside one another",
@@ -27,4 +27,5 @@ def extras_of(event: Event, given: Extras | None) -> Extras:
         event.number = turns.numbered
     turns.numbered += 1
     chain = (*before, (instance.object_id, event.number))
-    return Extras(chain, (*numbers, turns.numbered), None if given is None else given.key)
+    step = (turns.numbered, repr(instance)[:LABEL_CHARACTERS_MAX])
+    return Extras(chain, (*trail, step), None if given is None else given.key)

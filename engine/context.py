@@ -11,7 +11,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from .call_chains import extras_of
-from .calls import Extras
+from .calls import Extras, MadeCall
 from .errors import DurableObjectAbort
 from .http import HttpRequest, HttpResponse
 from .ids import ObjectId
@@ -138,9 +138,18 @@ class GatedTransport:
         # Tasks and callbacks of the client are not the object's: they must not run in its turns.
         outside = copy_context()
         outside.run(SCOPE.set, None)
-        if scope is None or scope.instance.broken is not None or scope.instance.output.open():
+        if scope is None or extras is None or scope.instance.broken is not None:
             return outside.run(send)
-        future: asyncio.Future[T] = self._loop.create_future()
+        number = extras.trail[-1][0]
+        if scope.section is not None:
+            scope.event.made_inside(number, scope.section)
+        if scope.instance.output.open():
+            sent = outside.run(send)
+            if isinstance(cast("object", sent), MadeCall):
+                cast("MadeCall", sent).number = number
+            return sent
+        future = cast("asyncio.Future[T]", MadeCall(loop=self._loop))
+        cast("MadeCall", future).number = number
 
         def start() -> None:
             sent = cast("asyncio.Future[T]", outside.run(asyncio.ensure_future, outside.run(send)))

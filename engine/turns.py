@@ -62,10 +62,14 @@ class SectionScope(Scope):
         return self._event
 
 
+NO_SECTIONS: dict[int, Section] = {}
+"""Of nearly all events; never changed."""
+
+
 class Event(Scope):
     """What was delivered to an object (or a loop callback that used its storage): the owner of turns."""
 
-    __slots__ = ("answered", "begun", "call", "children", "number", "pinned", "quiet", "task", "watched")
+    __slots__ = ("answered", "begun", "call", "children", "inside", "number", "pinned", "quiet", "task", "watched")
 
     def __init__(self, instance: Instance, call: Call | None) -> None:
         self.instance = instance
@@ -74,6 +78,8 @@ class Event(Scope):
         self.task: asyncio.Task[None] | None = None
         self.begun = False
         self.answered = False
+        self.inside: dict[int, Section] = NO_SECTIONS
+        """Numbers of calls that were made in critical sections of the event."""
         self.number = 0
         """In the chains of the calls that it makes (`call_chains`); 0: it has made none."""
         self.children = 0
@@ -83,6 +89,10 @@ class Event(Scope):
         self.quiet = 0
         """Loop rounds left until the suspended turn ends; 0: not counting."""
         self.watched = False
+
+    def made_inside(self, number: int, section: Section) -> None:
+        """Its code in the section has made a call."""
+        self.inside = {**{old: made for old, made in self.inside.items() if not made.closed}, number: section}
 
     @property
     def event(self) -> Event:  # not an attribute: a cycle for each call would be work for the garbage collector

@@ -198,7 +198,7 @@ class Acceptor:
         )
         if extras is not None:
             given = Extras.from_wire(extras)
-            call.chain, call.numbers, call.key = given.chain, given.numbers, given.key
+            call.chain, call.trail, call.key = given.chain, given.trail, given.key
         call.origin = (peer, call_id)
         peer.calls[call_id] = call
         self.calls += 1

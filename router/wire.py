@@ -6,7 +6,7 @@ A frame is an array whose first element is its kind:
     WELCOME  version, {session, map, classes,   the answer; version 0: none in common, {versions}
                        kinds}                   kinds of calls that are understood; missing: RPC and FETCH
     CALL     call, epoch, class key, id, name, kind, method, payload, deadline ms, request id, stream, extras
-                                                extras: [[[id, event, call], …], key], outermost event first; left out: none
+                                                extras: [[[id, event, call, label], …], key], outermost first; left out: none
                                                 kind OPERATE: class key "", id of an object or `slots.address_of` a shard
     CANCEL   call                               the caller is gone, or does not want the rest of the body
     REPLY    call, payload, stream              stream: the body follows in chunks

@@ -16,7 +16,7 @@ from perdure.router.slots import ShardPlace, SlotMap
 
 KEY = ClassKey("chains-Thing")
 HERE, THERE = KEY.id_from_name("here"), KEY.id_from_name("there")
-EXTRAS = Extras(((HERE, 7), (THERE, 8)), (70, 80), "a key")
+EXTRAS = Extras(((HERE, 7), (THERE, 8)), ((70, "Thing/here"), (80, "Thing/there")), "a key")
 
 
 def slot_map(endpoint: str) -> SlotMap:
@@ -74,8 +74,8 @@ def test_the_chain_and_the_key_arrive(tmp_path, relay: bool) -> None:
         async with served(tmp_path, relay) as (client, came):
             await client.call(KEY.unique, THERE, None, "a", EMPTY_ARGS, extras=EXTRAS)
             await client.call(KEY.unique, THERE, None, "b", EMPTY_ARGS)
-            assert (came[0].chain, came[0].numbers, came[0].key) == (EXTRAS.chain, EXTRAS.numbers, "a key")
-            assert (came[1].chain, came[1].numbers, came[1].key) == ((), (), None)
+            assert (came[0].chain, came[0].trail, came[0].key) == (EXTRAS.chain, EXTRAS.trail, "a key")
+            assert (came[1].chain, came[1].trail, came[1].key) == ((), (), None)
 
     asyncio.run(script())
 
@@ -90,16 +90,17 @@ def test_a_call_without_extras_is_the_frame_of_older_peers(tmp_path) -> None:
     asyncio.run(script())
 
 
-LINK = [bytes(32), 1, 2]
+LINK = [bytes(32), 1, 2, "Thing/a"]
 
 
 @pytest.mark.parametrize(
     "fields",
     [
         [[LINK] * (CHAIN_LENGTH_MAX + 1), None],
-        [[[b"short", 1, 2]], None],
-        [[[bytes(32), "1", 2]], None],
-        [[[bytes(32), 1]], None],
+        [[[b"short", 1, 2, ""]], None],
+        [[[bytes(32), "1", 2, ""]], None],
+        [[[bytes(32), 1, 2]], None],
+        [[[bytes(32), 1, 2, "l" * 81]], None],
         [[], 7],
         [[], ""],
         [[], "k" * (KEY_CHARACTERS_MAX + 1)],
