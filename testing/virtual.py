@@ -102,9 +102,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def run_in_executor(self, executor: Executor | None, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
         """At once, on this thread."""
-        return cast(
-            "asyncio.Future[T]", asyncio.wrap_future((executor or Inline()).submit(func, *args), loop=self)
-        )
+        return cast("asyncio.Future[T]", asyncio.wrap_future((executor or Inline()).submit(func, *args), loop=self))
 
     # ------------------------------------------------------------------ time
     async def quiet(self) -> None:
