@@ -15,7 +15,7 @@ from workers import DurableObject, Response, WorkerEntrypoint
 
 
 class Bucket(DurableObject):
-    async def take(self, limit, cost, peek=False):
+    async def take(self, limit, cost, peek):
         """Takes `cost` tokens if there are as many. Nobody else takes between the question and the answer."""
         storage, now_s = self.ctx.storage, time.time()
         capacity, per_second = limit["capacity"], limit["per_second"]
@@ -53,7 +53,7 @@ class Default(WorkerEntrypoint):
         if not (cost.isascii() and cost.isdigit() and 1 <= int(cost) <= limit["capacity"]):
             return Response(f"cost must be 1 to {limit['capacity']}\n", status=400)
         bucket = self.env.BUCKETS.getByName(f"{parts[1]}:{parts[2]}")
-        found = await bucket.take(limit, int(cost), peek=request.method == "GET")
+        found = await bucket.take(limit, int(cost), request.method == "GET")
         if found["allowed"]:
             return Response.json(found)
         seconds = math.ceil(found["retry_after_ms"] / 1000)
