@@ -87,7 +87,7 @@ class Sections:
         loop = instance.turns.loop
         pending.timer = loop.call_later(instance.limits.critical_section_ms_max / 1000, self._timed_out, pending)
         pending.task = asyncio.Task(self._run(pending), loop=loop, name=pending.what)
-        instance.tasks.add(cast("asyncio.Task[object]", pending.task))
+        instance.tasks[cast("asyncio.Task[object]", pending.task)] = instance.shelf.now_s
         pending.event.children += 1
 
     async def _run(self, pending: _Pending) -> None:
@@ -106,7 +106,7 @@ class Sections:
             if pending.timer is not None:
                 pending.timer.cancel()
             if pending.task is not None:
-                instance.tasks.discard(cast("asyncio.Task[object]", pending.task))
+                instance.tasks.pop(cast("asyncio.Task[object]", pending.task), None)
             pending.event.children -= 1
         if instance.fatal is None and error is not None and pending.breaking:
             instance.break_object(error)
