@@ -14,8 +14,8 @@ from perdure.engine.http import HttpResponse
 from perdure.engine.lifecycle import State
 from perdure.engine.limits import Limits
 from perdure.engine.residents import DATABASE_BYTES, RESIDENT_BYTES
+from perdure.testing.virtual import run
 
-from ..sim.virtual import run
 from .shelf import LoopClock, Shard
 
 QUIET, BUSY = Work(attended=False), Work(attended=True)
@@ -126,7 +126,7 @@ class Outside:
 
     transport: GatedTransport
 
-    def call(self, _key, _id, _name, method, _args, _deadline_s=None, _on_reset=None, **_more):
+    def call(self, _key, _id, _name, method, _args, *_more):
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         loop.call_later(float(method), future.set_result, None)
