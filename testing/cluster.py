@@ -141,12 +141,26 @@ class Cluster:
 
     async def lose_power(self) -> None:
         """All shards die, and of what was not synced a part is lost. They start again on what is left."""
-        for process in self.running:
-            if process is not None:
-                self.kill(process, "the power was lost", restart=False)
+        self._all_die()
         await self._loop.quiet()
         self._other_disk()
         self.start_all()
+
+    def cut_power(self) -> None:
+        """The same from inside of a process, at once; they start again after a moment."""
+        self._all_die()
+        self._loop.call_soon(self._other_disk)
+        self._loop.call_exactly(self._loop.now_s + RESTART_S, self.start_all)
+
+    def _all_die(self) -> None:
+        for process in self.running:
+            if process is not None:
+                self.kill(process, "the power was lost", restart=False)
+
+    def let_sleep(self, process: Process, object_id: bytes) -> None:
+        """An object leaves memory, if it may."""
+        if process.session.residents.let_go(object_id):
+            self._story.tell("evicted", object_id)
 
     def _other_disk(self) -> None:
         self._powers += 1

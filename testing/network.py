@@ -46,8 +46,12 @@ class Schedule(Protocol):
         """Seconds that a "call", a "reply" or a "request" takes."""
         ...
 
-    def before_reply(self, process: Receiver) -> None:
-        """An answer is about to leave a process. It may be killed here."""
+    def point(self, kind: str, process: Receiver) -> None:
+        """A process is between two steps: it may be killed here. `kind`: one of `schedule.KINDS`."""
+        ...
+
+    def may_sleep(self, process: Receiver, object_id: bytes) -> None:
+        """An event is about to reach an object: it may have left memory before."""
         ...
 
 
@@ -116,7 +120,7 @@ class Network:
 
     def _next(self, way: object, lane: _Lane) -> None:
         due_s = lane.queue[0][0]
-        self._clean.run(self.loop.call_exactly, due_s, self._arrived, way, lane)
+        self.loop.call_exactly(due_s, self._arrived, way, lane, context=self._clean)
 
     def _arrived(self, way: object, lane: _Lane) -> None:
         _, arrive, args = lane.queue.popleft()
@@ -129,6 +133,18 @@ class Network:
                 del self._lanes[way]
 
     # ------------------------------------------------------------------ there
+    def leave(self, pending: Pending, deadline_s: float | None) -> None:
+        """Begin a call of an object, when the running step is over."""
+        self.loop.call_soon(self._leave, pending, deadline_s, context=self._clean)
+
+    def _leave(self, pending: Pending, deadline_s: float | None) -> None:
+        sender = pending.sender
+        assert sender is not None, "an object's call has a sender"
+        if sender.alive:
+            self.schedule.point("send", sender)
+        if sender.alive and not pending.done():
+            self.send(pending, deadline_s)
+
     def send(self, pending: Pending, deadline_s: float | None) -> None:
         """Begin a call."""
         call = pending.request
@@ -152,6 +168,11 @@ class Network:
         if process is None:
             self._parked.append(pending)
             return
+        self.schedule.may_sleep(process, call.object_id)
+        self.schedule.point("arrive", process)
+        if not process.alive:
+            self._return(pending, _lost(process, "it was killed"))
+            return
         call.origin = (pending, process)
         pending.receiver = process
         process.pending[pending] = call
@@ -172,7 +193,7 @@ class Network:
         if pending not in process.pending:
             return
         if process.alive:
-            self.schedule.before_reply(process)
+            self.schedule.point("reply", process)
         if not process.alive:
             return
         del process.pending[pending]
@@ -184,11 +205,7 @@ class Network:
             self.shards[self.shards.index(process)] = None
         pendings, process.pending = process.pending, {}
         for pending in pendings:
-            error = ShardLost(
-                f"the connection to {process.name} was lost while the call was running: {reason}",
-                hint="the call may have run; repeat it if that does no harm",
-            )
-            self._return(pending, error)
+            self._return(pending, _lost(process, reason))
 
     def _return(self, pending: Pending, result: Result) -> None:
         if pending.done() or pending.settled:
@@ -207,6 +224,10 @@ class Network:
             pending.deadline.cancel()
         if pending.done() or (pending.sender is not None and not pending.sender.alive):
             return
+        if pending.sender is not None:
+            self.schedule.point("hear", pending.sender)
+            if not pending.sender.alive:
+                return
         call = pending.request
         value: object
         try:
@@ -251,6 +272,13 @@ class Network:
         )
 
 
+def _lost(process: Receiver, reason: str) -> ShardLost:
+    return ShardLost(
+        f"the connection to {process.name} was lost while the call was running: {reason}",
+        hint="the call may have run; repeat it if that does no harm",
+    )
+
+
 class Caller:
     """Implements the engine's Transport for who calls: a process, or None for tests and Workers."""
 
@@ -288,6 +316,8 @@ class Caller:
 
     def _begin(self, call: Call, deadline_s: float | None, on_reset: OnReset | None) -> Awaitable[object]:
         pending = Pending(self._network, self.sender, call, on_reset)
-        if self.sender is None or self.sender.alive:
+        if self.sender is None:
             self._network.send(pending, deadline_s)
+        else:  # after the step that makes it: a process does not die inside of one
+            self._network.leave(pending, deadline_s)
         return self._network.loop.through(pending)

@@ -78,7 +78,21 @@ class Process:
             report=report,
             threads=Inline(),
         )
+        self._watch_syncs(network)
         in_background(self.session.start, self._begin)
+
+    def _watch_syncs(self, network: Network) -> None:
+        """The schedule may let the process die before and after a batch is synced."""
+        log = self.session.log
+        sync = log.sync_device
+
+        def watched() -> None:
+            network.schedule.point("sync", self)
+            if self.alive:
+                sync()
+                network.schedule.point("synced", self)
+
+        log.sync_device = watched
 
     def _begin(self, work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
         task: asyncio.Task[None] = self._loop.create_task(work, name=f"{self.name}: {name}")

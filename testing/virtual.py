@@ -100,9 +100,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             when += self.lateness()
         return super().call_at(when, callback, *args, context=context)
 
-    def call_exactly(self, when: float, callback: Callable[..., object], *args: object) -> asyncio.TimerHandle:
+    def call_exactly(
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
         """A timer that is never late."""
-        return super().call_at(when, callback, *args)
+        return super().call_at(when, callback, *args, context=context)
 
     def run_in_executor(self, executor: Executor | None, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
         """At once, on this thread."""

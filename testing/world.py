@@ -65,7 +65,10 @@ class Calm:
     def delay(self, kind: str) -> float:
         return 0.0
 
-    def before_reply(self, process: Receiver) -> None:
+    def point(self, kind: str, process: Receiver) -> None:
+        return
+
+    def may_sleep(self, process: Receiver, object_id: bytes) -> None:
         return
 
 
@@ -152,9 +155,9 @@ class World:
         else:
             self.loop.drive(inside())
 
-    def close(self) -> Awaitable[None]:
-        """What leaving it does."""
-        return self.loop.through(self._close())
+    def close(self) -> None:
+        """What leaving a `with` does. Only where the world's loop does not run."""
+        self.loop.drive(self._close())
 
     async def _close(self) -> None:
         if not self._open:
@@ -177,7 +180,7 @@ class World:
         return self.start()
 
     def __exit__(self, *_exc: object) -> None:
-        self.loop.drive(self._close())
+        self.close()
         if self._own_loop:
             self.loop.close()
 
@@ -185,7 +188,7 @@ class World:
         return self.start()
 
     async def __aexit__(self, *_exc: object) -> None:
-        await self.close()
+        await self.loop.through(self._close())
         if self._own_loop:
             self.loop.close()
 
