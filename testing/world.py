@@ -44,7 +44,7 @@ from .virtual import VirtualLoop
 
 T = TypeVar("T")
 _MEMORY = "/dev/shm"
-_SEGMENT_BYTES = 256 << 10
+_SEGMENT_BYTES = 64 << 10
 """Small, since each start of a shard makes one."""
 _ENDS_MAX = 50
 
