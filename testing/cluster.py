@@ -16,7 +16,7 @@ from ..engine.limits import Limits
 from ..router.slots import deal
 from ..sdk.program import Program
 from ..shards.dead_sessions import DeadSessions
-from ..shards.log import delete_session
+from ..shards.log import delete_session, sessions
 from .clocks import WorldClock
 from .disk import SimDisk
 from .network import Network
@@ -170,6 +170,7 @@ class Cluster:
         for name in ("history", "catalogue"):  # SQLite's own files there: it syncs them itself
             if os.path.isdir(f"{old.root}/{name}"):
                 shutil.copytree(f"{old.root}/{name}", f"{root}/{name}", dirs_exist_ok=True)
+        self._dead = DeadSessions(sessions(self.disk, f"{root}/log"), len(self.running))
         old.close_vfs()
         shutil.rmtree(old.root, ignore_errors=True)
 

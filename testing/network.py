@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import Protocol, cast
 
-from ..engine.calls import FETCH, REQUEST_ID, RPC, Call
+from ..engine.calls import FETCH, REQUEST_ID, RPC, Call, Extras, MadeCall
 from ..engine.errors import DeadlineExceeded, PerdureError, ShardLost, ValueTooLarge, from_wire
 from ..engine.http import HttpRequest, HttpResponse
 from ..engine.limits import VALUE_BYTES_MAX
@@ -55,7 +55,7 @@ class Schedule(Protocol):
         ...
 
 
-class Pending(asyncio.Future[object]):
+class Pending(MadeCall):
     """A call on its way, as its caller awaits it. Cancelling it tells the shard."""
 
     def __init__(self, network: Network, sender: Receiver | None, call: Call, on_reset: OnReset | None) -> None:
@@ -295,10 +295,11 @@ class Caller:
         args: bytes,
         deadline_s: float | None = None,
         on_reset: OnReset | None = None,
+        extras: Extras | None = None,
     ) -> Awaitable[object]:
         """Queue a remote call."""
         call = Call(class_key, object_id, name, RPC, method, args, self._network.answered, None, REQUEST_ID.get())
-        return self._begin(call, deadline_s, on_reset)
+        return self._begin(call, deadline_s, on_reset, extras)
 
     def fetch(
         self,
@@ -308,13 +309,18 @@ class Caller:
         request: HttpRequest,
         deadline_s: float | None = None,
         on_reset: OnReset | None = None,
+        extras: Extras | None = None,
     ) -> Awaitable[HttpResponse]:
         """Queue a fetch."""
         copy = HttpRequest(request.method, request.url, list(request.headers), request.body)
         call = Call(class_key, object_id, name, FETCH, "fetch", b"", self._network.answered, copy, REQUEST_ID.get())
-        return cast("Awaitable[HttpResponse]", self._begin(call, deadline_s, on_reset))
+        return cast("Awaitable[HttpResponse]", self._begin(call, deadline_s, on_reset, extras))
 
-    def _begin(self, call: Call, deadline_s: float | None, on_reset: OnReset | None) -> Awaitable[object]:
+    def _begin(
+        self, call: Call, deadline_s: float | None, on_reset: OnReset | None, extras: Extras | None
+    ) -> Awaitable[object]:
+        if extras is not None:
+            call.chain, call.trail, call.key = extras.chain, extras.trail, extras.key
         pending = Pending(self._network, self.sender, call, on_reset)
         if self.sender is None:
             self._network.send(pending, deadline_s)

@@ -73,7 +73,7 @@ class Calm:
 
 
 class World:
-    """See the module. Parts: `namespace`, `fetch`; `advance`, `step_clock`; `crash`, `restart`, `lose_power`, `evict`; `storage`, `log`."""
+    """See the module: calls and requests, time, failures, and what is inside."""
 
     def __init__(
         self,
@@ -167,7 +167,7 @@ class World:
         self.cluster.close()
         mine = asyncio.current_task()
         for _ in range(_ENDS_MAX):
-            tasks = [task for task in asyncio.all_tasks() if task is not mine and not task.get_name() == "world"]
+            tasks = [task for task in asyncio.all_tasks() if task is not mine]
             if not tasks:
                 break
             for task in tasks:
@@ -301,8 +301,9 @@ class World:
         return self.cluster.groups[stub.id.raw[0] >> 2]
 
     def crash(self, which: Stub | int, *, restart: bool = True) -> Awaitable[None]:
-        """As kill -9 of a shard (by index, or of an object): who waits for it gets ShardLost, what was not acknowledged may be lost.
+        """As kill -9 of a shard (by index, or of an object): who waits for it gets ShardLost.
 
+        What was not acknowledged may be lost.
         It is there again after 100 ms; with `restart=False` after `world.restart(...)`, and calls wait until then.
         """
         return self.loop.through(self._crash(which, restart))

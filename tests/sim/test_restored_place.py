@@ -6,6 +6,7 @@ import asyncio
 import os
 
 from perdure.testing.disk import SimDisk
+
 from .machine import Machine
 from .power import LIMITS
 
