@@ -69,7 +69,7 @@ def test_under_unittest():
     class Case(unittest.IsolatedAsyncioTestCase):
         async def test_counts(self) -> None:
             async with World([Counter]) as world:
-                self.assertEqual(await world.namespace("Counter").getByName("a").increment(), 1)
+                assert await world.namespace("Counter").getByName("a").increment() == 1
 
     result = unittest.TestResult()
     unittest.defaultTestLoader.loadTestsFromTestCase(Case).run(result)
