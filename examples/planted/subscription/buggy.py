@@ -23,8 +23,8 @@ class Subscription(DurableObject):
             await self.ctx.storage.setAlarm(time.time() * 1000 + MONTH_MS)
 
     async def alarm(self):
-        month = await self.ctx.storage.get("month")
-        await self.env.Ledger.getByName("all").charge(f"month {month}", 10)
-        await self.ctx.storage.put("month", month + 1)
-        if month < await self.ctx.storage.get("months"):
+        month, months = await self.ctx.storage.get("month"), await self.ctx.storage.get("months")
+        if month <= months:
+            await self.env.Ledger.getByName("all").charge(f"month {month}", 10)
+            await self.ctx.storage.put("month", month + 1)
             await self.ctx.storage.setAlarm(time.time() * 1000 + MONTH_MS)
