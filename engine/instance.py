@@ -14,7 +14,7 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from . import resetting
+from . import call_cycles, resetting
 from .bodies import OutgoingBody
 from .bookmarks import History
 from .busy import end_active, take_meters
@@ -61,6 +61,7 @@ class Instance:
         "active_since_s",
         "bodies",
         "broken",
+        "circling",
         "clock",
         "context",
         "disk",
@@ -115,6 +116,8 @@ class Instance:
         self.events: dict[Event, None] = {}
         self.tasks: set[asyncio.Task[object]] = set()
         self.bodies: set[OutgoingBody] = set()
+        self.circling: dict[Event, float | None] = {}
+        """Events that this object's own calls have led to; `call_cycles` watches them."""
         self.queued = 0
         self.queued_bytes = 0
         self.used_s = shelf.now_s
@@ -174,6 +177,8 @@ class Instance:
         self.queued += 1
         self.queued_bytes += len(call.payload)
         self.used_s = call.arrived_s = self.shelf.now_s
+        if call.chain:
+            call_cycles.arrived(self, event)
         event.task = asyncio.Task(self._run(event, call), loop=self.turns.loop, name="event")
 
     async def _run(self, event: Event, call: Call) -> None:
@@ -209,7 +214,9 @@ class Instance:
         self._finish(event, call, result)
 
     def _finish(self, event: Event, call: Call, result: bytes | HttpResponse | PerdureError) -> None:
-        if event.answered:  # cancelled by its caller
+        if event.answered:  # cancelled by its caller, or told that it was part of a cycle
+            if self.events.pop(event, event) is None and not self.events and not self.tasks:
+                end_active(self)
             self.end_turn(event)
             return
         del self.events[event]

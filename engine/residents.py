@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 
 from .bookmarks import History, Position
 from .busy import take_meters
+from .call_cycles import look
 from .calls import Call
 from .class_runtime import ClassRuntime
 from .clock import Clock
@@ -62,7 +63,7 @@ class Residents:
     ) -> None:
         self.history = history
         self.threads = threads or ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self.turns = Turns(loop, limits.quiescent_rounds)
+        self.turns = Turns(loop, limits.quiescent_rounds, clock.now_ms() << 20)  # no number of a process before
         self.clock = clock
         self.disk = disk
         self.limits = limits
@@ -91,6 +92,8 @@ class Residents:
         """Objects whose file is being changed as a whole: their events wait."""
         self._waiting: dict[bytes, list[asyncio.Future[None]]] = {}
         """Who waits for an object's main file to be complete, or its storage to be closed."""
+        self.circling: dict[Instance, None] = {}
+        """Objects that calls of their own have led back to; `call_cycles` looks at them."""
         self._resets = 0
         self._evictions = 0
         self._timers: list[asyncio.TimerHandle] = []
@@ -287,6 +290,8 @@ class Residents:
             since_s = self.now_s - self.limits.commit_ms_max / 1000
             for instance in list(self._by_id.values()):
                 fail_late(instance, since_s)
+        for instance in list(self.circling):
+            look(instance)
         self._timers[:1] = [self.turns.loop.call_later(TICK_S, self._tick)]
 
     def _look_for_idle(self) -> None:

@@ -31,6 +31,8 @@ class Shelf(Protocol):
     threads: Executor
     """For checkpoints that would stop the loop for too long."""
     now_s: float
+    circling: dict[Instance, None]
+    """Objects that `call_cycles` looks at with each tick."""
     write_refusal: PerdureError | None
     """Set while a quota refuses writes."""
     failed_restores: dict[bytes, Position]
