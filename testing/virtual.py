@@ -14,7 +14,7 @@ import asyncio
 import heapq
 import math
 import selectors
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import Executor, Future
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, ParamSpec, TypeVar, cast
@@ -26,6 +26,9 @@ BACKGROUND: ContextVar[bool] = ContextVar("perdure_background", default=False)
 CHECKPOINTS_S = (0.5, 11.5, 31.5, 141.5)
 """After the last real work: when housekeeping is let run. The idle leave memory after 10 s, marks are made after 30 s."""
 _BEFORE_S = 1e-6
+_GRAIN_S = 1e-7
+"""Timers less apart fire together. More than a float's own grain at ten years."""
+_ROUND_S = 1e-3
 _JUMPS_MAX = 1_000_000
 
 
@@ -78,6 +81,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         selector = _Selector()
         selector.loop = self
         super().__init__(selector)
+        self._clock_resolution = _GRAIN_S
 
     def time(self) -> float:
         return self.now_s
@@ -96,19 +100,47 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             when += self.lateness()
         return super().call_at(when, callback, *args, context=context)
 
-    def call_exactly(self, when: float, callback: Callable[..., object], *args: object) -> asyncio.TimerHandle:
+    def call_exactly(
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
         """A timer that is never late."""
-        return super().call_at(when, callback, *args)
+        return super().call_at(when, callback, *args, context=context)
 
     def run_in_executor(self, executor: Executor | None, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
         """At once, on this thread."""
-        return cast("asyncio.Future[T]", asyncio.wrap_future((executor or Inline()).submit(func, *args), loop=self))
+        return asyncio.wrap_future((executor or Inline()).submit(func, *args), loop=self)
+
+    # ------------------------------------------------------------------ from outside
+    def drive(self, work: Awaitable[T]) -> T:
+        """Run until `work` is done; also on a thread whose own loop runs, which stands still meanwhile."""
+        outer = asyncio._get_running_loop()
+        asyncio._set_running_loop(None)
+        try:
+            return self.run_until_complete(work)
+        finally:
+            asyncio._set_running_loop(outer)
+
+    def through(self, work: Awaitable[T]) -> Awaitable[T]:
+        """What a caller gets for work of this loop: on this loop the work itself; in code of another loop something to be
+        awaited there; where no loop runs it is done at once, and this is its result."""
+        running = asyncio._get_running_loop()
+        if running is self:
+            return work
+        if running is None:
+            return cast("Awaitable[T]", self.drive(work))
+        return Driven(self, work)
 
     # ------------------------------------------------------------------ time
     async def quiet(self) -> None:
         """Until nothing is left to do at this moment."""
         future: asyncio.Future[None] = self.create_future()
         self._quiet.append(future)
+        await future
+
+    async def next_round(self) -> None:
+        """Until all that is ready now has run once; time may move when nothing is."""
+        future: asyncio.Future[None] = self.create_future()
+        self.call_exactly(self.now_s + _ROUND_S, future.set_result, None)
         await future
 
     async def until(self, when: float) -> None:
@@ -170,6 +202,17 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def _who_waits(self) -> str:
         names = sorted({task.get_name() for task in asyncio.all_tasks(self) if not task.done()})
         return f" ({', '.join(names[:20])})" if names else ""
+
+
+class Driven(Awaitable[T]):
+    """Work of a virtual loop, for code that runs on another loop: awaiting it runs the virtual loop until it is done."""
+
+    def __init__(self, loop: VirtualLoop, work: Awaitable[T]) -> None:
+        self._loop, self._work = loop, work
+
+    def __await__(self) -> Generator[None, None, T]:
+        return self._loop.drive(self._work)
+        yield  # a generator that never suspends
 
 
 def in_background(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
