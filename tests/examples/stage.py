@@ -1,37 +1,25 @@
 """An example in a world of its own: virtual time, real storage, crashes on request.
 
-@played("limiter")
+@example("limiter")
 async def test_something(world): ...
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
-from perdure.testing import World
-from perdure.testing.virtual import run
+import pytest
+
+if TYPE_CHECKING:
+    from perdure.testing import World
 
 EXAMPLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "examples")
 
 
-def played(
-    example: str, *, shards: int = 2, **variables: object
-) -> Callable[[Callable[[World], Awaitable[None]]], Callable[[], None]]:
-    """Makes a test of a coroutine function that takes the world. `variables`: of the example's configuration, changed."""
-
-    def make(test: Callable[[World], Awaitable[None]]) -> Callable[[], None]:
-        def played_test() -> None:
-            async def play() -> None:
-                async with World(f"{EXAMPLES}/{example}", shards=shards, env=variables) as world:
-                    await test(world)
-
-            run(play())
-
-        played_test.__name__, played_test.__doc__ = test.__name__, test.__doc__
-        return played_test
-
-    return make
+def example(name: str, **variables: object) -> pytest.MarkDecorator:
+    """The mark of a test whose world has two shards that serve an example. `variables`: of its configuration, changed."""
+    return pytest.mark.perdure(program=f"{EXAMPLES}/{name}", shards=2, env=variables)
 
 
 async def ask(world: World, what: str, body: str | None = None, **headers: str) -> tuple[int, object]:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from .stage import ask, now_ms, played
+from .stage import ask, example, now_ms
 
 HELLO = json.dumps({"to": "ann", "text": "How was it?", "after_s": 3600})
 
@@ -21,7 +21,7 @@ async def state(world, order: str = "7") -> str:
     return (await ask(world, f"GET /follow-up/{order}"))[1]["state"]
 
 
-@played("follow-up")
+@example("follow-up")
 async def test_it_happens_when_it_was_planned(world) -> None:
     assert (await ask(world, "PUT /follow-up/7", HELLO))[0] == 201
     assert (await ask(world, "GET /follow-up/7"))[1] == {
@@ -41,7 +41,7 @@ async def test_it_happens_when_it_was_planned(world) -> None:
     assert await world.storage(world.namespace("FollowUp").getByName("7")).alarm() is None
 
 
-@played("follow-up")
+@example("follow-up")
 async def test_planning_the_same_again_changes_nothing(world) -> None:
     assert (await ask(world, "PUT /follow-up/7", HELLO))[0] == 201
     await world.advance(minutes=30)
@@ -54,7 +54,7 @@ async def test_planning_the_same_again_changes_nothing(world) -> None:
     assert await mail(world) == ["How was it?"]
 
 
-@played("follow-up")
+@example("follow-up")
 async def test_cancelled_is_cancelled_and_too_late_is_too_late(world) -> None:
     assert (await ask(world, "DELETE /follow-up/7"))[0] == 404
     await ask(world, "PUT /follow-up/7", HELLO)
@@ -69,7 +69,7 @@ async def test_cancelled_is_cancelled_and_too_late_is_too_late(world) -> None:
     assert await mail(world) == ["How was it?"]
 
 
-@played("follow-up")
+@example("follow-up")
 async def test_restarts_between_plan_and_effect(world) -> None:
     for order in range(10):
         assert (await ask(world, f"PUT /follow-up/{order}", HELLO.replace("How", f"{order}: how")))[0] == 201
@@ -87,29 +87,27 @@ async def test_restarts_between_plan_and_effect(world) -> None:
 
 @pytest.mark.parametrize("delay_ms", [0, 20, 50, 70, 100])
 @pytest.mark.parametrize("who", ["FollowUp", "Mailbox", "both"])
-def test_a_crash_while_it_is_sent(delay_ms: int, who: str) -> None:
-    """At each step of it: planned, sending noted, taken by the mailbox, answered, sent noted."""
-
-    @played("follow-up")
-    async def play(world) -> None:
-        await ask(world, "PUT /follow-up/7", HELLO)
-        await world.advance(milliseconds=3_600_000 - 50)
-        victims = {"FollowUp": "7", "Mailbox": "ann"}
-        for name, key in victims.items():
-            if who in (name, "both"):
-                await world.crash(world.namespace(name).getByName(key))  # is there again after 100 ms
-        await world.advance(milliseconds=delay_ms)
-        for name, key in victims.items():
-            if who in (name, "both"):
-                await world.crash(world.namespace(name).getByName(key))
-        await world.advance(minutes=5)
-        assert await mail(world) == ["How was it?"]
-        assert await state(world) == "sent"
-
-    play()
+@example("follow-up")
+async def test_a_crash_while_it_is_sent(world, delay_ms: int, who: str) -> None:
+    """Twice, around the moment at which it is due."""
+    await ask(world, "PUT /follow-up/7", HELLO)
+    await world.advance(milliseconds=3_600_000 - 50)
+    stubs = {
+        "FollowUp": world.namespace("FollowUp").getByName("7"),
+        "Mailbox": world.namespace("Mailbox").getByName("ann"),
+    }
+    victims = [stub for name, stub in stubs.items() if who in (name, "both")]
+    for stub in victims:
+        await world.crash(stub)  # is there again after 100 ms
+    await world.advance(milliseconds=delay_ms)
+    for stub in victims:
+        await world.crash(stub)
+    await world.advance(minutes=5)
+    assert await mail(world) == ["How was it?"]
+    assert await state(world) == "sent"
 
 
-@played("follow-up")
+@example("follow-up")
 async def test_sent_and_not_noted(world) -> None:
     """The alarm runs again after the mailbox has taken the message: it is refused the second time."""
     await ask(world, "PUT /follow-up/7", HELLO)
@@ -119,7 +117,7 @@ async def test_sent_and_not_noted(world) -> None:
     assert await state(world) == "sent"
 
 
-@played("follow-up")
+@example("follow-up")
 async def test_a_mailbox_that_is_down_for_a_day(world) -> None:
     """Longer than an alarm that raises is tried: it has set itself again."""
     follow_up = world.namespace("FollowUp").getByName("7")
@@ -135,7 +133,7 @@ async def test_a_mailbox_that_is_down_for_a_day(world) -> None:
     assert await state(world) == "sent"
 
 
-@played("follow-up")
+@example("follow-up")
 async def test_what_is_no_plan(world) -> None:
     for body in ("", "[]", "{", '{"to": "ann"}', '{"to": "ann", "text": "x", "after_s": "soon"}'):
         assert (await ask(world, "PUT /follow-up/7", body))[0] == 400, body

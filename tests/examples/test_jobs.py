@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from .stage import ask, now_ms, played
+from .stage import ask, example, now_ms
 
 
 async def add(world, job: str, query: str = "") -> int:
@@ -28,7 +28,7 @@ async def look(world, number: int) -> tuple[str, int, str | None]:
     return found[0]["state"], found[0]["attempt"], found[0]["outcome"]
 
 
-@played("jobs")
+@example("jobs")
 async def test_a_job_is_taken_done_and_its_result_kept_for_a_day(world) -> None:
     assert await add(world, "paint") == 1
     assert await take(world) == (1, "paint", 1)
@@ -42,7 +42,7 @@ async def test_a_job_is_taken_done_and_its_result_kept_for_a_day(world) -> None:
     assert await ask(world, "GET /queue/q/1") == (404, None)
 
 
-@played("jobs")
+@example("jobs")
 async def test_the_most_urgent_first_and_none_before_it_is_due(world) -> None:
     for job, query in (("c", ""), ("a", "?priority=9"), ("later", "?priority=99&delay_s=60"), ("b", "?priority=9")):
         await add(world, job, query)
@@ -57,7 +57,7 @@ async def test_the_most_urgent_first_and_none_before_it_is_due(world) -> None:
     assert (await take(world))[1] == "later"
 
 
-@played("jobs")
+@example("jobs")
 async def test_two_workers_never_have_the_same_job(world) -> None:
     for number in range(20):
         await add(world, f"j{number}")
@@ -65,7 +65,7 @@ async def test_two_workers_never_have_the_same_job(world) -> None:
     assert sorted(job for _, job, _ in filter(None, taken)) == sorted(f"j{number}" for number in range(20))
 
 
-@played("jobs")
+@example("jobs")
 async def test_retries_back_off_and_then_it_is_dead(world) -> None:
     await add(world, "fragile")
     for attempt, wait_s in enumerate((10, 20, 40, 80), 1):
@@ -89,7 +89,7 @@ async def test_retries_back_off_and_then_it_is_dead(world) -> None:
     assert await look(world, 1) == ("done", 1, "")
 
 
-@played("jobs")
+@example("jobs")
 async def test_a_worker_that_crashes_loses_the_job(world) -> None:
     """Visible again when its lease is over, plus the back-off; what the lost worker says then does not count."""
     await add(world, "paint")
@@ -105,7 +105,7 @@ async def test_a_worker_that_crashes_loses_the_job(world) -> None:
     assert await look(world, 1) == ("done", 2, "in time")
 
 
-@played("jobs")
+@example("jobs")
 async def test_a_job_that_kills_its_workers_dies(world) -> None:
     await add(world, "poison")
     await add(world, "good", "?priority=1")
@@ -119,7 +119,7 @@ async def test_a_job_that_kills_its_workers_dies(world) -> None:
     assert await look(world, 1) == ("dead", 5, "the worker said nothing")
 
 
-@played("jobs")
+@example("jobs")
 async def test_the_queue_itself_crashes(world) -> None:
     queue = world.namespace("Queue").getByName("q")
     for number in range(5):
@@ -140,7 +140,7 @@ async def test_the_queue_itself_crashes(world) -> None:
     assert await world.storage(queue).alarm() is not None
 
 
-@played("jobs")
+@example("jobs")
 async def test_what_is_refused(world) -> None:
     await add(world, "x")
     assert (await ask(world, "POST /queue/q/1/done"))[0] == 409

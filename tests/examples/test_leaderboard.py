@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from .stage import ask, now_ms, played
+from .stage import ask, example, now_ms
 
 DAY = 86_400_000
 
@@ -21,7 +21,7 @@ async def top(world, query: str = "") -> list[tuple[int, str, int]]:
     return [(row["rank"], row["player"], row["score"]) for row in found["top"]]
 
 
-@played("leaderboard")
+@example("leaderboard")
 async def test_the_best_of_each_player_counts(world) -> None:
     assert await submit(world, "ann", 50) == (50, 1)
     assert await submit(world, "ben", 70) == (70, 1)
@@ -35,7 +35,7 @@ async def test_the_best_of_each_player_counts(world) -> None:
     assert await submit(world, "eve", 0) == (0, 3)
 
 
-@played("leaderboard")
+@example("leaderboard")
 async def test_equal_scores_have_equal_ranks_and_the_first_stands_first(world) -> None:
     for player, score in (("zoe", 10), ("ann", 10), ("ben", 30), ("dora", 5)):
         await submit(world, player, score)
@@ -46,7 +46,7 @@ async def test_equal_scores_have_equal_ranks_and_the_first_stands_first(world) -
     assert (await top(world))[1] == (2, "zoe", 10)
 
 
-@played("leaderboard")
+@example("leaderboard")
 async def test_ranks_are_those_of_a_sorted_list(world) -> None:
     rng = random.Random(7)
     board = world.namespace("Board").getByName("x")
@@ -67,7 +67,7 @@ async def test_ranks_are_those_of_a_sorted_list(world) -> None:
     assert [row["score"] for row in rows] == sorted(bests.values(), reverse=True)
 
 
-@played("leaderboard")
+@example("leaderboard")
 async def test_a_season_ends_exactly_on_time(world) -> None:
     began_ms = now_ms(world)
     await submit(world, "ann", 50)
@@ -81,7 +81,7 @@ async def test_a_season_ends_exactly_on_time(world) -> None:
     assert await top(world, "?season=2") == [(1, "ann", 1)]
 
 
-@played("leaderboard")
+@example("leaderboard")
 async def test_seasons_go_on_over_crashes_and_times_when_nothing_ran(world) -> None:
     began_ms = now_ms(world)
     await submit(world, "ann", 50)
@@ -100,7 +100,7 @@ async def test_seasons_go_on_over_crashes_and_times_when_nothing_ran(world) -> N
     assert (later["season"], later["ends_ms"]) == (found["season"] + 1, began_ms + 35 * DAY)
 
 
-@played("leaderboard", SEASON_DAYS=1)
+@example("leaderboard", SEASON_DAYS=1)
 async def test_old_seasons_are_forgotten(world) -> None:
     for season in range(1, 15):
         assert await submit(world, "ann", season) == (season, 1)
@@ -109,7 +109,7 @@ async def test_old_seasons_are_forgotten(world) -> None:
     assert kept == list(range(5, 15))
 
 
-@played("leaderboard")
+@example("leaderboard")
 async def test_what_is_no_score(world) -> None:
     for query in (
         "",

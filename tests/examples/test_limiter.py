@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from .stage import ask, now_ms, played
+from .stage import ask, example, now_ms
 
 SMALL = {"user": {"capacity": 5, "per_second": 0.5}, "address": {"capacity": 2, "per_second": 1}}
 
@@ -17,7 +17,7 @@ def denied(remaining: int, retry_after_ms: int) -> tuple[int, object]:
     return 429, {"allowed": False, "remaining": remaining, "retry_after_ms": retry_after_ms}
 
 
-@played("limiter", LIMITS=SMALL)
+@example("limiter", LIMITS=SMALL)
 async def test_a_burst_then_the_rate(world) -> None:
     for remaining in (4, 3, 2, 1, 0):
         assert await ask(world, "POST /take/user/ann") == allowed(remaining)
@@ -35,7 +35,7 @@ async def test_a_burst_then_the_rate(world) -> None:
     assert await ask(world, "POST /take/address/ann") == allowed(1)  # and one of another kind
 
 
-@played("limiter", LIMITS=SMALL)
+@example("limiter", LIMITS=SMALL)
 async def test_never_more_than_there_is(world) -> None:
     answers = await asyncio.gather(*[ask(world, "POST /take/user/ann") for _ in range(20)])
     assert [status for status, _ in answers].count(200) == 5
@@ -48,7 +48,7 @@ async def test_never_more_than_there_is(world) -> None:
     assert await ask(world, "POST /take/user/ann") == allowed(4)  # full is full, however long nobody came
 
 
-@played("limiter", LIMITS=SMALL)
+@example("limiter", LIMITS=SMALL)
 async def test_a_full_bucket_is_erased(world) -> None:
     bucket = world.namespace("Bucket").getByName("user:ann")
     await ask(world, "POST /take/user/ann?cost=5")
@@ -62,7 +62,7 @@ async def test_a_full_bucket_is_erased(world) -> None:
     assert await world.storage(bucket).alarm() is None
 
 
-@played("limiter", LIMITS=SMALL)
+@example("limiter", LIMITS=SMALL)
 async def test_what_is_no_request(world) -> None:
     assert (await ask(world, "POST /take/planet/ann"))[0] == 404
     assert (await ask(world, "POST /take/user"))[0] == 404

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
-from .stage import ask, played
+from .stage import ask, example
 
 TEA = json.dumps({"question": "Tea?", "options": ["yes", "no", "later"]})
 
@@ -16,7 +16,7 @@ def votes(result: object) -> list[int]:
     return [option["votes"] for option in result["options"]]
 
 
-@played("poll")
+@example("poll")
 async def test_one_vote_a_voter(world) -> None:
     assert (await ask(world, "POST /poll/tea", TEA))[0] == 201
     status, result = await ask(world, "POST /poll/tea/vote?option=1", Cookie="voter=ann")
@@ -33,7 +33,7 @@ async def test_one_vote_a_voter(world) -> None:
     assert (status, votes(result), result["mine"], result["question"]) == (200, [1, 1, 0], None, "Tea?")
 
 
-@played("poll")
+@example("poll")
 async def test_a_voter_without_a_cookie_gets_one(world) -> None:
     await ask(world, "POST /poll/tea", TEA)
     page = await world.fetch("/poll/tea")
@@ -45,7 +45,7 @@ async def test_a_voter_without_a_cookie_gets_one(world) -> None:
     assert (await ask(world, "POST /poll/tea/vote?option=2", Cookie=voter))[0] == 409
 
 
-@played("poll")
+@example("poll")
 async def test_what_is_refused(world) -> None:
     assert await ask(world, "GET /poll/tea/result") == (404, None)
     assert (await ask(world, "POST /poll/tea/vote?option=0"))[0] == 404
@@ -66,7 +66,7 @@ async def test_what_is_refused(world) -> None:
     assert votes((await ask(world, "GET /poll/tea/result"))[1]) == [0, 0, 0]
 
 
-@played("poll")
+@example("poll")
 async def test_the_result_is_streamed_as_it_changes(world) -> None:
     await ask(world, "POST /poll/tea", TEA)
     poll = world.namespace("Poll").getByName("tea")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from .stage import ask, now_ms, played
+from .stage import ask, example, now_ms
 
 
 def stored(world):
     return world.storage(world.namespace("Room").getByName("x"))
 
 
-@played("room-timeout")
+@example("room-timeout")
 async def test_it_closes_exactly_when_nobody_has_said_anything(world) -> None:
     assert await ask(world, "POST /room/x") == (201, "open\n")
     assert await ask(world, "POST /room/x") == (200, "open\n")
@@ -26,7 +26,7 @@ async def test_it_closes_exactly_when_nobody_has_said_anything(world) -> None:
         assert (await ask(world, what, "late" if what.startswith("POST") else None))[0] == 410
 
 
-@played("room-timeout")
+@example("room-timeout")
 async def test_nothing_is_left(world) -> None:
     await ask(world, "POST /room/x")
     await ask(world, "POST /room/x/say?by=ann", "secret")
@@ -39,7 +39,7 @@ async def test_nothing_is_left(world) -> None:
     assert await ask(world, "POST /room/x/say?by=ben", "new") == (200, "1\n")
 
 
-@played("room-timeout")
+@example("room-timeout")
 async def test_a_message_in_the_last_moment_keeps_it_open(world) -> None:
     await ask(world, "POST /room/x")
     for number in range(1, 6):
@@ -49,7 +49,7 @@ async def test_a_message_in_the_last_moment_keeps_it_open(world) -> None:
     assert (await ask(world, "GET /room/x"))[0] == 200
 
 
-@played("room-timeout")
+@example("room-timeout")
 async def test_the_time_closes_it_also_when_the_alarm_is_late(world) -> None:
     await ask(world, "POST /room/x")
     await ask(world, "POST /room/x/say?by=ann", "old")
@@ -61,7 +61,7 @@ async def test_the_time_closes_it_also_when_the_alarm_is_late(world) -> None:
     assert (await ask(world, "GET /room/x"))[0] == 200
 
 
-@played("room-timeout")
+@example("room-timeout")
 async def test_an_outage_does_not_keep_it(world) -> None:
     await ask(world, "POST /room/x")
     await ask(world, "POST /room/x/say?by=ann", "before")
@@ -75,7 +75,7 @@ async def test_an_outage_does_not_keep_it(world) -> None:
     assert await stored(world).list() == {}
 
 
-@played("room-timeout")
+@example("room-timeout")
 async def test_what_is_refused(world) -> None:
     await ask(world, "POST /room/x")
     for what, text in (("/say", "hi"), ("/say?by=", "hi"), ("/say?by=ann", ""), ("/say?by=ann", "x" * 1001)):

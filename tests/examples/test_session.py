@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .stage import ask, now_ms, played
+from .stage import ask, example, now_ms
 
 MINUTE = 60_000
 
@@ -27,7 +27,7 @@ def stored(world, token: str):
     return world.storage(world.namespace("Session").getByName(hashlib.sha256(token.encode()).hexdigest()))
 
 
-@played("session")
+@example("session")
 async def test_it_ends_exactly_when_it_said(world) -> None:
     token = await begin(world)
     await world.advance(milliseconds=30 * MINUTE - 1)
@@ -39,7 +39,7 @@ async def test_it_ends_exactly_when_it_said(world) -> None:
     assert await stored(world, token).alarm() is None
 
 
-@played("session")
+@example("session")
 async def test_it_is_over_before_the_alarm_comes(world) -> None:
     """The clock has jumped, the alarm has not run yet: the time counts."""
     token = await begin(world)
@@ -47,7 +47,7 @@ async def test_it_is_over_before_the_alarm_comes(world) -> None:
     assert await check(world, token) is None
 
 
-@played("session")
+@example("session")
 async def test_use_makes_it_slide(world) -> None:
     token = await begin(world)
     await world.advance(minutes=2)
@@ -62,7 +62,7 @@ async def test_use_makes_it_slide(world) -> None:
     assert await check(world, token) is None
 
 
-@played("session", LONGEST_HOURS=1)
+@example("session", LONGEST_HOURS=1)
 async def test_no_use_makes_it_longer_than_the_longest(world) -> None:
     token = await begin(world)
     for minutes, left in ((20, 30), (20, 20), (10, 10), (9, 1)):
@@ -72,7 +72,7 @@ async def test_no_use_makes_it_longer_than_the_longest(world) -> None:
     assert await check(world, token) is None
 
 
-@played("session")
+@example("session")
 async def test_a_crash_takes_nobody_out_and_lets_nobody_in(world) -> None:
     ann, ben = await begin(world), await begin(world, "ben")
     assert (await ask(world, "DELETE /session", Cookie=f"session={ben}"))[0] == 200
@@ -85,7 +85,7 @@ async def test_a_crash_takes_nobody_out_and_lets_nobody_in(world) -> None:
     assert await check(world, ann) is None
 
 
-@played("session")
+@example("session")
 async def test_only_the_service_begins_one(world) -> None:
     for key in ("Bearer wrong", "Bearer ", "Basic change-me", "Bearer Ünlike"):
         assert (await ask(world, "POST /session?user=ann", Authorization=key))[0] == 403, key
