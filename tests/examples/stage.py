@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 EXAMPLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "examples")
 
+LATE = {"milliseconds": 100}
+"""`world.advance(**LATE)`: an alarm is never early, it may be a little late."""
+
 
 def example(name: str, **variables: object) -> pytest.MarkDecorator:
     """The mark of a test whose world has two shards that serve an example. `variables`: of its configuration, changed."""

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from .stage import ask, example, now_ms
+from .stage import LATE, ask, example, now_ms
 
 HELLO = json.dumps({"to": "ann", "text": "How was it?", "after_s": 3600})
 
@@ -34,6 +34,7 @@ async def test_it_happens_when_it_was_planned(world) -> None:
     await world.advance(milliseconds=3_599_999)
     assert await mail(world) == []
     await world.advance(milliseconds=1)
+    await world.advance(**LATE)
     assert await mail(world) == ["How was it?"]
     assert await state(world) == "sent"
     await world.advance(days=3)
@@ -48,6 +49,7 @@ async def test_planning_the_same_again_changes_nothing(world) -> None:
     assert (await ask(world, "PUT /follow-up/7", HELLO))[0] == 200
     assert (await ask(world, "PUT /follow-up/7", HELLO.replace("How", "Who")))[0] == 409
     await world.advance(minutes=30)
+    await world.advance(**LATE)
     assert await mail(world) == ["How was it?"]
     assert (await ask(world, "PUT /follow-up/7", HELLO))[0] == 200
     await world.advance(hours=2)
@@ -65,6 +67,7 @@ async def test_cancelled_is_cancelled_and_too_late_is_too_late(world) -> None:
     assert (await mail(world), await state(world)) == ([], "cancelled")
     await ask(world, "PUT /follow-up/8", HELLO)
     await world.advance(hours=1)
+    await world.advance(**LATE)
     assert (await ask(world, "DELETE /follow-up/8"))[0] == 409
     assert await mail(world) == ["How was it?"]
 
@@ -113,6 +116,7 @@ async def test_sent_and_not_noted(world) -> None:
     await ask(world, "PUT /follow-up/7", HELLO)
     await world.namespace("Mailbox").getByName("ann").take("7", "How was it?")
     await world.advance(hours=1)
+    await world.advance(**LATE)
     assert await mail(world) == ["How was it?"]
     assert await state(world) == "sent"
 

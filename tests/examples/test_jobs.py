@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from .stage import ask, example, now_ms
+from .stage import LATE, ask, example, now_ms
 
 
 async def add(world, job: str, query: str = "") -> int:
@@ -39,6 +39,7 @@ async def test_a_job_is_taken_done_and_its_result_kept_for_a_day(world) -> None:
     await world.advance(milliseconds=86_399_999)
     assert await look(world, 1) == ("done", 1, "blue")
     await world.advance(milliseconds=1)
+    await world.advance(**LATE)
     assert await ask(world, "GET /queue/q/1") == (404, None)
 
 
@@ -97,6 +98,7 @@ async def test_a_worker_that_crashes_loses_the_job(world) -> None:
     await world.advance(milliseconds=29_999)
     assert await look(world, 1) == ("taken", 1, None)
     await world.advance(milliseconds=1)
+    await world.advance(**LATE)
     assert await look(world, 1) == ("waiting", 1, "the worker said nothing")
     await world.advance(seconds=10)
     assert await take(world) == (1, "paint", 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .stage import ask, example, now_ms
+from .stage import LATE, ask, example, now_ms
 
 MINUTE = 60_000
 
@@ -35,6 +35,7 @@ async def test_it_ends_exactly_when_it_said(world) -> None:
     assert await stored(world, token).get("session") is not None
     await world.advance(milliseconds=1)
     assert await check(world, token) is None
+    await world.advance(**LATE)
     assert await stored(world, token).list() == {}  # the alarm has erased it
     assert await stored(world, token).alarm() is None
 

@@ -5,7 +5,7 @@ POST /board/NAME/score?player=ann&score=120  {"player": "ann", "score": 120, "ra
 GET  /board/NAME/rank?player=ann             the same, 404 when there is no score
 GET  /board/NAME/top[?n=10][&season=1]       {"season": 2, "ends_ms": …, "top": [{"player": "ann", "score": 120, "rank": 1}, …]}
 
-Equal scores have equal ranks, and who was first stands first. An alarm ends a season SEASON_DAYS after its begin.
+Equal scores have equal ranks, and who was first stands first. A season ends by itself SEASON_DAYS after its begin.
 """
 
 import time
@@ -42,7 +42,14 @@ class Board(DurableObject):
         self.sql.exec(SCHEMA)
 
     async def season(self):
-        return await self.storage.get("season") or {"number": 1, "ends_ms": None}
+        """The one of this moment. The time ends a season; an alarm, which may come a little later, only helps it."""
+        season, now_ms = await self.storage.get("season"), time.time() * 1000
+        if not season or now_ms < season["ends_ms"]:
+            return season or {"number": 1, "ends_ms": None}
+        late_ms = now_ms - season["ends_ms"]  # more than a season, if nobody was there: the calendar goes on
+        season = await self.begin(season["number"] + 1, season["ends_ms"] + late_ms // self.season_ms * self.season_ms)
+        self.sql.exec("DELETE FROM scores WHERE season < ?", season["number"] - KEPT_SEASONS)
+        return season
 
     async def begin(self, number, at_ms):
         season = {"number": number, "ends_ms": int(at_ms + self.season_ms)}
@@ -67,11 +74,7 @@ class Board(DurableObject):
         return {"season": number, "ends_ms": season["ends_ms"], "top": self.sql.exec(TOP, number, count).toArray()}
 
     async def alarm(self):
-        """Late by whole seasons (nobody was there), it begins the one that the calendar says."""
-        season = await self.season()
-        late_ms = time.time() * 1000 - season["ends_ms"]
-        season = await self.begin(season["number"] + 1, season["ends_ms"] + late_ms // self.season_ms * self.season_ms)
-        self.sql.exec("DELETE FROM scores WHERE season < ?", season["number"] - KEPT_SEASONS)
+        await self.season()
 
 
 class Default(WorkerEntrypoint):
