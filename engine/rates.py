@@ -54,7 +54,7 @@ class _Track:
     def add(self, now_s: float, count: int) -> None:
         self.counts.append((now_s, count))
         self.total += count
-        while self.counts and self.counts[0][0] <= now_s - WINDOW_S:
+        while self.counts and self.counts[0][0] < now_s - WINDOW_S + 0.5:  # each is of the second before it
             self.total -= self.counts.popleft()[1]
 
     def per_s(self) -> float:
