@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -78,6 +78,7 @@ class Committer:
         partial: Callable[[CommitRecord, int], None],
         stop: Callable[[BaseException], None],
         report: Callable[[str, str, dict[str, object]], None],
+        threads: Executor | None = None,
     ) -> None:
         """`committed(record, segment)`: a record is durable. `partial(record, segment)`: a piece of a large one is written.
 
@@ -109,7 +110,7 @@ class Committer:
         self._calm = 0
         self._beside = 0
         self._until_s = 0.0
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="log sync")
+        self._threads = threads or ThreadPoolExecutor(2, thread_name_prefix="log sync")
         """One syncs, the other makes the next segment's file, which may take long: a sync must not wait for it."""
 
     # ------------------------------------------------------------------ Commits

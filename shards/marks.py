@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import cast
 
@@ -70,6 +70,7 @@ class Marker:
         recovered: Callable[[], None],
         stop: Callable[[BaseException], None],
         report: Callable[[str, str, dict[str, object]], None],
+        thread: Executor | None = None,
     ) -> None:
         self.may_trim = False
         """No older dead session is left, whose frames this log's marks speak for."""
@@ -96,7 +97,7 @@ class Marker:
         self._aging: asyncio.Task[None] | None = None
         self._age_at_s: float | None = None
         """When history is next looked through for what is too old."""
-        self.thread = ThreadPoolExecutor(1, thread_name_prefix="marks sync")
+        self.thread: Executor = thread or ThreadPoolExecutor(1, thread_name_prefix="marks sync")
         residents.on_settled = files.complete
         committer.no_room = self.give_up_history
         self._giving_up: asyncio.Task[None] | None = None

@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import resource
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -20,7 +19,6 @@ from ..engine.context import GatedTransport
 from ..engine.disk import Disk, LocalDisk
 from ..engine.ids import ClassKey
 from ..engine.limits import Limits
-from ..engine.residents import Residents
 from ..router.client import Client
 from ..router.control import Control, Message
 from ..router.logs import reporter
@@ -29,21 +27,12 @@ from ..router.server import Acceptor
 from ..router.slots import SlotMap
 from ..sdk.program import Program, load
 from .archive import ArchiveProcess
-from .catalogue import Catalogue
-from .committer import Committer
-from .emptying import Emptied
-from .files import ObjectFiles, remove_scratch
-from .floors import floors_of
 from .listing import Listing
-from .log import SessionLog
-from .marks import Marker
 from .measured import measure
-from .meters import Ledger
 from .object_operations import ObjectOperations
 from .operations import Operations
 from .quotas import Exceeded, Quotas, refusal
-from .recovery import DeadLogs
-from .timeline import Timeline
+from .session import Session
 from .upgrades import Upgrades
 
 _EXIT_STOPPED = 3
@@ -63,7 +52,8 @@ class Shard:
         self._disk = disk
         self._program = program
         self._index = cast("int", start["index"])
-        self._session = cast("str", start["session"])
+        self._name = cast("str", start["session"])
+        """The session's."""
         self._data = os.path.abspath(cast("str", start["data"]))
         self._run = cast("str", start["run"])
         self._dead_sessions = cast("list[str]", start["dead_sessions"])
@@ -82,120 +72,65 @@ class Shard:
     # ------------------------------------------------------------------ startup
     def startup(self) -> None:
         """Open the log, index the dead ones, and begin to listen. Raises PerdureError, OSError."""
-        disk, data, limits, loop = self._disk, self._data, self._limits, self._loop
-        groups = self._map.groups_of(self._index)
-        mine = frozenset(groups)
-        remove_scratch(disk, data, self._dead_sessions)
-        dead = DeadLogs(disk, f"{data}/log", lambda object_id: object_id[0] >> 2 in mine)
-        dead.read(self._dead_sessions)
-        self.log = SessionLog(disk, f"{data}/log", self._session, limits.segment_bytes)
-        self.files = ObjectFiles(disk, data, self._session, self.log, dead)
-        self.committer = Committer(
-            self.log,
-            SystemClock(),
-            limits,
-            loop,
-            committed=self.files.committed,
-            partial=self.files.partial,
-            stop=self._stop,
-            report=self._report,
-        )
+        limits, loop = self._limits, self._loop
         keys = self._program.keys()
         self.client = Client.in_process(loop, self._map, keys, role=f"shard {self._index}")
         self._runtimes = self._program.runtimes(GatedTransport(self.client, loop))
         for key, runtime in self._runtimes.items():
             runtime.limits = self._class_limits.get(key)
-        self.residents = Residents(
-            self._runtimes,
-            files=self.files,
-            commits=self.committer,
-            clock=SystemClock(),
-            disk=disk,
-            limits=limits,
-            transport=self.client,
-            log=self._report,
-            loop=loop,
-        )
-        self.catalogue = Catalogue(data, groups)
-        self.files.floors = floors_of(self.catalogue, f"{data}/history")
-        self.marker = Marker(
-            disk,
-            data,
-            self.log,
-            self.files,
-            self.committer,
-            self.residents,
-            self.catalogue,
-            limits,
+        archive = ArchiveProcess(
             loop,
+            f"archivist {self._index}",
+            f"{self._data}/history",
+            cast("int", self._start["lock_fd"]),
+            self._report,
+        )
+        self.session = Session(
+            self._disk,
+            self._data,
+            self._name,
+            dead_sessions=self._dead_sessions,
+            groups=self._map.groups_of(self._index),
+            runtimes=self._runtimes,
+            transport=self.client,
+            archive=archive,
+            clock=SystemClock(),
+            limits=limits,
+            loop=loop,
             recovered=self._recovered,
             stop=self._stop,
             report=self._report,
         )
-        self._open_past(groups)
-        self._start_ledger()
+        archive.beside = self.session.committer.beside
+        if self._quotas:
+            self.session.ledger.load()
+            self.session.residents.meters_every_s = _QUOTA_S
         self._add_operations()
-        number = self._session.split("-")[0].lstrip("0")
+        number = self._name.split("-")[0].lstrip("0")
         self.acceptor = Acceptor(
             f"ipc://{self._run}/s{self._index}-{number}",
             loop,
             index=self._index,
-            session=self._session,
+            session=self._name,
             slot_map=self._map,
             classes=keys,
-            deliver=self.residents.deliver,
-            cancel=self.residents.cancel,
+            deliver=self.session.residents.deliver,
+            cancel=self.session.residents.cancel,
             operate=self.operations.start,
             stop_operation=self.operations.cancel,
             report=self._report,
         )
-        self.committer.send_now = self.acceptor.send_now
-
-    def _open_past(self, groups: Sequence[int]) -> None:
-        """History, whole files, and the files of objects that nothing is left of."""
-        disk, data, limits, loop = self._disk, self._data, self._limits, self._loop
-        self.archive = ArchiveProcess(
-            loop, f"archivist {self._index}", f"{data}/history", cast("int", self._start["lock_fd"]), self._report
-        )
-        self.archive.beside = self.committer.beside
-        self.timeline = Timeline(
-            disk,
-            self.log,
-            self.files,
-            self.committer,
-            self.residents,
-            self.catalogue,
-            self.archive,
-            SystemClock(),
-            limits,
-            list(groups),
-            class_limits=self._class_limits,
-            on_catalogue=self.marker.on_thread,
-            flush_meters=self._flush_meters,
-        )
-        self.marker.timeline = self.residents.history = self.timeline
-        self.marker.may_trim = not self._dead_sessions
-        self.emptied = Emptied(
-            disk,
-            self.files,
-            self.committer,
-            self.residents,
-            self.catalogue,
-            on_catalogue=self.marker.on_thread,
-            flush_meters=self._flush_meters,
-            report=self._report,
-        )
-        self.files.on_emptied = self.emptied.add
+        self.session.committer.send_now = self.acceptor.send_now
 
     def _add_operations(self) -> None:
         """What may be asked from outside, beside the objects' turns."""
         self.operations = Operations(self._loop, self._report)
-        self.listing = Listing(self.catalogue, self.files, self.residents)
+        self.listing = Listing(self.session.catalogue, self.session.files, self.session.residents)
         self.operations.add("list", self.listing.list)
         self.operations.add("describe", self.listing.describe)
         self.operations.add("about", self._about)
         self.operations.add("measured", self.measured)
-        singles = ObjectOperations(self.timeline, SystemClock())
+        singles = ObjectOperations(self.session.timeline, SystemClock())
         self.operations.add("export", singles.export)
         self.operations.add("import", singles.import_file)
         self.operations.add("delete", singles.delete)
@@ -204,28 +139,20 @@ class Shard:
         self.operations.add("restore", singles.restore)
         self.upgrades = Upgrades(
             self._runtimes,
-            self.residents,
+            self.session.residents,
             lambda class_key: self._control.send({"type": "upgrade", "class_key": class_key}),
         )
         self.upgrades.adopt(cast("list[str]", self._start.get("upgraded") or []))
         self.operations.add("upgrade_class", self.upgrades.upgrade_class)
 
-    def _start_ledger(self) -> None:
-        self.ledger = Ledger(self.catalogue, self.marker.thread, SystemClock(), self._loop, report=self._report)
-        self.residents.on_metered = self.ledger.take
-        if self._quotas:
-            self.ledger.load()
-            self.residents.meters_every_s = _QUOTA_S
-
     # ------------------------------------------------------------------ serve
     async def serve(self) -> int:
         """Until drained or stopped; the exit code."""
         self._control.attach(self._loop, self._on_control, lambda: os._exit(0))
-        self.residents.start()
         for warning in self._program.config.warnings if self._index == 0 else ():
             self._report("warning", "configuration", {"message": warning})
         if self._dead_sessions:
-            left = len(self.files.dead.objects)
+            left = len(self.session.files.dead.objects)
             self._report("info", "recovering", {"sessions": len(self._dead_sessions), "objects": left})
         self._control.send(
             {
@@ -235,11 +162,10 @@ class Shard:
                 "program": self._program.name,
             }
         )
-        self._marking = self._begin(self.marker.run(), "marker")
-        self._metering = self._begin(self.ledger.run(), "meters")
+        self.session.start(self._begin)
         if self._quotas:
             self._begin(self._watch_quotas(), "quotas")
-        if self.catalogue.missing:
+        if self.session.catalogue.missing:
             self.listing.rebuild = self._begin(self._rebuild_catalogue(), "catalogue")
         return await self._ended
 
@@ -256,7 +182,7 @@ class Shard:
 
     async def _rebuild_catalogue(self) -> None:
         folders = {ClassKey(key).folder: key for key in self._program.keys().values()}
-        count = await asyncio.to_thread(self.catalogue.rebuild, folders)
+        count = await asyncio.to_thread(self.session.catalogue.rebuild, folders)
         if count:
             self._report("info", "catalogue_rebuilt", {"objects": count})
 
@@ -264,25 +190,21 @@ class Shard:
         """Say what was used; refuse what a quota refuses. A quota of a day that is over is lifted here, asked by nobody."""
         clock = SystemClock()
         while True:
-            self._control.send({"type": "usage", **self.ledger.use().to_wire()})
+            self._control.send({"type": "usage", **self.session.ledger.use().to_wire()})
             self._refuse(clock.now_ms())
             await asyncio.sleep(_QUOTA_S)
 
     def _refuse(self, now_ms: int) -> None:
         over = self._exceeded
-        self.residents.refuse(refusal(over.events, over.day, now_ms), refusal(over.writes, over.day, now_ms))
-
-    async def _flush_meters(self) -> None:
-        self.residents.take_all_meters()
-        await self.ledger.flush()
+        self.session.residents.refuse(refusal(over.events, over.day, now_ms), refusal(over.writes, over.day, now_ms))
 
     async def measured(self, first_day: int, last_day: int, objects_max: int) -> dict[str, object]:
         """What this shard's objects have used from one UTC day to another, up to now, as plain values (`Measured`)."""
-        await self._flush_meters()
+        await self.session.flush_meters()
         found = await self._loop.run_in_executor(
-            self.marker.thread, measure, self.catalogue, first_day, last_day, objects_max
+            self.session.marker.thread, measure, self.session.catalogue, first_day, last_day, objects_max
         )
-        live = self.files.live  # an object's name is in the catalogue after its first mark
+        live = self.session.files.live  # an object's name is in the catalogue after its first mark
         objects = tuple(
             replace(use, name=live[use.object_id].name) if use.name is None and use.object_id in live else use
             for use in found.objects
@@ -303,12 +225,12 @@ class Shard:
         elif kind == "upgraded":
             self.upgrades.adopt(cast("list[str]", message["classes"]))
         elif kind == "dropped":
-            self.marker.may_trim = not message["older_left"]
+            self.session.marker.may_trim = not message["older_left"]
         elif kind == "drain" and not self._ended.done():
             self._begin(self._drain(cast("float", message["seconds"])), "drain")
 
     def _recovered(self) -> None:
-        self.files.dead.close()
+        self.session.files.dead.close()
         for session in self._dead_sessions:
             self._control.send({"type": "recovered", "session": session})
         if self._dead_sessions:
@@ -324,7 +246,7 @@ class Shard:
         """The operation `about`: which shard this is, where its data folder is, and what can be asked of it."""
         return {
             "index": self._index,
-            "session": self._session,
+            "session": self._name,
             "data": self._data,
             "operations": self.operations.names,
         }
@@ -332,24 +254,13 @@ class Shard:
     # ------------------------------------------------------------------ drain
     async def _drain(self, seconds: float) -> None:
         """Let running events end, make everything durable, complete every file, end the log."""
-        clean = await self.residents.drain(seconds * 0.7)
+        session = self.session
+        clean = await session.residents.drain(seconds * 0.7)
         await self.operations.stop()
-        await self.timeline.finish(seconds * 0.2)
-        await self.committer.flush()
+        await session.timeline.finish(seconds * 0.2)
+        await session.committer.flush()
         self.acceptor.flush()
-        self._marking.cancel()
-        self.residents.stop()
-        self.residents.close_all()
-        await self.committer.flush()
-        await self.emptied.finish(seconds * 0.1)
-        self.residents.take_all_meters()
-        self.ledger.end()
-        await self._metering
-        complete = await self.marker.close()
-        self.log.close(clean=complete)
-        self.committer.close()
-        self.marker.shut()
-        self.archive.close()
+        await session.end(seconds * 0.1)
         self.acceptor.close()
         await self.client.close()
         self._ended.set_result(0 if clean else 1)

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from perdure.engine.calls import CHAIN_LENGTH_MAX
 from perdure.engine.durable import DurableObject
 from perdure.engine.errors import CallChainTooLong, CallCycle, Overloaded
-
-from tests.sim.virtual import run
+from perdure.testing.virtual import run
 
 from .world import World
 

@@ -11,10 +11,10 @@ from perdure.engine.disk import LocalDisk
 from perdure.engine.errors import DataFolderError, InvalidArgument, VersionMismatch
 from perdure.shards.blobs import FolderBlobs
 from perdure.shards.catalogue import Catalogue, Row
+from perdure.shards.dead_sessions import DeadSessions
 from perdure.shards.meta import LocalMeta
 from perdure.shards.ownership import DataFolder
 from perdure.shards.restarts import Restarts
-from perdure.shards.sessions import DeadSessions
 
 
 def test_k4_a_death_after_serving_is_restarted_at_once() -> None:

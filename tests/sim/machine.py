@@ -18,21 +18,13 @@ from perdure.engine.durable import DurableObject
 from perdure.engine.errors import PerdureError, ShardLost, StorageFull
 from perdure.engine.ids import ClassKey
 from perdure.engine.limits import Limits
-from perdure.engine.residents import Residents
 from perdure.engine.values import pack, unpack
 from perdure.shards.archivist import Archivist
-from perdure.shards.catalogue import Catalogue
-from perdure.shards.committer import Committer
-from perdure.shards.emptying import Emptied
-from perdure.shards.files import ObjectFiles, remove_scratch
-from perdure.shards.floors import floors_of
-from perdure.shards.log import SessionLog, delete_session, sessions
-from perdure.shards.marks import Marker
-from perdure.shards.recovery import DeadLogs
-from perdure.shards.timeline import Timeline
+from perdure.shards.log import delete_session, sessions
+from perdure.shards.session import Session
+from perdure.testing.disk import SimDisk
 
 from ..engine.shelf import Clock, NoTransport, PlainHttp
-from .disk import SimDisk
 
 KEY = ClassKey("sim-Thing")
 OBJECTS = 6
@@ -173,81 +165,28 @@ class Machine:
         disk.make_folder(f"{data}/log")
         disk.sync_folder(data)
         self.dead_sessions = sessions(disk, f"{data}/log")
-        remove_scratch(disk, data, self.dead_sessions)
-        self.dead = DeadLogs(disk, f"{data}/log", lambda object_id: True)
-        self.dead.read(self.dead_sessions)
-        session = f"{number:012d}-abcdef00"
-        self.log = SessionLog(disk, f"{data}/log", session, limits.segment_bytes)
-        self.files = ObjectFiles(disk, data, session, self.log, self.dead)
-        clock = Clock()
-        self.committer = Committer(
-            self.log,
-            clock,
-            limits,
-            self.loop,
-            committed=self.files.committed,
-            partial=self.files.partial,
-            stop=self._stop,
-            report=self._report,
-        )
-        self.residents = Residents(
-            {KEY.unique: ClassRuntime(KEY, "Thing", cls, None, PlainHttp())},
-            files=self.files,
-            commits=self.committer,
-            clock=clock,
-            disk=disk,
-            limits=limits,
-            transport=NoTransport(),
-            log=self._report,
-            loop=self.loop,
-            threads=Inline(),
-        )
-        self.clock = clock
-        self.catalogue = Catalogue(data, range(64))
-        self.files.floors = floors_of(self.catalogue, f"{data}/history")
-        self.marker = Marker(
+        self.clock = Clock()
+        self.archive = InlineArchive(disk, rng or random.Random(0), deaths)
+        self.session = session = Session(
             disk,
             data,
-            self.log,
-            self.files,
-            self.committer,
-            self.residents,
-            self.catalogue,
-            limits,
-            self.loop,
+            f"{number:012d}-abcdef00",
+            dead_sessions=self.dead_sessions,
+            groups=range(64),
+            runtimes={KEY.unique: ClassRuntime(KEY, "Thing", cls, None, PlainHttp())},
+            transport=NoTransport(),
+            archive=self.archive,
+            clock=self.clock,
+            limits=limits,
+            loop=self.loop,
             recovered=self._recovered,
             stop=self._stop,
             report=self._report,
+            threads=Inline(),
         )
-        self.archive = InlineArchive(disk, rng or random.Random(0), deaths)
-        self.timeline = Timeline(
-            disk,
-            self.log,
-            self.files,
-            self.committer,
-            self.residents,
-            self.catalogue,
-            self.archive,
-            clock,
-            limits,
-            list(range(64)),
-            on_catalogue=self.marker.on_thread,
-            flush_meters=self._flush_meters,
-        )
-        self.marker.timeline = self.residents.history = self.timeline
-        self.emptied = Emptied(
-            disk,
-            self.files,
-            self.committer,
-            self.residents,
-            self.catalogue,
-            on_catalogue=self.marker.on_thread,
-            flush_meters=self._flush_meters,
-            report=self._report,
-        )
-        self.files.on_emptied = self.emptied.add
-        self.marker.thread = self.committer._threads = Inline()  # type: ignore[assignment]
-        self.marker.may_trim = not self.dead_sessions
+        self.log, self.files, self.dead = session.log, session.files, session.dead
+        self.committer, self.marker, self.residents = session.committer, session.marker, session.residents
+        self.catalogue, self.timeline, self.emptied = session.catalogue, session.timeline, session.emptied
         self.residents.start()
 
     def _stop(self, error: BaseException) -> None:
@@ -269,9 +208,6 @@ class Machine:
 
     def _report(self, level: str, event: str, fields: dict[str, object]) -> None:
         self.reports.append((level, event, fields))
-
-    async def _flush_meters(self) -> None:
-        """Nothing is metered here."""
 
     def _recovered(self) -> None:
         self.dead.close()
