@@ -7,6 +7,7 @@ storage is closed and its file is right.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -59,7 +60,9 @@ class Residents:
         loop: asyncio.AbstractEventLoop,
         threads: Executor | None = None,
         history: History | None = None,
+        random: Callable[[], float] = random.random,
     ) -> None:
+        self.random = random
         self.history = history
         self.threads = threads or ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self.turns = Turns(loop, limits.quiescent_rounds)

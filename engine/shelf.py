@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Protocol
 
@@ -31,6 +32,8 @@ class Shelf(Protocol):
     threads: Executor
     """For checkpoints that would stop the loop for too long."""
     now_s: float
+    random: Callable[[], float]
+    """From 0 to 1."""
     write_refusal: PerdureError | None
     """Set while a quota refuses writes."""
     failed_restores: dict[bytes, Position]

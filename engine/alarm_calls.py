@@ -1,0 +1,55 @@
+"""An alarm on its way through its object: what is delivered, what came of it, and whose fault a reset was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from .alarm_retries import Armed, Outcome
+from .calls import ALARM, Call
+from .values import pack, unpack
+
+if TYPE_CHECKING:
+    from .turns import Scope
+
+
+@dataclass(slots=True, eq=False)
+class AlarmCall(Call):
+    """Asks an object to run its alarm. Answered with `packed_answer`; with an error when it was refused, or the object reset."""
+
+    forced: bool = False
+    """Run it also before its time."""
+    outcome: Outcome | None = None
+    """Run nothing: an earlier run of `armed` ended like this, and the object could not note it."""
+    armed: Armed | None = None
+    """What runs; None until the object has looked."""
+    counted: bool = False
+    """The run itself was what broke the object."""
+    dropped: bool = False
+    """The run was aborted, and is not to be tried again."""
+
+
+def blame(scope: Scope | None) -> None:
+    """The code of that scope breaks its object: if it is an alarm's, the retry counts."""
+    call = None if scope is None else scope.event.call
+    if call is not None and call.kind == ALARM:
+        cast("AlarmCall", call).counted = True
+
+
+def blame_abort(scope: Scope | None, dropped: bool) -> None:
+    """The code of that scope aborts its object. `dropped`: and an alarm's run is not to be tried again."""
+    call = None if scope is None else scope.event.call
+    if call is not None and call.kind == ALARM:
+        alarm = cast("AlarmCall", call)
+        alarm.counted, alarm.dropped = True, dropped
+
+
+def packed_answer(ran: bool, armed: Armed | None) -> bytes:
+    """Whether the handler ran, and when the object's alarm is due now."""
+    return pack([ran, 0 if armed is None else armed.due_ms])
+
+
+def read_answer(data: bytes) -> tuple[bool, int]:
+    """(Whether the handler ran, when the alarm is due in ms since the epoch; 0: there is none)."""
+    ran, due_ms = cast("tuple[bool, int]", unpack(data))
+    return ran, due_ms
