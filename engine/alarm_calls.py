@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -23,6 +24,8 @@ class AlarmCall(Call):
     """Run nothing: an earlier run of `armed` ended like this, and the object could not note it."""
     armed: Armed | None = None
     """What runs; None until the object has looked."""
+    began: Callable[[AlarmCall], None] | None = None
+    """Called when `armed` is about to run, before anything of the program does."""
     counted: bool = False
     """The run itself was what broke the object."""
     dropped: bool = False

@@ -60,6 +60,8 @@ def prepare(instance: Instance, call: AlarmCall) -> bytes | None:
         alarm.store(None)
         return packed_answer(False, None)
     call.armed = armed
+    if call.began is not None:
+        call.began(call)
     return None
 
 

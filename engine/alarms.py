@@ -23,6 +23,8 @@ from .values import milliseconds
 
 DISARMED = 0
 """In a commit's record: there is no alarm any more."""
+UNSURE_MS = 1
+"""In place of a time: nobody knows but the object itself, which has to be asked."""
 ROWS = "select key, value from _cf_METADATA where key in ('alarm', 'alarm_queued', 'alarm_retry', 'name')"
 """What `armed_by` reads, and the object's name."""
 _UPSERT = "insert into _cf_METADATA(key, value) values(?, ?) on conflict(key) do update set value = excluded.value"

@@ -130,6 +130,15 @@ class Residents:
             return
         instance.deliver(call)
 
+    def class_of(self, object_id: bytes) -> str | None:
+        """The key of the class that an id belongs to, None when the program has none."""
+        return next((key for key, runtime in self._classes.items() if runtime.key.owns(object_id)), None)
+
+    @property
+    def refuses(self) -> bool:
+        """Whether new events are refused: a quota is used up, or the process drains."""
+        return self._refusal is not None
+
     def cancel(self, call: Call) -> None:
         """The caller is gone or gave up."""
         instance = self._by_id.get(call.object_id)

@@ -94,7 +94,7 @@ def test_edge_3_with_an_argument_or_without(tmp_path, kind: type, told: object) 
     async def body(box: Box) -> None:
         await box.do(arm())
         assert await box.shard.fire("a") == (True, 0)
-        assert RUNS == [told]
+        assert [told] == RUNS
 
     on_box(tmp_path, body, kind)
 
