@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from .alarm_retries import Armed, Outcome
-from .calls import ALARM, Call
+from .calls import Call
+from .turns import SCOPE
 from .values import pack, unpack
 
 if TYPE_CHECKING:
+    from .instance import Instance
     from .turns import Scope
 
 
@@ -32,19 +34,26 @@ class AlarmCall(Call):
     """The run was aborted, and is not to be tried again."""
 
 
-def blame(scope: Scope | None) -> None:
-    """The code of that scope breaks its object: if it is an alarm's, the retry counts."""
-    call = None if scope is None else scope.event.call
-    if call is not None and call.kind == ALARM:
-        cast("AlarmCall", call).counted = True
+def blame(instance: Instance, scope: Scope | None = None) -> None:
+    """The code that runs breaks its object (`scope`: whose code it was): if it is an alarm's, the retry counts."""
+    call = _alarm_of(instance, scope)
+    if call is not None:
+        call.counted = True
 
 
-def blame_abort(scope: Scope | None, dropped: bool) -> None:
-    """The code of that scope aborts its object. `dropped`: and an alarm's run is not to be tried again."""
-    call = None if scope is None else scope.event.call
-    if call is not None and call.kind == ALARM:
-        alarm = cast("AlarmCall", call)
-        alarm.counted, alarm.dropped = True, dropped
+def blame_abort(instance: Instance, dropped: bool) -> None:
+    """The code that runs aborts its object. `dropped`: and if it is an alarm's, the run is not to be tried again."""
+    call = _alarm_of(instance, None)
+    if call is not None:
+        call.counted, call.dropped = True, dropped
+
+
+def _alarm_of(instance: Instance, scope: Scope | None) -> AlarmCall | None:
+    scope = scope or instance.turns.scope or SCOPE.get()
+    if scope is None or scope.instance is not instance:
+        return None
+    call = scope.event.call
+    return call if isinstance(call, AlarmCall) else None
 
 
 def packed_answer(ran: bool, armed: Armed | None) -> bytes:

@@ -153,7 +153,7 @@ class Handler:
         except BaseException as error:
             failure = as_remote(error)
             instance.fatal = instance.fatal or failure
-            blame(instance.turns.scope)
+            blame(instance)
             instance.break_now()
             raise InstanceGone from error
         instance.move(State.IDLE)

@@ -34,13 +34,15 @@ class Shelf(Protocol):
     now_s: float
     random: Callable[[], float]
     """From 0 to 1."""
+    circling: dict[Instance, None]
+    """Objects that `call_cycles` looks at with each tick."""
     write_refusal: PerdureError | None
     """Set while a quota refuses writes."""
     failed_restores: dict[bytes, Position]
     """Points that could not be restored, as long as that is not noted in the objects' own databases."""
 
     def forget(self, instance: Instance, error: PerdureError) -> None:
-        """The instance is broken: the next event gets a new one, once `closed` was called."""
+        """The instance is broken or evicted: the next event gets a new one, once `closed` was called."""
         ...
 
     def closed(self, instance: Instance) -> None:

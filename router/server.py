@@ -12,7 +12,7 @@ from typing import cast
 
 import zmq
 
-from ..engine.calls import FETCH, OPERATE, RPC, Call
+from ..engine.calls import FETCH, OPERATE, RPC, Call, Extras
 from ..engine.errors import PerdureError, ProtocolError
 from ..engine.http import HttpResponse
 from ..engine.limits import BODY_INLINE_BYTES_MAX
@@ -21,6 +21,7 @@ from .slots import SlotMap
 from .streams import Incoming, Outgoing
 from .wire import (
     CALL,
+    CALL_LENGTH,
     CANCEL,
     CHUNK,
     CREDIT,
@@ -156,8 +157,13 @@ class Acceptor:
         self._send(peer, [ERROR, 0, error.to_wire()])
 
     def _on_call(self, peer: Peer, frame: Frame) -> None:
+        extras = None
+        if len(frame) == CALL_LENGTH + 1:
+            frame, extras = frame[:CALL_LENGTH], frame[CALL_LENGTH]
         (_, call_id, epoch, class_key, object_id, name, kind, method, payload, _deadline_ms, request_id, stream) = frame
         if epoch > self._map.epoch:
+            if extras is not None:
+                frame.append(extras)
             self._parked.append((peer, frame))  # the caller knows a newer map than we: it will come
             return
         if (
@@ -190,6 +196,9 @@ class Acceptor:
             request,
             request_id,
         )
+        if extras is not None:
+            given = Extras.from_wire(extras)
+            call.chain, call.trail, call.key = given.chain, given.trail, given.key
         call.origin = (peer, call_id)
         peer.calls[call_id] = call
         self.calls += 1

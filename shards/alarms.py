@@ -1,8 +1,8 @@
 """Fires the alarms of a shard's objects: what is due is delivered to the object, whose own rows decide whether it runs.
 
-Known are the alarms that are due soon (`alarm_window`), read from the catalogue, and what the log says that the catalogue does not
-yet. What always holds: an alarm that is armed is fired in the end, whatever was killed or lost in between; none runs before its
-time, because the object looks at the clock again; at most `alarms_running_max` run, `alarms_per_second_max` begin in a second.
+Known are the alarms that are due soon (`alarm_window`): read from the catalogue, and what the log says beyond it. What always
+holds: an alarm that is armed is fired in the end, whatever was killed or lost in between; none runs before its time, because the
+object looks at the clock again; at most `alarms_running_max` run, and `alarms_per_second_max` begin in a second.
 """
 
 from __future__ import annotations
@@ -255,7 +255,7 @@ class Alarms:
         assert isinstance(call, AlarmCall), "only alarms are answered here"
         if isinstance(result, bytes):
             ran, due_ms = read_answer(result)
-            self._ended(run, due_ms)
+            self._ended(run, due_ms, ran=ran)
             _tell(run, ran)
         elif isinstance(result, PerdureError):
             if call.armed is not None:
@@ -264,7 +264,7 @@ class Alarms:
                 self._postpone(run, result)
             _tell(run, result)
 
-    def _ended(self, run: _Run, due_ms: int) -> None:
+    def _ended(self, run: _Run, due_ms: int, *, ran: bool = True) -> None:
         """The object has said when its alarm is due now, or that it has none."""
         alarm = run.alarm
         self._let_go(run)
@@ -273,8 +273,11 @@ class Alarms:
             self._correct(alarm.object_id, due_ms)
         else:
             due_ms = run.said
+        certainly = due_ms == UNSURE_MS
+        if not ran and 0 < due_ms <= self._clock.now_ms() and not certainly:
+            # Its caller was answered, but the handler goes on; or the clock was set back.
+            due_ms, certainly = self._clock.now_ms() + round(LOOK_S * 1000), True
         if due_ms:
-            certainly = due_ms == UNSURE_MS
             self._window.learn(AlarmRow(due_ms, alarm.object_id, alarm.class_key, alarm.name), certainly=certainly)
 
     def _let_go(self, run: _Run) -> None:

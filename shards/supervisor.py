@@ -26,6 +26,7 @@ from ..engine.limits import Limits
 from ..router.control import Message
 from ..router.slots import deal
 from .children import Child, Phase
+from .commands import Commands
 from .dead_sessions import DeadSessions
 from .log import delete_session, sessions
 from .meta import LocalMeta
@@ -103,6 +104,7 @@ class Supervisor:
         self._ended: asyncio.Future[int]
         self._changed = asyncio.Event()
         self._failure: PerdureError | None = None
+        self.commands = Commands(self._tell)
         self._timers: set[asyncio.TimerHandle] = set()
 
     async def run(self) -> int:
@@ -116,14 +118,19 @@ class Supervisor:
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._loop.add_signal_handler(number, self._on_signal)
             self._watch_owner()
+            await self.commands.listen(self._data.run)
             self._start_all()
             code = await self._ended
         finally:
+            await self.commands.close()
             await self._kill_all()
             self._data.close()
         if self._failure is not None:
             raise self._failure
         return code
+
+    def _tell(self, level: str, event: str, fields: dict[str, object]) -> None:
+        getattr(self._log, level)(event, **fields)
 
     def _watch_owner(self) -> None:
         """End like after SIGTERM when the program that started us for itself is gone (`perdure.local`)."""
