@@ -11,11 +11,13 @@ import inspect
 import os
 import traceback
 import types
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, cast
 
+from . import alarm_runs
+from .alarm_calls import blame
 from .bodies import OutgoingBody
-from .calls import FETCH, Call
+from .calls import ALARM, FETCH, Call
 from .context import DurableObjectContext
 from .durable import DurableObject
 from .errors import DurableObjectAbort, InvalidArgument, MethodNotFound, PerdureError
@@ -23,7 +25,7 @@ from .http import HttpResponse
 from .lifecycle import State
 from .restoring import restore
 from .stubs import RESERVED_METHODS
-from .turns import Event, InstanceGone
+from .turns import Event, InstanceGone, one_round
 from .values import EMPTY_ARGS, pack, unpack
 
 if TYPE_CHECKING:
@@ -53,12 +55,6 @@ def as_remote(error: BaseException) -> PerdureError:
     return PerdureError(f"PythonError: {text}", remote=True)
 
 
-@types.coroutine
-def one_round() -> Generator[None, None, None]:
-    """Suspend for one loop round: the driver passes the gate again."""
-    yield
-
-
 async def _await(value: Awaitable[object]) -> object:
     return await value
 
@@ -82,11 +78,20 @@ class Handler:
             position = instance.storage.pending_restore()
             if position is not None:
                 await restore(instance, event, position)
+        if call.kind == ALARM:
+            answer = alarm_runs.prepare(instance, alarm_runs.as_alarm(call))
+            if answer is not None:
+                return answer
+        if instance.object is None:
             self._construct()
             while instance.input.section is not None:  # begun by the constructor: events come after it
                 await one_round()
         if call.kind == FETCH:
             return await self._fetch(event, call)
+        if call.kind == ALARM:
+            alarm = cast("Method", getattr(instance.object, "alarm"))  # noqa: B009 - programs' classes
+            argument = _parameters(alarm)
+            return await alarm_runs.run(instance, event, alarm_runs.as_alarm(call), alarm, argument=argument)
         method = self._methods.get(call.method) or self._find(call.method)
         result: Any
         if call.payload == EMPTY_ARGS:
@@ -148,6 +153,7 @@ class Handler:
         except BaseException as error:
             failure = as_remote(error)
             instance.fatal = instance.fatal or failure
+            blame(instance)
             instance.break_now()
             raise InstanceGone from error
         instance.move(State.IDLE)

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from . import call_cycles, leaving, rates, resetting
 from .ages import TOO_LONG
+from .alarm_calls import blame
 from .awake import Pending
 from .bodies import OutgoingBody
 from .bookmarks import History
 from .busy import end_active
 from .callbacks import enter_otherwise
-from .calls import REQUEST_ID, Call
+from .calls import ALARM, REQUEST_ID, Call
 from .class_runtime import ClassRuntime
 from .commits import CommitRecord, Effect
 from .errors import (
@@ -283,7 +284,8 @@ class Instance:
         self.queued_bytes -= len(call.payload)
         if (self.shelf.now_s - call.arrived_s) * 1000 > self.limits.mailbox_age_ms_max:
             return overloaded(self, TOO_LONG)
-        self.meters.requests += 1
+        if call.kind != ALARM:
+            self.meters.requests += 1
         return None
 
     # ------------------------------------------------------------------ turns
@@ -319,6 +321,8 @@ class Instance:
         try:
             self.storage.end_turn()
         except PerdureError as error:
+            if isinstance(self.input.holder, Event) and not isinstance(error, StorageFull):
+                blame(self, self.input.holder)
             self.reset(error)
             return False
         commits = self.output.commits
@@ -384,6 +388,7 @@ class Instance:
         if self.fatal is None and self.broken is None:
             self.fatal = error if isinstance(error, PerdureError) else as_remote(error)
             self.fatal.durableObjectReset = True
+            blame(self)
 
     # ------------------------------------------------------------------ Committable
     def capture(self) -> CommitRecord | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Protocol
 
@@ -35,6 +36,8 @@ class Shelf(Protocol):
     rotation: Rotation
     kept_out: dict[Instance, None]
     """Objects whose gate has kept somebody out: `ages` looks at them with each tick."""
+    random: Callable[[], float]
+    """From 0 to 1."""
     circling: dict[Instance, None]
     """Objects that `call_cycles` looks at with each tick."""
     write_refusal: PerdureError | None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from .alarms import StoredAlarm
 from .bookmarks import History, Position
 from .clock import Clock
 from .commits import CommitRecord
@@ -83,6 +84,8 @@ class TurnHost(Protocol):
 
 class StorageBackend(Protocol):
     """What a resident object asks of its storage."""
+
+    alarm: StoredAlarm
 
     def end_turn(self) -> None:
         """The turn that wrote has ended: commit its own transaction, or leave KV writes to be shared.

@@ -185,6 +185,7 @@ class Shard:
         count = await asyncio.to_thread(self.session.catalogue.rebuild, folders)
         if count:
             self._report("info", "catalogue_rebuilt", {"objects": count})
+        self.session.alarms.refresh()
 
     async def _watch_quotas(self) -> None:
         """Say what was used; refuse what a quota refuses. A quota of a day that is over is lifted here, asked by nobody."""
@@ -255,6 +256,7 @@ class Shard:
     async def _drain(self, seconds: float) -> None:
         """Let running events end, make everything durable, complete every file, end the log."""
         session = self.session
+        session.alarms.stop()
         clean = await session.residents.drain(seconds * 0.7)
         await self.operations.stop()
         await session.timeline.finish(seconds * 0.2)

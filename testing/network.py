@@ -42,8 +42,8 @@ class Receiver(Protocol):
 class Schedule(Protocol):
     """What is left open by the rules: how long things take, and who dies when."""
 
-    def delay(self, kind: str) -> float:
-        """Seconds that a "call", a "reply" or a "request" takes."""
+    def delay(self, kind: str, way: object) -> float:
+        """Seconds that a "call", a "reply" or a "request" takes. `way`: the same for what stays in order."""
         ...
 
     def point(self, kind: str, process: Receiver) -> None:
@@ -106,7 +106,7 @@ class Network:
     # ------------------------------------------------------------------ ways
     def travel(self, way: object, kind: str, arrive: Callable[..., None], *args: object) -> None:
         """Call `arrive(*args)` after the delay of `kind`, and after all that goes the same `way`."""
-        delay = self.schedule.delay(kind)
+        delay = self.schedule.delay(kind, way)
         lane = self._lanes.get(way)
         if lane is None:
             if delay <= 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from types import ModuleType
@@ -26,14 +27,34 @@ def loader(source: Source, env: Mapping[str, object] | None = None) -> Callable[
     aliases.install()
     given = dict(env or {})
     if isinstance(source, str | os.PathLike):
-        path = os.fspath(source)
-        return lambda: _with(load(path), given)
+        return _Reloaded(os.fspath(source), given).load
     if isinstance(source, ModuleType):
         program = _of_module(source)
     else:
         program = _of_classes([source] if isinstance(source, type) else list(source))
     made = _with(program, given)
     return lambda: made
+
+
+class _Reloaded:
+    """A program of files: its main module is executed anew for each process, and compiled once."""
+
+    def __init__(self, path: str, env: Mapping[str, object]) -> None:
+        self._path, self._env = path, env
+        self._first: Program | None = None
+
+    def load(self) -> Program:
+        first = self._first
+        if first is None:
+            self._first = first = _with(load(self._path), self._env)
+            with open(first.config.main, "rb") as file:
+                self._code = compile(file.read(), first.config.main, "exec")
+            return first
+        module = ModuleType(first.module.__name__)
+        module.__file__ = first.config.main
+        sys.modules[module.__name__] = module
+        exec(self._code, module.__dict__)
+        return Program(first.config, module, {name: getattr(module, name) for name in first.classes})
 
 
 def _with(program: Program, env: Mapping[str, object]) -> Program:

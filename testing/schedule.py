@@ -25,6 +25,10 @@ KINDS = ("sync", "synced", "send", "arrive", "reply", "hear")
 before an answer leaves; when an answer arrives."""
 
 
+Delay = Callable[[str, object], float]
+_SCALES_S = (0.0, 0.001, 0.03, 0.5)
+
+
 class Victims(Protocol):
     """Who can be killed, and how."""
 
@@ -66,7 +70,7 @@ class Explorer:
         self._calm = seed == 0
         self._dies_at: dict[int, bool] = {}
         """Point → whether the power fails there."""
-        self._delay: Callable[[str], float] = _none
+        self._delay: Delay = _none
         self._sleepy = 0.0
         if not self._calm:
             self._plan(seed, survey, crashes)
@@ -80,34 +84,47 @@ class Explorer:
             while rng.random() < 0.25:
                 self._dies_at[rng.randrange(survey.points * 2)] = rng.random() < 0.2
         if not dies or number >= survey.points or rng.random() < 0.25:
-            self._delay = rng.choice([self._jitter, self._jitter, self._few, self._slow_ways, self._slow_ways])()
+            self._delay = rng.choice([self._jitter, self._few, self._slow_kinds, self._slow_ways, self._slow_ways])()
         if seed % 4 == 3 or (dies and seed % 8 == 4):
             self._sleepy = rng.choice([0.3, 1.0])
 
     # ------------------------------------------------------------------ tempers
-    def _jitter(self) -> Callable[[str], float]:
+    def _jitter(self) -> Delay:
         """Everything takes up to some milliseconds."""
         rng, most = self.rng, self.rng.choice([0.002, 0.02, 0.2])
-        return lambda _: rng.random() * most
+        return lambda _kind, _way: rng.random() * most
 
-    def _few(self) -> Callable[[str], float]:
+    def _few(self) -> Delay:
         """One thing in some takes long."""
         rng, part, most = self.rng, self.rng.choice([0.1, 0.3]), self.rng.choice([0.05, 2.0])
-        return lambda _: rng.random() * most if rng.random() < part else 0.0
+        return lambda _kind, _way: rng.random() * most if rng.random() < part else 0.0
 
-    def _slow_ways(self) -> Callable[[str], float]:
+    def _slow_kinds(self) -> Delay:
         """Calls are fast and answers slow, or otherwise, each with some jitter."""
         rng = self.rng
-        scale = {kind: rng.choice([0.0, 0.001, 0.03, 0.5]) for kind in ("call", "reply", "request", "timer")}
-        return lambda kind: rng.random() * scale[kind]
+        scale = {kind: rng.choice(_SCALES_S) for kind in ("call", "reply", "request", "timer")}
+        return lambda kind, _way: rng.random() * scale[kind]
+
+    def _slow_ways(self) -> Delay:
+        """Each way has a speed of its own, throughout: what overtakes what then goes through a whole run."""
+        rng = self.rng
+        scale: dict[object, float] = {}
+
+        def delay(_kind: str, way: object) -> float:
+            found = scale.get(way)
+            if found is None:
+                found = scale[way] = rng.choice(_SCALES_S)
+            return found * (0.5 + rng.random() / 2)
+
+        return delay
 
     # ------------------------------------------------------------------ Schedule
-    def delay(self, kind: str) -> float:
-        return self._delay(kind)
+    def delay(self, kind: str, way: object) -> float:
+        return self._delay(kind, way)
 
     def lateness(self) -> float:
         """Of a timer, in seconds."""
-        return self._delay("timer")
+        return self._delay("timer", "timer")
 
     def point(self, kind: str, process: Receiver) -> None:
         """A process could die here, between two steps of its code."""
@@ -127,5 +144,5 @@ class Explorer:
             self.victims.let_sleep(process, object_id)
 
 
-def _none(_kind: str) -> float:
+def _none(_kind: str, _way: object) -> float:
     return 0.0

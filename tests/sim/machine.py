@@ -187,6 +187,7 @@ class Machine:
         self.log, self.files, self.dead = session.log, session.files, session.dead
         self.committer, self.marker, self.residents = session.committer, session.marker, session.residents
         self.catalogue, self.timeline, self.emptied = session.catalogue, session.timeline, session.emptied
+        self.alarms = session.alarms
         self.residents.start()
 
     def _stop(self, error: BaseException) -> None:
@@ -244,6 +245,7 @@ class Machine:
 
     def abandon(self, *, ended: bool = False) -> None:
         """The process is gone: nothing of it writes any more. `ended`: the log was closed before."""
+        self.session.alarms.close()
         self.residents.stop()
         self.committer.close()
         self.marker.shut()
