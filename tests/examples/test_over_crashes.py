@@ -9,7 +9,7 @@ from perdure.testing import simulate
 
 from .stage import EXAMPLES, ask
 
-SEEDS = 40
+SEEDS = 30
 TRIES_MAX = 200
 
 
@@ -36,13 +36,13 @@ async def test_a_follow_up_happens_once(world) -> None:
         assert (await insist(world, f"GET /follow-up/{text.replace(' ', '-')}"))[1]["state"] == "sent"
 
 
-@simulate(program=f"{EXAMPLES}/jobs", shards=2, seeds=SEEDS, env={"ATTEMPTS": 50})
+@simulate(program=f"{EXAMPLES}/jobs", shards=2, seeds=SEEDS // 2, env={"ATTEMPTS": 50})
 async def test_each_job_is_done_and_one_result_counts(world) -> None:
     added = [(await insist(world, "POST /queue/q", f"job {number}"))[1] for number in range(4)]
     accepted: dict[int, list[str]] = {}
 
     async def work(name: str) -> None:
-        for _ in range(40):
+        for _ in range(25):
             status, job = await ask(world, "POST /queue/q/take")
             if status != 200:
                 await asyncio.sleep(7)
