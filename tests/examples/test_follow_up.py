@@ -139,7 +139,9 @@ async def test_a_mailbox_that_is_down_for_a_day(world) -> None:
 
 @example("follow-up")
 async def test_what_is_no_plan(world) -> None:
-    for body in ("", "[]", "{", '{"to": "ann"}', '{"to": "ann", "text": "x", "after_s": "soon"}'):
+    plan = '{"to": "ann", "text": "x", "after_s": %s}'
+    no_times = [plan % after_s for after_s in ("-1", '"soon"', "NaN", "Infinity", "1e300", "[]", "null")]
+    for body in ("", "[]", "{", '{"to": "ann"}', '{"to": "", "text": "x", "after_s": 1}', *no_times):
         assert (await ask(world, "PUT /follow-up/7", body))[0] == 400, body
     assert await ask(world, "GET /follow-up/7") == (404, None)
     assert await mail(world, "nobody") == []

@@ -150,6 +150,8 @@ async def test_what_is_refused(world) -> None:
     assert (await ask(world, "POST /queue/q/1/failed?attempt=999999999"))[0] == 409
     assert (await ask(world, "POST /queue/q/7/done?attempt=1"))[0] == 409
     assert (await ask(world, "GET /queue/q/7"))[0] == 404
+    assert (await ask(world, f"GET /queue/q/{'9' * 5000}"))[0] == 404
+    assert (await ask(world, f"POST /queue/q/{'9' * 5000}/done?attempt=1"))[0] == 404
     assert (await ask(world, "GET /queue"))[0] == 404
     assert (await ask(world, "POST /queue/q/take/x"))[0] == 404
     status, found = await ask(world, "GET /queue/q/waiting")

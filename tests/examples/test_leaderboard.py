@@ -122,4 +122,5 @@ async def test_what_is_no_score(world) -> None:
     ):
         assert (await ask(world, f"POST /board/x/score?{query}"))[0] == 400, query
     assert (await ask(world, "GET /board/x/top?n=x"))[0] == 404
+    assert await top(world, f"?n={'9' * 5000}&season={'9' * 5000}") == []
     assert "<table" in (await ask(world, "GET /board/x"))[1]

@@ -68,5 +68,5 @@ async def test_what_is_no_request(world) -> None:
     assert (await ask(world, "POST /take/planet/ann"))[0] == 404
     assert (await ask(world, "POST /take/user"))[0] == 404
     assert (await ask(world, "DELETE /take/user/ann"))[0] == 404
-    for cost in ("0", "6", "-1", "x", "1.5", "%C2%B2"):
+    for cost in ("0", "6", "-1", "x", "1.5", "%C2%B2", "9" * 5000):
         assert (await ask(world, f"POST /take/user/ann?cost={cost}"))[0] == 400, cost

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 from workers import DurableObject, Response, WorkerEntrypoint
 
 RETRY_MS = 60_000
+LATEST_S = 10 * 366 * 86_400
 
 
 class FollowUp(DurableObject):
@@ -74,6 +75,8 @@ class Default(WorkerEntrypoint):
                     made = await request.json()
                     to, text, after_s = str(made["to"]), str(made["text"]), float(made["after_s"])
                 except (ValueError, KeyError, TypeError):
+                    to, text, after_s = "", "", -1
+                if not to or not 0 <= after_s <= LATEST_S:
                     return Response('{"to": NAME, "text": …, "after_s": SECONDS}\n', status=400)
                 status = await self.env.FOLLOW_UPS.getByName(order).plan(order, to, text, after_s)
                 return Response(f"{'another is planned' if status == 409 else 'planned'}\n", status=status)

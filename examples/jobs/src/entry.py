@@ -89,10 +89,10 @@ class Default(WorkerEntrypoint):
                 found = await queue.add(body, query.get("priority", 0), query.get("delay_s", 0))
             case "POST", "take":
                 found = await queue.take()
-            case "POST", number, ("done" | "failed") as what if number.isdecimal():
+            case "POST", number, ("done" | "failed") as what if number.isdecimal() and len(number) < 16:
                 found, missing = await queue.end(int(number), query.get("attempt", 0), body, what == "done"), 409
-            case "POST", number, "retry" if number.isdecimal():
+            case "POST", number, "retry" if number.isdecimal() and len(number) < 16:
                 found, missing = await queue.retry(int(number)), 409
             case "GET", what:
-                found = await queue.show(int(what) if what.isdecimal() else what)
+                found = await queue.show(int(what) if what.isdecimal() and len(what) < 16 else what)
         return Response.json(found or None, status=200 if found else missing)

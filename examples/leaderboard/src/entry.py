@@ -95,5 +95,5 @@ class Default(WorkerEntrypoint):
                 return Response.json(found, status=200 if found else 404)
             case "GET", "board", name, "top" if count.isdecimal() and season.isdecimal():
                 board = self.env.BOARDS.getByName(name)
-                return Response.json(await board.top(min(int(count), 100), int(season[:9])))
+                return Response.json(await board.top(min(int(count[:9]), 100), int(season[:9])))
         return Response("try GET /board/NAME\n", status=404)

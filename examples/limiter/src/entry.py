@@ -50,7 +50,7 @@ class Default(WorkerEntrypoint):
         limit = self.env.LIMITS.get(parts[1])
         if limit is None:
             return Response(f"kinds are: {', '.join(self.env.LIMITS)}\n", status=404)
-        if not (cost.isascii() and cost.isdigit() and 1 <= int(cost) <= limit["capacity"]):
+        if not (cost.isdecimal() and len(cost) < 10 and 1 <= int(cost) <= limit["capacity"]):
             return Response(f"cost must be 1 to {limit['capacity']}\n", status=400)
         bucket = self.env.BUCKETS.getByName(f"{parts[1]}:{parts[2]}")
         found = await bucket.take(limit, int(cost), request.method == "GET")
