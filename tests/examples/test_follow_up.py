@@ -138,6 +138,22 @@ async def test_a_mailbox_that_is_down_for_a_day(world) -> None:
 
 
 @example("follow-up")
+async def test_a_mailbox_that_refuses_for_hours(world) -> None:
+    """An alarm that raises is given up after seven runs: the one that it has set beside is not."""
+    mailbox = world.namespace("Mailbox").getByName("ann")
+    await mail(world)
+    await world.storage(mailbox).sql(
+        "CREATE TRIGGER full BEFORE INSERT ON mail BEGIN SELECT RAISE(ABORT, 'the mailbox is full'); END"
+    )
+    await ask(world, "PUT /follow-up/7", HELLO)
+    await world.advance(hours=5)
+    assert (await mail(world), await state(world)) == ([], "sending")
+    await world.storage(mailbox).sql("DROP TRIGGER full")
+    await world.advance(minutes=2)
+    assert (await mail(world), await state(world)) == (["How was it?"], "sent")
+
+
+@example("follow-up")
 async def test_what_is_no_plan(world) -> None:
     plan = '{"to": "ann", "text": "x", "after_s": %s}'
     no_times = [plan % after_s for after_s in ("-1", '"soon"', "NaN", "Infinity", "1e300", "[]", "null")]

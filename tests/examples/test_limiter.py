@@ -44,6 +44,8 @@ async def test_never_more_than_there_is(world) -> None:
     world.step_clock(seconds=-3600)
     assert await ask(world, "POST /take/user/ann") == denied(0, 2000)
     world.step_clock(seconds=3600)
+    world.step_clock(seconds=1000)  # the alarm that erases it has not come yet
+    assert await ask(world, "GET /take/user/ann") == allowed(5)
     await world.advance(hours=1)
     assert await ask(world, "POST /take/user/ann") == allowed(4)  # full is full, however long nobody came
 

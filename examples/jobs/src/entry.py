@@ -54,9 +54,7 @@ class Queue(DurableObject):
         state, wait_s = "waiting", self.env.BACK_OFF_SECONDS * 2 ** min(attempt - 1, 20)
         if done or attempt >= self.env.ATTEMPTS:
             state, wait_s = "done" if done else "dead", self.env.KEEP_HOURS * 3600
-        ended = self.rows(END, state, now_ms(wait_s), outcome, number, attempt)
-        self.arm()
-        return bool(ended)
+        return bool(self.rows(END, state, now_ms(wait_s), outcome, number, attempt))  # the lease's alarm comes anyway
 
     async def retry(self, number):
         return bool(self.rows(RETRY, now_ms(), number))
