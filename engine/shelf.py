@@ -43,7 +43,7 @@ class Shelf(Protocol):
     """Points that could not be restored, as long as that is not noted in the objects' own databases."""
 
     def forget(self, instance: Instance, error: PerdureError) -> None:
-        """The instance is broken: the next event gets a new one, once `closed` was called."""
+        """The instance is broken or evicted: the next event gets a new one, once `closed` was called."""
         ...
 
     def closed(self, instance: Instance) -> None:
