@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 EVENTS_A_ROUND = 64
 """That an object begins in one loop round while others are called too: a message or two, under a millisecond of work."""
+EVENTS_ALONE = 512
+"""The same of an object that is called alone: enough that each batch of its commits is worth its sync."""
 ALONE_S = 0.2
 """So long after the last call of another object an object counts as alone."""
 
@@ -68,7 +70,7 @@ class Rotation:
         alone = instance.shelf.now_s - self._shared_s > ALONE_S
         self.begins(instance)
         instance.share = 0
-        for _ in range(len(backlog) if alone else min(len(backlog), EVENTS_A_ROUND)):
+        for _ in range(min(len(backlog), EVENTS_ALONE if alone else EVENTS_A_ROUND)):
             event = backlog.popleft()
             if not event.answered:
                 instance.start(event)
