@@ -2,7 +2,7 @@
 
 Without that, all that was delivered for a hot object begins at once, and a call of another object that comes a moment later
 waits for it all. Events above the share wait in the order they came, and each loop round lets every object that has such
-begin its share. As long as one object is called alone it begins everything at once: one batch, one sync.
+begin its share. An object that is called alone begins so much at once that its batches are worth their syncs.
 
 What always holds: the events of one object begin in the order delivered (hazard: a late comer that overtakes); an event that
 waits here is in the mailbox, so the bounds on count, bytes and age count it.

@@ -9,7 +9,7 @@ import pytest
 from perdure.engine.durable import DurableObject
 from perdure.engine.errors import InvalidArgument, Overloaded, PerdureError, ValueTooLarge
 from perdure.engine.limits import Limits
-from perdure.router.retries import with_key
+from perdure.router.retries import Retry, with_key, with_retry
 from perdure.testing.virtual import run
 
 from .world import World
@@ -307,3 +307,19 @@ def test_what_is_no_key(tmp_path, key) -> None:
             with_key(object(), "k")
 
     in_world(tmp_path, script)
+
+
+def test_objects_retry_too(tmp_path) -> None:
+    class Caller(Thing):
+        async def call(self):
+            policy = Retry(even_if_it_may_have_run=True, rng=lambda: 0.5)
+            await self.ctx.storage.put("before", 1)
+            return await with_retry(self.env.stub("other"), policy).fails_for_now()
+
+    async def script() -> None:
+        async with World.of(Caller, tmp_path) as world:
+            assert await world.outside("a").call() == 1
+            assert [call.method for call in world.wires.sent] == ["call", "fails_for_now", "fails_for_now"]
+            assert asyncio.get_running_loop().time() >= 0.05
+
+    run(script())
