@@ -6,10 +6,7 @@ raises reaches the caller as an error marked `remote`, with the traceback in its
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import os
-import traceback
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, cast
@@ -21,36 +18,16 @@ from .durable import DurableObject
 from .errors import DurableObjectAbort, InvalidArgument, MethodNotFound, PerdureError
 from .http import HttpResponse
 from .lifecycle import State
+from .raised import as_remote
 from .restoring import restore
 from .stubs import RESERVED_METHODS
-from .turns import Event, InstanceGone
+from .turns import Event, InstanceGone, unwound
 from .values import EMPTY_ARGS, pack, unpack
 
 if TYPE_CHECKING:
     from .instance import Instance
 
-_HERE = os.path.dirname(__file__)
 Method = Callable[..., object]
-
-
-def as_remote(error: BaseException) -> PerdureError:
-    """What the caller gets for an exception of the callee (spec: objects, exceptions crossing fetch and RPC)."""
-    if isinstance(error, PerdureError):
-        copy = type(error)(error.message, name=error.name, remote=True, hint=error.hint, stack=error.stack)
-        copy.retryable, copy.overloaded = error.retryable, error.overloaded
-        copy.durableObjectReset, copy.durableObjectId = error.durableObjectReset, error.durableObjectId
-        return copy
-    if isinstance(error, asyncio.CancelledError):
-        return PerdureError("The call was cancelled", remote=True)
-    if isinstance(error, DurableObjectAbort):
-        return PerdureError(error.reason, remote=True, reset=True)
-    frames = error.__traceback__
-    while frames is not None and os.path.dirname(frames.tb_frame.f_code.co_filename) == _HERE:
-        frames = frames.tb_next
-    text = "".join(traceback.format_exception(type(error), error, frames))
-    if not text.startswith("Traceback"):
-        text = f"Traceback (most recent call last):\n{text}"
-    return PerdureError(f"PythonError: {text}", remote=True)
 
 
 @types.coroutine
@@ -120,6 +97,8 @@ class Handler:
                     return True, (value, True, value.send(None))
                 except StopIteration as stop:
                     return False, stop.value
+        except GeneratorExit as error:
+            raise unwound() from error
         finally:
             turns.running = turns.scope = None
         if hasattr(value, "__await__"):
@@ -146,7 +125,7 @@ class Handler:
         except DurableObjectAbort:
             raise
         except BaseException as error:
-            failure = as_remote(error)
+            failure = as_remote(error, with_properties=runtime.errors_keep_properties)
             instance.fatal = instance.fatal or failure
             instance.break_now()
             raise InstanceGone from error
