@@ -12,14 +12,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, cast
 
 from .bodies import OutgoingBody
-from .calls import FETCH, Call
+from .calls import FETCH, PRE_SHUTDOWN, RPC, Call
 from .context import DurableObjectContext
 from .durable import DurableObject
 from .errors import DurableObjectAbort, InvalidArgument, MethodNotFound, PerdureError
+from .handlers import call_relaxed, find_handler
 from .http import HttpResponse
 from .lifecycle import State
 from .raised import as_remote
 from .restoring import restore
+from .shutting_down import run_handler
 from .stubs import RESERVED_METHODS
 from .turns import Event, InstanceGone, unwound
 from .values import EMPTY_ARGS, pack, unpack
@@ -64,6 +66,8 @@ class Handler:
                 await one_round()
         if call.kind == FETCH:
             return await self._fetch(event, call)
+        if call.kind == PRE_SHUTDOWN:
+            return pack(await run_handler(instance, call))
         method = self._methods.get(call.method) or self._find(call.method)
         result: Any
         if call.payload == EMPTY_ARGS:
@@ -76,7 +80,7 @@ class Handler:
 
     def ready(self, call: Call) -> Method | None:
         """The method of a call that needs nothing else first; None: take the long way (`handle`)."""
-        if call.kind == FETCH or self._instance.object is None:
+        if call.kind != RPC or self._instance.object is None:
             return None
         return self._methods.get(call.method)
 
@@ -155,21 +159,13 @@ class Handler:
         instance = self._instance
         http = instance.runtime.http
         assert call.request is not None, "a fetch carries its request"
-        fetch = cast("Method | None", getattr(instance.object, "fetch", None))
-        if fetch is None or not callable(fetch):
+        fetch = find_handler(instance, "fetch")
+        if fetch is None:
             raise MethodNotFound("Method fetch does not exist")
-        result = fetch(http.to_request(call.request)) if _parameters(fetch) else fetch()
+        result = call_relaxed(fetch, http.to_request(call.request))
         if hasattr(result, "__await__"):
             result = await cast("Awaitable[object]", result)
         response = await http.from_response(result)
         if isinstance(response.body, AsyncIterator):
             response.body = OutgoingBody(instance, response.body)
         return response
-
-
-def _parameters(method: Method) -> bool:
-    """Whether the handler takes an argument: handlers may leave out what they do not need."""
-    code = getattr(method, "__code__", None)
-    if isinstance(code, types.CodeType) and inspect.ismethod(method):
-        return code.co_argcount > 1 or bool(code.co_flags & inspect.CO_VARARGS)
-    return bool(inspect.signature(method).parameters)
