@@ -135,10 +135,12 @@ class Client:
             self._mapped.set_exception(error)
 
     async def close(self) -> None:
-        """Fail what is pending, close the sockets."""
+        """Fail what is pending, and cancel what of it runs; close the sockets."""
         if self._closed:
             return
         for future in list(self.pending.values()):
+            if future.sent and future.lane is not None:
+                future.lane.send_frame([CANCEL, future.call_id])
             self.failed(future, NotConnected("the client was closed"))
         self._closed = True
         if self._timer is not None:
