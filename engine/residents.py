@@ -41,7 +41,7 @@ from .turns import Turns
 TICK_S = 0.05
 """Grain of the coarse clock that ages and idle times are measured with."""
 _SCAN_S = 1.0
-_SHRINK_FROM = 2_000
+_SHRINK_FROM = 500
 RESIDENT_BYTES = 8 << 10
 """What an object in memory is taken to need, without its database and what the program keeps in it."""
 DATABASE_BYTES = 100 << 10
