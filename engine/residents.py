@@ -37,13 +37,14 @@ from .object_storage import ObjectStorage
 from .open_databases import OpenDatabases
 from .rates import Rates
 from .resetting import fail_late
+from .shutting_down import Reason, tell
 from .stubs import Transport
 from .turns import Turns
 
 TICK_S = 0.05
 """Grain of the coarse clock that ages and idle times are measured with."""
 _SCAN_S = 1.0
-_SHRINK_FROM = 2_000
+_SHRINK_FROM = 500
 RESIDENT_BYTES = 8 << 10
 """What an object in memory is taken to need, without its database and what the program keeps in it."""
 DATABASE_BYTES = 100 << 10
@@ -409,13 +410,21 @@ class Residents:
         self.write_refusal = writes
 
     # ------------------------------------------------------------------ the end
-    async def drain(self, seconds: float) -> bool:
-        """Refuse new events with a retryable error and let running ones end; False when the time was too short."""
+    async def tell_shutdown(self, reason: Reason, seconds: float) -> int:
+        """Run `preShutdown` where a class has it, at most its bound or so long. Call it when new events are refused."""
+        return await tell(list(self._by_id.values()), reason, min(seconds, self.limits.pre_shutdown_ms_max / 1000))
+
+    async def drain(self, seconds: float, reason: Reason = "inactive") -> bool:
+        """Refuse new events with a retryable error and let running ones end, and `preShutdown`; `reason`: what it is told.
+
+        False when the time was too short.
+        """
         self._drains = True
         self._refusal = ObjectReset(
             "This Durable Object's process is shutting down: retry on a new stub", retryable=True, reset=False
         )
         end = self.clock.monotonic_s() + seconds
+        await self.tell_shutdown(reason, seconds)
         while any(instance.events or instance.settling.folding for instance in self._by_id.values()):
             if self.clock.monotonic_s() > end:
                 return False

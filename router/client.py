@@ -143,10 +143,12 @@ class Client:
             self._mapped.set_exception(error)
 
     async def close(self) -> None:
-        """Fail what is pending, close the sockets."""
+        """Fail what is pending, and cancel what of it runs; close the sockets."""
         if self._closed:
             return
         for future in list(self.pending.values()):
+            if future.sent and future.lane is not None:
+                future.lane.send_frame([CANCEL, future.call_id])
             self.failed(future, NotConnected("the client was closed"))
         self._closed = True
         if self._timer is not None:
@@ -373,7 +375,7 @@ class Client:
             future.incoming.fail(error)
         elif not future.done():
             future.set_exception(error)
-        if error.durableObjectReset and future.on_reset is not None:
+        if error.durableObjectReset and future.on_reset is not None and _is_of(error, future):
             future.on_reset(error)
 
     def moved(self, future: CallFuture, fields: object) -> None:
@@ -408,6 +410,11 @@ class Client:
     def statistics(self) -> dict[str, int]:
         parked = sum(len(lane.parked) for lane in self._lanes.values())
         return {"pending": len(self.pending), "parked": parked, "epoch": self._map.epoch}
+
+
+def _is_of(error: PerdureError, future: CallFuture) -> bool:
+    """Whether the object that was called was reset, not one that it called in its turn."""
+    return error.durableObjectId is None or error.durableObjectId == cast("bytes", future.frame[4]).hex()
 
 
 class Connecting:
