@@ -11,6 +11,7 @@ from .costs import costs
 from .keys import keys
 from .new import new
 from .objects import objects
+from .reload import reload
 from .run import run
 from .supervise import supervise
 from .terminal import print_error
@@ -28,6 +29,7 @@ cli.add_command(new)
 cli.add_command(keys)
 cli.add_command(costs)
 cli.add_command(objects)
+cli.add_command(reload)
 
 
 def main() -> None:

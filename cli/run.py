@@ -8,7 +8,7 @@ import sys
 import click
 
 from ..router import logs
-from ..shards.supervisor import supervise
+from ..shards.supervisor import Setup, supervise
 from . import settings
 from .terminal import print_ready
 
@@ -31,10 +31,13 @@ from .terminal import print_ready
 def run(program: str | None, config: str | None, **flags: object) -> None:
     """Serve PROGRAM (a folder with a wrangler file, or a Python file) until Ctrl-C."""
     logs.configure()
-    file = settings.find_file(config)
-    given = program or (None if "program" in file else _here())
-    setup = settings.resolve({"program": given, **flags}, os.environ, file)
-    sys.exit(supervise(setup, print_ready))
+
+    def read() -> Setup:
+        file = settings.find_file(config)
+        given = program or (None if "program" in file else _here())
+        return settings.resolve({"program": given, **flags}, os.environ, file)
+
+    sys.exit(supervise(read(), print_ready, read))
 
 
 def _here() -> str | None:

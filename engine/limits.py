@@ -42,6 +42,9 @@ class Limits:
     mailbox_age_ms_max: int = 30_000
     critical_section_ms_max: int = 30_000  # blockConcurrencyWhile and transaction() (spec: 30 s)
     critical_section_depth_max: int = 64
+    hand_off_wait_ms_max: int = (
+        250  # what running events get before a hand-off takes their storage; others wait so long
+    )
     commit_ms_max: int = 30_000  # from a write to its being durable; above it the object is reset (spec: 30 s)
     key_and_value_bytes_max: int = 2 << 20  # spec/limits.md
     object_bytes_max: int = 10**10  # spec/limits.md: 10 GB, of 10^9 bytes

@@ -31,6 +31,7 @@ from .wire import (
     FLUSH_BYTES,
     HELLO,
     KINDS,
+    MAP,
     MOVED,
     PING,
     PONG,
@@ -147,13 +148,22 @@ class Acceptor:
             body = peer.incoming.pop(call_id, None)
             if body is not None:
                 body.forget()
+            self._hold_back(peer, call_id)
+
+    def _hold_back(self, peer: Peer, call_id: int) -> None:
+        if len(self._later) < PARKED_MAX:
             self._later.append((peer, [MOVED, call_id, None]))
+        else:
+            self._send(peer, [ERROR, call_id, _too_many().to_wire()])
 
     def _give_back(self) -> None:
         later, self._later = self._later, []
         place = self._map.to_wire()
         for peer, frame in later:
             self._send(peer, [MOVED, frame[1], place] if frame[0] == MOVED else frame)
+        for peer in self._peers.values():
+            if peer.version:
+                self._send(peer, [MAP, place, self._classes])
 
     @property
     def owes(self) -> int:
@@ -219,7 +229,7 @@ class Acceptor:
         ):
             raise ProtocolError("malformed call")
         if self._admits is not None and self._mine and not self._admits(frame):
-            self._later.append((peer, [MOVED, call_id, None]))
+            self._hold_back(peer, call_id)
             return
         if object_id[0] >> 2 not in self._mine:
             self._send(peer, [MOVED, call_id, self._map.to_wire()])
@@ -253,8 +263,7 @@ class Acceptor:
         if len(self._parked) < PARKED_MAX:
             self._parked.append((peer, frame))
         else:
-            error = Overloaded("too many calls wait for this shard", hint="back off, and try again")
-            self._send(peer, [ERROR, frame[1], error.to_wire()])
+            self._send(peer, [ERROR, frame[1], _too_many().to_wire()])
 
     def _is_parked(self, peer: Peer, call_id: object) -> bool:
         return any(parked is peer and frame[1] == call_id for parked, frame in self._parked)
@@ -432,3 +441,7 @@ class Acceptor:
             "calls": self.calls,
             "running": sum(len(p.calls) for p in self._peers.values()),
         }
+
+
+def _too_many() -> Overloaded:
+    return Overloaded("too many calls wait for this shard", hint="back off, and try again")
