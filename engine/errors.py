@@ -207,6 +207,18 @@ class Overloaded(PerdureError):
     default_overloaded = True
 
 
+class CallCycle(PerdureError):
+    """A call waits for a critical section that waits for the call. Make the call outside of the section."""
+
+    code = "call_cycle"
+
+
+class CallChainTooLong(PerdureError):
+    """Too many calls inside one another. Let the first caller make them one after the other."""
+
+    code = "call_chain_too_long"
+
+
 class QuotaExceeded(PerdureError):
     """An operator's quota is used up. The hint names it; a daily one resets at 00:00 UTC."""
 

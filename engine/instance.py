@@ -1,6 +1,6 @@
 """One resident object: its lifecycle, the events it runs, and what happens when it must be reset.
 
-COLD → LOADING (the constructor, under the gate) → IDLE ⇄ RUNNING → EVICTED, or BROKEN from anywhere but EVICTED.
+COLD → LOADING (the constructor, under the gate) → IDLE ⇄ RUNNING → HIBERNATED or EVICTED, or BROKEN from where it is in memory.
 
 What always holds: one instance per id has its storage; a broken instance never runs user code again; each call is
 answered exactly once, and not before what it depends on is durable.
@@ -14,10 +14,11 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from . import resetting
+from . import call_cycles, leaving, resetting
+from .awake import Pending
 from .bodies import OutgoingBody
 from .bookmarks import History
-from .busy import end_active, take_meters
+from .busy import end_active
 from .callbacks import enter_otherwise
 from .calls import REQUEST_ID, Call
 from .class_runtime import ClassRuntime
@@ -61,6 +62,7 @@ class Instance:
         "active_since_s",
         "bodies",
         "broken",
+        "circling",
         "clock",
         "context",
         "disk",
@@ -75,6 +77,7 @@ class Instance:
         "object",
         "object_id",
         "output",
+        "pending",
         "queued",
         "queued_bytes",
         "runtime",
@@ -113,8 +116,13 @@ class Instance:
         self.input = InputGate(shelf.turns.loop)
         self.sections = Sections(self)
         self.events: dict[Event, None] = {}
-        self.tasks: set[asyncio.Task[object]] = set()
+        self.tasks: dict[asyncio.Task[object], float] = {}
+        """With when each was created (monotonic seconds, coarse)."""
+        self.pending: Pending | None = None
+        """Timers and outgoing calls, once it has had any (`awake`)."""
         self.bodies: set[OutgoingBody] = set()
+        self.circling: dict[Event, float | None] = {}
+        """Events that this object's own calls have led to; `call_cycles` watches them."""
         self.queued = 0
         self.queued_bytes = 0
         self.used_s = shelf.now_s
@@ -174,6 +182,8 @@ class Instance:
         self.queued += 1
         self.queued_bytes += len(call.payload)
         self.used_s = call.arrived_s = self.shelf.now_s
+        if call.chain:
+            call_cycles.arrived(self, event)
         event.task = asyncio.Task(self._run(event, call), loop=self.turns.loop, name="event")
 
     async def _run(self, event: Event, call: Call) -> None:
@@ -209,13 +219,16 @@ class Instance:
         self._finish(event, call, result)
 
     def _finish(self, event: Event, call: Call, result: bytes | HttpResponse | PerdureError) -> None:
-        if event.answered:  # cancelled by its caller
+        if event.answered:  # cancelled by its caller, or told that it was part of a cycle
+            if self.events.pop(event, event) is None and not self.events and not self.tasks:
+                end_active(self)
             self.end_turn(event)
             return
         del self.events[event]
         if not self.events and not self.tasks and self.active_since_s:  # `end_active`, on the hot path
             self.active_s += self.clock.monotonic_s() - self.active_since_s
             self.active_since_s = 0.0
+            self.used_s = self.shelf.now_s
         event.answered = True
         event.task = call.handle = None  # cycles: without this each call would be work for the garbage collector
         if event.children:  # what it started may still belong to this turn: let it become quiet first
@@ -375,23 +388,26 @@ class Instance:
         resetting.failed(self, error, dropped)
 
     # ------------------------------------------------------------------ eviction
-    def quiet(self) -> bool:
-        """Nothing runs, nothing waits, everything is durable."""
+    def at_rest(self) -> bool:
+        """No turn is open, everything is durable, nobody needs the storage."""
         return (
             self.input.holder is None
             and not self.turn_dirty
-            and not self.events
-            and not self.tasks
             and self.touched <= self.output.commits.durable()
             and self.storage.may_close()
         )
 
-    def evict(self) -> None:
+    def quiet(self) -> bool:
+        """At rest, and no event or task of it is there. Timers and calls that have left may be (`awake`)."""
+        return not self.events and not self.tasks and self.at_rest()
+
+    def hibernate(self) -> None:
         """Drop a quiet object from memory; its next event constructs it anew."""
-        self.move(State.EVICTED)
-        self.abandoned = True
-        self.storage.release()
-        take_meters(self)
+        leaving.hibernate(self)
+
+    def evict(self) -> None:
+        """Drop an object that is at rest from memory, and cancel what it does."""
+        leaving.evict(self)
 
     # ------------------------------------------------------------------ the past
     @property

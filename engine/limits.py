@@ -37,6 +37,10 @@ class Limits:
     idle_hibernate_ms: int = 10_000  # spec/objects.md: hibernated after 10 s without events
     open_databases_max: int = 2_000  # an open connection costs about 100 KiB and four descriptors
     residents_max: int = 100_000
+    residents_bytes_max: int = 1 << 30  # of objects and their open databases as `residents` estimates them
+    unattended_ms_max: int = 70_000  # spec/objects.md: not hibernatable, no events for 70 to 140 s: evicted
+    pending_io_ms_max: int = 900_000  # waitUntil, and each thing that an object waits for (spec: 15 min)
+    pre_shutdown_ms_max: int = 10_000  # what preShutdown may take (spec: 10 s)
     mailbox_length_max: int = 4_096  # events waiting for one object; above it callers get Overloaded
     mailbox_bytes_max: int = 64 << 20
     mailbox_age_ms_max: int = 30_000

@@ -70,7 +70,7 @@ class Sections:
         scope = instance.turns.scope
         if scope is None or scope.instance is not instance:
             raise ProgramBug(f"{what} was called outside any event of {instance}")
-        section = Section(innermost_open(scope.section))
+        section = Section(innermost_open(scope.section), scope.event)
         if section.depth > instance.limits.critical_section_depth_max:
             raise PerdureError(f"{what}() calls are nested too deeply")
         future: asyncio.Future[object] = instance.turns.loop.create_future()
@@ -87,7 +87,8 @@ class Sections:
         loop = instance.turns.loop
         pending.timer = loop.call_later(instance.limits.critical_section_ms_max / 1000, self._timed_out, pending)
         pending.task = asyncio.Task(self._run(pending), loop=loop, name=pending.what)
-        instance.tasks.add(cast("asyncio.Task[object]", pending.task))
+        pending.section.task = pending.task
+        instance.tasks[cast("asyncio.Task[object]", pending.task)] = instance.shelf.now_s
         pending.event.children += 1
 
     async def _run(self, pending: _Pending) -> None:
@@ -106,7 +107,7 @@ class Sections:
             if pending.timer is not None:
                 pending.timer.cancel()
             if pending.task is not None:
-                instance.tasks.discard(cast("asyncio.Task[object]", pending.task))
+                instance.tasks.pop(cast("asyncio.Task[object]", pending.task), None)
             pending.event.children -= 1
         if instance.fatal is None and error is not None and pending.breaking:
             instance.break_object(error)

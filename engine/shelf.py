@@ -31,13 +31,15 @@ class Shelf(Protocol):
     threads: Executor
     """For checkpoints that would stop the loop for too long."""
     now_s: float
+    circling: dict[Instance, None]
+    """Objects that `call_cycles` looks at with each tick."""
     write_refusal: PerdureError | None
     """Set while a quota refuses writes."""
     failed_restores: dict[bytes, Position]
     """Points that could not be restored, as long as that is not noted in the objects' own databases."""
 
     def forget(self, instance: Instance, error: PerdureError) -> None:
-        """The instance is broken: the next event gets a new one, once `closed` was called."""
+        """The instance is broken or evicted: the next event gets a new one, once `closed` was called."""
         ...
 
     def closed(self, instance: Instance) -> None:

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import NoReturn, Protocol, cast
 
+from .calls import Extras
 from .errors import InvalidArgument, MethodNotFound, OutOfRange, PerdureError, from_wire
 from .http import HttpRequest, HttpResponse
 from .ids import ClassKey, ObjectId
@@ -28,7 +29,7 @@ class Transport(Protocol):
 
     Both methods queue the call before they return; the awaitable gives the unpacked result or raises PerdureError.
     `deadline_s` None means the transport's default (30 s). `on_reset(error)` is called when the call fails because the
-    object was reset.
+    object was reset. `extras`: what leads to the call, and its key.
     """
 
     def call(
@@ -40,6 +41,7 @@ class Transport(Protocol):
         args: bytes,
         deadline_s: float | None = None,
         on_reset: OnReset | None = None,
+        extras: Extras | None = None,
     ) -> Awaitable[object]: ...
 
     def fetch(
@@ -50,6 +52,7 @@ class Transport(Protocol):
         request: HttpRequest,
         deadline_s: float | None = None,
         on_reset: OnReset | None = None,
+        extras: Extras | None = None,
     ) -> Awaitable[HttpResponse]: ...
 
 

@@ -62,10 +62,14 @@ class SectionScope(Scope):
         return self._event
 
 
+NO_SECTIONS: dict[int, Section] = {}
+"""Of nearly all events; never changed."""
+
+
 class Event(Scope):
     """What was delivered to an object (or a loop callback that used its storage): the owner of turns."""
 
-    __slots__ = ("answered", "begun", "call", "children", "pinned", "quiet", "task", "watched")
+    __slots__ = ("answered", "begun", "call", "children", "inside", "number", "pinned", "quiet", "task", "watched")
 
     def __init__(self, instance: Instance, call: Call | None) -> None:
         self.instance = instance
@@ -74,6 +78,10 @@ class Event(Scope):
         self.task: asyncio.Task[None] | None = None
         self.begun = False
         self.answered = False
+        self.inside: dict[int, Section] = NO_SECTIONS
+        """Numbers of calls that were made in critical sections of the event."""
+        self.number = 0
+        """In the chains of the calls that it makes (`call_chains`); 0: it has made none."""
         self.children = 0
         """Live tasks that the event's code created."""
         self.pinned = 0
@@ -81,6 +89,10 @@ class Event(Scope):
         self.quiet = 0
         """Loop rounds left until the suspended turn ends; 0: not counting."""
         self.watched = False
+
+    def made_inside(self, number: int, section: Section) -> None:
+        """Its code in the section has made a call."""
+        self.inside = {**{old: made for old, made in self.inside.items() if not made.closed}, number: section}
 
     @property
     def event(self) -> Event:  # not an attribute: a cycle for each call would be work for the garbage collector
@@ -93,9 +105,9 @@ SCOPE: ContextVar[Scope | None] = ContextVar("perdure_scope", default=None)
 class Turns:
     """What runs right now on this loop: at most one object."""
 
-    __slots__ = ("callback", "loop", "newest_batch", "rounds", "running", "scope", "thread")
+    __slots__ = ("callback", "loop", "newest_batch", "numbered", "rounds", "running", "scope", "thread")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, rounds: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, rounds: int, first_number: int = 0) -> None:
         self.loop = loop
         self.rounds = rounds
         self.running: Instance | None = None
@@ -105,10 +117,15 @@ class Turns:
         self.thread = threading.get_ident()
         self.newest_batch = 0
         """The newest batch that any object has writes in."""
+        self.numbered = first_number
+        """The last number given to an event or a call in a chain."""
 
     def install(self) -> None:
         """Make the loop drive the tasks that user code creates. Call once, on the loop's own thread."""
         self.thread = threading.get_ident()
+        from .timers import count_timers  # it needs what is declared here
+
+        count_timers(self.loop)
         self.loop.set_task_factory(cast("asyncio.events._TaskFactory", _task_factory))  # pyright: ignore[reportAttributeAccessIssue]
 
     def end_callback(self) -> None:
@@ -217,12 +234,12 @@ def _task_factory(
     task: asyncio.Task[object] = asyncio.Task(_child(scope, coroutine), loop=loop, **options)  # pyright: ignore[reportArgumentType]
     scope.event.children += 1
     instance = scope.instance
-    instance.tasks.add(task)
+    instance.tasks[task] = instance.shelf.now_s
     task_began(instance)
 
     def done(ended: asyncio.Task[object]) -> None:
         scope.event.children -= 1
-        instance.tasks.discard(ended)
+        instance.tasks.pop(ended, None)
         coroutine.close()  # a task cancelled before its first step has never begun it
         instance.task_ended(scope.event)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
+from ..engine.calls import MadeCall
 from ..engine.stubs import OnReset
 from .streams import Incoming, Outgoing
 from .wire import Frame
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .links import Link
 
 
-class CallFuture(asyncio.Future[object]):
+class CallFuture(MadeCall):
     """What the caller awaits. Cancelling it tells the shard."""
 
     call_id: int = 0

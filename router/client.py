@@ -18,7 +18,7 @@ from typing import TypeVar, cast
 
 import zmq
 
-from ..engine.calls import FETCH, OPERATE, REQUEST_ID, RPC
+from ..engine.calls import FETCH, OPERATE, REQUEST_ID, RPC, Extras
 from ..engine.errors import (
     ClassNotFound,
     ConfigError,
@@ -204,9 +204,10 @@ class Client:
         args: bytes,
         deadline_s: float | None = None,
         on_reset: OnReset | None = None,
+        extras: Extras | None = None,
     ) -> Awaitable[object]:
         """Queue a remote call. The awaitable gives the unpacked result or raises PerdureError."""
-        future = self._start(RPC, class_key, object_id, name, method, args, deadline_s, None)
+        future = self._start(RPC, class_key, object_id, name, method, args, deadline_s, None, extras)
         future.on_reset = on_reset
         return future
 
@@ -218,6 +219,7 @@ class Client:
         request: HttpRequest,
         deadline_s: float | None = None,
         on_reset: OnReset | None = None,
+        extras: Extras | None = None,
     ) -> Awaitable[HttpResponse]:
         """Queue a fetch. The awaitable gives the response, its body whole or streaming, or raises PerdureError."""
         body = request.body
@@ -225,7 +227,8 @@ class Client:
             body = one_chunk(body)
             request = HttpRequest(request.method, request.url, request.headers, body)
         stream = body if body is not None and not isinstance(body, bytes) else None
-        future = self._start(FETCH, class_key, object_id, name, "fetch", encode_request(request), deadline_s, stream)
+        packed = encode_request(request)
+        future = self._start(FETCH, class_key, object_id, name, "fetch", packed, deadline_s, stream, extras)
         future.on_reset = on_reset
         return cast("Awaitable[HttpResponse]", future)
 
@@ -261,6 +264,7 @@ class Client:
         payload: bytes,
         deadline_s: float | None,
         body: object,
+        extras: Extras | None = None,
     ) -> CallFuture:
         if self._closed or self._forked or asyncio._get_running_loop() is not self._loop:
             self._misused()
@@ -291,6 +295,8 @@ class Client:
             REQUEST_ID.get(),
             body is not None,
         ]
+        if extras is not None:
+            future.frame.append(extras.to_wire())
         if body is not None:
             future.body = body
         self.pending[call_id] = future

@@ -21,6 +21,7 @@ from .logs import Report
 from .slots import EMPTY, SlotMap
 from .wire import (
     CALL,
+    CALL_LENGTH,
     CANCEL,
     CHUNK,
     CREDIT,
@@ -204,7 +205,9 @@ class Relay:
 
     def _on_call(self, guest: Guest, frame: Frame) -> None:
         object_id = frame[4]
-        if type(object_id) is not bytes or len(object_id) != 32 or type(frame[1]) is not int or len(frame) != 12:
+        if not CALL_LENGTH <= len(frame) <= CALL_LENGTH + 1:
+            raise ProtocolError("malformed call")
+        if type(object_id) is not bytes or len(object_id) != 32 or type(frame[1]) is not int:
             raise ProtocolError("malformed call")
         kind = frame[6]
         if kind != RPC and kind != FETCH and not self._may(guest, frame):

@@ -10,12 +10,12 @@ in the order that they came in, and a PING is answered after those that came bef
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import cast
 
 import zmq
 
-from ..engine.calls import FETCH, OPERATE, RPC, Call
+from ..engine.calls import FETCH, OPERATE, RPC, Call, Extras
 from ..engine.errors import Overloaded, PerdureError, ProtocolError
 from ..engine.http import HttpResponse
 from ..engine.limits import BODY_INLINE_BYTES_MAX
@@ -24,6 +24,7 @@ from .slots import SlotMap
 from .streams import Incoming, Outgoing
 from .wire import (
     CALL,
+    CALL_LENGTH,
     CANCEL,
     CHUNK,
     CREDIT,
@@ -50,6 +51,7 @@ PARKED_MAX = 65_536
 """Frames that wait for a newer map."""
 FLUSH_FRAMES = 32  # so that the caller works on the first answers of a turn while we work on the rest
 Report = Callable[[str, str, dict[str, object]], None]
+Links = Sequence[Sequence[object]]
 
 
 class Peer:
@@ -93,7 +95,7 @@ class Acceptor:
         self._session = session
         self._map = slot_map
         self._mine = self._mine_of(slot_map)
-        self._admits: Callable[[Frame], bool] | None = None
+        self._admits: Callable[[Links], bool] | None = None
         """Handed off: whether a call may begin all the same."""
         self._later: list[tuple[Peer, Frame]] = []
         """Answers that leave when the map says who has the slots now."""
@@ -137,8 +139,8 @@ class Acceptor:
         return frozenset(slot_map.groups_of(self._index))
 
     # ------------------------------------------------------------------ the hand-off
-    def hold(self, admits: Callable[[Frame], bool]) -> None:
-        """Begin no calls any more but those that `admits(frame)` lets in."""
+    def hold(self, admits: Callable[[Links], bool]) -> None:
+        """Begin no calls any more but those that `admits(links)` lets in: [object id, event, …] of the events that led to it."""
         self._admits = admits
 
     def take_back(self, call: Call) -> None:
@@ -217,8 +219,13 @@ class Acceptor:
         self._send(peer, [ERROR, 0, error.to_wire()])
 
     def _on_call(self, peer: Peer, frame: Frame) -> None:
+        extras = None
+        if len(frame) == CALL_LENGTH + 1:
+            frame, extras = frame[:CALL_LENGTH], frame[CALL_LENGTH]
         (_, call_id, epoch, class_key, object_id, name, kind, method, payload, _deadline_ms, request_id, stream) = frame
         if epoch > self._map.epoch:
+            if extras is not None:
+                frame.append(extras)
             self._park(peer, frame)  # the caller knows a newer map than we: it will come
             return
         if (
@@ -228,7 +235,7 @@ class Acceptor:
             or type(call_id) is not int
         ):
             raise ProtocolError("malformed call")
-        if self._admits is not None and self._mine and not self._admits(frame):
+        if self._admits is not None and self._mine and not (extras and self._admits(extras[0])):
             self._hold_back(peer, call_id)
             return
         if object_id[0] >> 2 not in self._mine:
@@ -254,6 +261,9 @@ class Acceptor:
             request,
             request_id,
         )
+        if extras is not None:
+            given = Extras.from_wire(extras)
+            call.chain, call.trail, call.key = given.chain, given.trail, given.key
         call.origin = (peer, call_id)
         peer.calls[call_id] = call
         self.calls += 1

@@ -7,11 +7,11 @@ here, one that has not is given back and runs in the next session; after the rel
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 from ..engine.errors import ObjectReset
 from ..engine.superseding import events_ended, take_waiting
-from ..router.server import Acceptor
-from ..router.wire import Frame
+from ..router.server import Acceptor, Links
 from .operations import Operations
 from .session import Session
 
@@ -21,8 +21,6 @@ LINGER_S_MIN = 2.0
 """Callers that have not yet heard of the next session are told by us."""
 _LOOK_S = 0.02
 _CHANGES_S = 2.0
-_CHAIN = 12
-"""Where a CALL has the events that led to it."""
 
 
 class Leaving:
@@ -63,11 +61,9 @@ class Leaving:
             if call.origin is not None:  # else it is an alarm, which fires where its object is now
                 self._acceptor.take_back(call)
 
-    def _leads_from_here(self, frame: Frame) -> bool:
+    def _leads_from_here(self, links: Links) -> bool:
         """Whether an event that runs here waits for the call, perhaps through other objects."""
-        if len(frame) <= _CHAIN:
-            return False
-        return any(self._residents.runs(link[0]) for link in frame[_CHAIN][0])
+        return any(self._residents.runs(cast("bytes", link[0])) for link in links)
 
     # ------------------------------------------------------------------ afterwards
     def hurry(self, seconds: float) -> None:
@@ -95,5 +91,5 @@ class Leaving:
         return any(i.events or i.tasks or i.bodies for i in self._residents.superseded.values())
 
 
-def _nobody(_frame: Frame) -> bool:
+def _nobody(_links: Links) -> bool:
     return False
