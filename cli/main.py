@@ -8,6 +8,7 @@ import click
 
 from ..engine.errors import PerdureError
 from .costs import costs
+from .dev import dev
 from .keys import keys
 from .new import new
 from .objects import objects
@@ -24,6 +25,7 @@ def cli() -> None:
 
 
 cli.add_command(run)
+cli.add_command(dev)
 cli.add_command(supervise)
 cli.add_command(new)
 cli.add_command(keys)

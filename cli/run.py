@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import click
 
 from ..router import logs
-from ..shards.supervisor import Setup, supervise
+from ..shards.supervisor import supervise
 from . import settings
 from .terminal import print_ready
 
@@ -31,16 +30,5 @@ from .terminal import print_ready
 def run(program: str | None, config: str | None, **flags: object) -> None:
     """Serve PROGRAM (a folder with a wrangler file, or a Python file) until Ctrl-C."""
     logs.configure()
-
-    def read() -> Setup:
-        file = settings.find_file(config)
-        given = program or (None if "program" in file else _here())
-        return settings.resolve({"program": given, **flags}, os.environ, file)
-
-    sys.exit(supervise(read(), print_ready, read))
-
-
-def _here() -> str | None:
-    """The current folder when it holds a program."""
-    names = ("wrangler.jsonc", "wrangler.json", "wrangler.toml")
-    return os.getcwd() if any(os.path.exists(name) for name in names) else None
+    setup = settings.resolve_run(program, config, flags)
+    sys.exit(supervise(setup, print_ready, lambda: settings.resolve_run(program, config, flags)))

@@ -327,7 +327,11 @@ async def _body(control: Control, start: Message, loop: asyncio.AbstractEventLoo
     program = load(cast("str", start["program"]), cast("str | None", start["env_name"]))
     _forbid_forks()
     if start.get("standby"):
+        settle_garbage()  # nobody waits for it yet
         start = _stand_by(control, start, program)
+        shard = Shard(control, start, program, loop, LocalDisk())
+        shard.startup()
+        return await shard.serve()
     shard = Shard(control, start, program, loop, LocalDisk())
     shard.startup()
     settle_garbage()

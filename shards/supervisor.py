@@ -466,8 +466,10 @@ class Supervisor:
         self.gateways[cast("int", child.start["index"])] = child
 
     def bury(self, child: Child) -> None:
-        """A session has ended: whoever gets its shard next recovers its log."""
-        self._dead.died(cast("str", child.start["session"]), cast("int", child.start["index"]))
+        """A session has ended: whoever gets its shard next recovers its log. One that died before it had a log left nothing."""
+        session = cast("str", child.start["session"])
+        if os.path.isdir(f"{self._data.path}/log/{session}"):
+            self._dead.died(session, cast("int", child.start["index"]))
 
     # ------------------------------------------------------------------ drain
     def _on_signal(self) -> None:
