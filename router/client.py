@@ -349,8 +349,6 @@ class Client:
 
     def _stream_response(self, future: CallFuture, payload: bytes) -> None:
         """The head is the answer; the call stays pending until its body has ended."""
-        lane = future.lane
-        assert lane is not None, "a reply came over a lane"
         response = decode_response(payload)
 
         def closed(early: bool) -> None:
@@ -358,10 +356,10 @@ class Client:
             if future.outgoing is not None:
                 future.outgoing.cancel()
             if early:
-                lane.send_frame([CANCEL, future.call_id])
+                future.send_also([CANCEL, future.call_id])
 
         future.deadline_s = float("inf")
-        response.body = future.incoming = Incoming(self._loop, future.call_id, lane.send_frame, closed)
+        response.body = future.incoming = Incoming(self._loop, future.call_id, future.send_also, closed)
         if not future.done():
             future.set_result(response)
 
@@ -384,8 +382,8 @@ class Client:
         frame = future.frame
         frame[2] = self._map.epoch
         future.sent = False
-        if future.outgoing is not None or frame[11]:
-            self.failed(future, NotConnected("the object moved while its request's body was being sent"))
+        if future.outgoing is not None and not future.outgoing.hold():
+            self.failed(future, NotConnected("the object moved while its request's body was being read"))
             return
         self._lane(frame[4]).send(future)
 
@@ -396,8 +394,8 @@ class Client:
         self._now_s = now = self._loop.time()
         late = [future for future in self.pending.values() if future.deadline_s < now]
         for future in late:
-            if future.sent and future.lane is not None:
-                future.lane.send_frame([CANCEL, future.call_id])
+            if future.sent:
+                future.send_also([CANCEL, future.call_id])
             seconds = cast("int", future.frame[9]) / 1000
             error = DeadlineExceeded(
                 f"no answer within {seconds:g} s",
