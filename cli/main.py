@@ -14,6 +14,7 @@ from .objects import objects
 from .run import run
 from .supervise import supervise
 from .terminal import print_error
+from .trigger import trigger
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -28,6 +29,7 @@ cli.add_command(new)
 cli.add_command(keys)
 cli.add_command(costs)
 cli.add_command(objects)
+cli.add_command(trigger)
 
 
 def main() -> None:

@@ -51,6 +51,11 @@ class Program:
         """Class name → key."""
         return {name: self.key(name) for name in self.classes}
 
+    @property
+    def removing(self) -> list[str]:
+        """Keys of classes that a migration has deleted, and whose objects may not all be gone yet."""
+        return [f"{self.config.name}-{key_name}" for key_name in self.config.deployed.removing]
+
     def env(self, transport: Transport) -> Env:
         """Bindings and variables. Objects are reached through `transport`."""
         bindings = {

@@ -26,7 +26,9 @@ from ..engine.limits import Limits
 from ..router.control import Message
 from ..router.slots import deal
 from .children import Child, Phase
+from .class_migrations import ClassMigrations
 from .commands import Commands
+from .cron_runs import CronRuns
 from .dead_sessions import DeadSessions
 from .log import delete_session, sessions
 from .meta import LocalMeta
@@ -105,6 +107,8 @@ class Supervisor:
         self._changed = asyncio.Event()
         self._failure: PerdureError | None = None
         self.commands = Commands(self._tell)
+        self._crons = CronRuns(SystemClock(), self._serving_gateways, self._tell)
+        self.commands.add("trigger", self._crons.trigger)
         self._timers: set[asyncio.TimerHandle] = set()
 
     async def run(self) -> int:
@@ -119,6 +123,8 @@ class Supervisor:
                 self._loop.add_signal_handler(number, self._on_signal)
             self._watch_owner()
             await self.commands.listen(self._data.run)
+            self._migrations = ClassMigrations(self._meta, self._tell)
+            await self.prepare()
             self._start_all()
             code = await self._ended
         finally:
@@ -147,6 +153,14 @@ class Supervisor:
         self._loop.add_reader(descriptor, gone)
 
     # ------------------------------------------------------------------ startup
+    async def prepare(self) -> None:
+        """Read the configuration and apply its migrations: before any process of it starts. Raises ConfigError."""
+        settings = await self._migrations.prepare(self._setup.program, self._setup.env_name)
+        self._crons.adopt(settings.crons if settings is not None else ())
+
+    def _serving_gateways(self) -> list[Child]:
+        return [child for child in self._gateways.values() if child.phase is Phase.SERVING]
+
     def _start_all(self) -> None:
         setup = self._setup
         log = f"{self._data.path}/log"
@@ -217,6 +231,7 @@ class Supervisor:
             "settings": setup.settings,
             "quotas": setup.quotas,
             "class_settings": setup.classes,
+            "deployments": self._migrations.to_wire(),
             **start,
         }
         return Child(self._loop, module, name, message, keep_fds, self._on_message, self._on_death)
@@ -232,6 +247,11 @@ class Supervisor:
             self._on_recovered(cast("str", message["session"]), cast("int", child.start["index"]))
         elif kind == "usage":
             self._on_usage(cast("int", child.start["index"]), DayUse.from_wire(message))
+        elif kind == "scheduled":
+            self._crons.answered(message)
+        elif kind == "removed":
+            index = cast("int", child.start["index"])
+            self._migrations.removed(cast("str", message["class_key"]), index, self._setup.shards)
         elif kind == "failed":
             error = from_wire(cast("dict[str, object]", message["error"]))
             self._log.error("failed", process=child.name, error=error.message, hint=error.hint or None)
@@ -266,6 +286,7 @@ class Supervisor:
         elif child.module == ENDPOINT:
             self._data.publish_address(f"ipc://{self._data.run}/router")
         self._log.info("serving", process=child.name, pid=child.pid)
+        self._crons.give()
         self._announce()
 
     def _on_usage(self, shard: int, use: DayUse) -> None:
@@ -285,6 +306,7 @@ class Supervisor:
         if self._announced or not self._gateways or any(child.phase is not Phase.SERVING for child in everyone):
             return
         self._announced = True
+        self._crons.start()
         host = f"[{self._setup.host}]" if ":" in self._setup.host else self._setup.host
         scheme = "https" if self._setup.tls_certificate else "http"
         about: dict[str, object] = {
@@ -316,6 +338,7 @@ class Supervisor:
 
     def _on_death(self, child: Child) -> None:
         self._changed.set()
+        self._crons.gone(child)
         if child.module == SHARD:
             self._dead.died(cast("str", child.start["session"]), cast("int", child.start["index"]))
         if self._signals:
@@ -375,6 +398,7 @@ class Supervisor:
 
     async def _drain(self) -> None:
         """Gateways first, so that what they accepted can still reach the shards; then the shards."""
+        self._crons.stop()
         seconds = self._setup.drain_s
         front = [*self._gateways.values(), *([self._endpoint] if self._endpoint else [])]
         clean = await self._drain_some(front, seconds * 0.6)
