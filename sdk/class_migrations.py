@@ -128,7 +128,7 @@ class _Draft:
         self.created = [each for each in self.created if each != name]
 
     def check(self) -> None:
-        """What only the end of all steps tells: deleted classes are not bound, new ones are in the code."""
+        """What only the end of all steps tells: deleted classes are not bound, all others are in the code."""
         for name in self.deleted:
             if name in self._bound and name not in self.keys:
                 raise ConfigError(
@@ -136,13 +136,16 @@ class _Draft:
                     f"[code: {NOT_CONFIGURED}]",
                     hint=f"remove the binding of {name} first, then deploy the deletion",
                 )
-        for name in self.created if self._exported is not None else ():
-            if name not in cast("Collection[str]", self._exported):
+        if self._exported is None:
+            return
+        for name in self.created:
+            if name not in self._exported:
                 raise ConfigError(
                     f"{self._where}: Cannot apply new-class migration to class {name}, which is not exported by the script "
                     f"[code: {NOT_EXPORTED}]",
                     hint=f"declare `class {name}(DurableObject)` in the main module",
                 )
+        check_exports(self.keys, self._bound, self._exported, self._where)
 
 
 def pending(deployed: Deployed, steps: Sequence[Step], where: str) -> tuple[Step, ...]:

@@ -261,7 +261,10 @@ def _crons(path: str, found: Table) -> tuple[Cron, ...]:
     if not isinstance(section, dict):
         raise ConfigError(f"{path}: triggers must be a table")
     texts = _names(path, cast("Table", section), "crons", "cron expressions")
-    return tuple(Cron.parse(text) for text in dict.fromkeys(texts))
+    try:
+        return tuple(Cron.parse(text) for text in dict.fromkeys(texts))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.message}", hint=error.hint) from error
 
 
 def _secrets(folder: str, env_name: str | None) -> dict[str, str]:

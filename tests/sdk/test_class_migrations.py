@@ -99,6 +99,14 @@ def test_what_is_refused(steps, bound, exported, says, code) -> None:
     assert code in raised.value.message
 
 
+def test_what_is_renamed_must_be_in_the_code_under_its_new_name() -> None:
+    deployed = planned(NOTHING, V1, exported=("Room",))
+    with pytest.raises(ConfigError, match="New version of script does not export class 'Hall'"):
+        planned(deployed, V1, Step("v2", renamed=(("Room", "Hall"),)), exported=("Room",))
+    with pytest.raises(ConfigError, match="that is not exported by the script"):
+        planned(deployed, V1, Step("v2"), bound=("Other",), exported=("Room",))
+
+
 def test_the_hint_of_a_bound_class_says_to_remove_the_binding() -> None:
     with pytest.raises(ConfigError) as raised:
         planned(NOTHING, V1, V2, V3, bound=("Old",))
