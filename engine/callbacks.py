@@ -9,7 +9,6 @@ import threading
 from typing import TYPE_CHECKING
 
 from .errors import ProgramBug, StorageUnavailable
-from .lifecycle import State
 from .turns import SCOPE, Event
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ def enter_otherwise(instance: Instance) -> None:
         raise ProgramBug(
             f"the storage of {instance} was used from another thread", hint="use storage on the object's own thread"
         )
-    if instance.broken is not None or instance.fatal is not None or instance.state is State.EVICTED:
+    if instance.broken is not None or instance.fatal is not None or instance.abandoned:
         raise StorageUnavailable(
             "The instance of this Durable Object was reset: its storage is no longer accessible",
             object_id=instance.object_id.hex(),

@@ -29,5 +29,7 @@ class ClassRuntime:
     sqlite: bool = True
     delete_all_deletes_alarm: bool = True
     """`deleteAll` disarms the alarm too (compatibility date 2026-02-24)."""
+    pending_prevents_eviction: bool = True
+    """Tasks, timers and calls keep an object that nobody calls in memory (compatibility date 2026-10-01)."""
     limits: Limits | None = None
     """Bounds of the class's own; None: the shard's."""

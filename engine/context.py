@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from .awake import counted
+from .background import wait_until
 from .call_chains import extras_of
 from .calls import Extras, MadeCall
 from .errors import DurableObjectAbort
@@ -52,17 +54,8 @@ class DurableObjectContext:
         return self._instance.sections.enter(body, "blockConcurrencyWhile", breaking=True)
 
     def waitUntil(self, awaitable: Awaitable[object]) -> None:
-        """Keep the object alive until `awaitable` is settled; a failure of it is logged."""
-        instance = self._instance
-
-        async def wait() -> None:
-            try:
-                await awaitable
-            except Exception as error:
-                fields: dict[str, object] = {"object": str(instance), "error": str(error)}
-                instance.shelf.report("warning", "wait_until_failed", fields)
-
-        instance.turns.loop.create_task(wait(), name="waitUntil")
+        """Keep the object alive until `awaitable` is settled, at most 15 minutes; a failure of it is only logged."""
+        wait_until(self._instance, awaitable)
 
     def onNextSessionRestore(self, snapshot: object) -> Awaitable[object]:
         """Begin the object's next instance with what `ctx.storage.snapshot()` has taken; the snapshot that undoes this."""
@@ -77,7 +70,9 @@ class DurableObjectContext:
         error = abort_error(instance, reason)
         if instance.broken is None and instance.fatal is None:
             instance.fatal = error
-            instance.turns.running = None  # from here on the instance's storage refuses
+            if instance.turns.running is instance:
+                instance.turns.running = None  # from here on the instance's storage refuses
+            instance.turns.loop.call_soon(instance.break_now)  # where no turn of its own runs nobody else would
         raise DurableObjectAbort(error.message)
 
     block_concurrency_while = blockConcurrencyWhile
@@ -113,7 +108,7 @@ class GatedTransport:
         def send() -> Awaitable[object]:
             return self._inner.call(class_key, object_id, name, method, args, deadline_s, on_reset, extras)
 
-        return self._leave(scope, send, extras)
+        return counted(self._leave(scope, send, extras))
 
     def fetch(
         self,
@@ -132,7 +127,7 @@ class GatedTransport:
         def send() -> Awaitable[HttpResponse]:
             return self._inner.fetch(class_key, object_id, name, request, deadline_s, on_reset, extras)
 
-        return self._leave(scope, send, extras)
+        return counted(self._leave(scope, send, extras))
 
     def _leave(self, scope: Scope | None, send: Callable[[], Awaitable[T]], extras: Extras | None) -> Awaitable[T]:
         # Tasks and callbacks of the client are not the object's: they must not run in its turns.

@@ -88,7 +88,7 @@ class Sections:
         pending.timer = loop.call_later(instance.limits.critical_section_ms_max / 1000, self._timed_out, pending)
         pending.task = asyncio.Task(self._run(pending), loop=loop, name=pending.what)
         pending.section.task = pending.task
-        instance.tasks.add(cast("asyncio.Task[object]", pending.task))
+        instance.tasks[cast("asyncio.Task[object]", pending.task)] = instance.shelf.now_s
         pending.event.children += 1
 
     async def _run(self, pending: _Pending) -> None:
@@ -107,7 +107,7 @@ class Sections:
             if pending.timer is not None:
                 pending.timer.cancel()
             if pending.task is not None:
-                instance.tasks.discard(cast("asyncio.Task[object]", pending.task))
+                instance.tasks.pop(cast("asyncio.Task[object]", pending.task), None)
             pending.event.children -= 1
         if instance.fatal is None and error is not None and pending.breaking:
             instance.break_object(error)

@@ -123,6 +123,9 @@ class Turns:
     def install(self) -> None:
         """Make the loop drive the tasks that user code creates. Call once, on the loop's own thread."""
         self.thread = threading.get_ident()
+        from .timers import count_timers  # it needs what is declared here
+
+        count_timers(self.loop)
         self.loop.set_task_factory(cast("asyncio.events._TaskFactory", _task_factory))  # pyright: ignore[reportAttributeAccessIssue]
 
     def end_callback(self) -> None:
@@ -183,6 +186,7 @@ def drive(
 def _queue(scope: Scope, coroutine: Coroutine[object, None, object]) -> Generator[object, None, BaseException | None]:
     """Wait until the gate lets the scope in. Gives the cancellation that came meanwhile, which is kept until then."""
     instance, gate = scope.instance, scope.instance.input
+    instance.shelf.kept_out[instance] = None
     error: BaseException | None = None
     while not gate.try_enter(scope):
         if instance.broken is not None:
@@ -231,12 +235,12 @@ def _task_factory(
     task: asyncio.Task[object] = asyncio.Task(_child(scope, coroutine), loop=loop, **options)  # pyright: ignore[reportArgumentType]
     scope.event.children += 1
     instance = scope.instance
-    instance.tasks.add(task)
+    instance.tasks[task] = instance.shelf.now_s
     task_began(instance)
 
     def done(ended: asyncio.Task[object]) -> None:
         scope.event.children -= 1
-        instance.tasks.discard(ended)
+        instance.tasks.pop(ended, None)
         coroutine.close()  # a task cancelled before its first step has never begun it
         instance.task_ended(scope.event)
 
