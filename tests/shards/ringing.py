@@ -1,4 +1,4 @@
-"""Shards on one data folder in virtual time, whose objects' alarms fire: they may be killed, dealt anew, and lose their catalogue.
+"""Shards on one data folder in virtual time, whose objects' alarms fire: killed, dealt anew, without their catalogue.
 
 `World(folder).run(body)`. What always holds: nothing waits for real; a run is what its test says and nothing else.
 """
