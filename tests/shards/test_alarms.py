@@ -11,10 +11,13 @@ from perdure.engine.limits import Limits
 from perdure.shards.catalogue import AlarmRow, Row
 from perdure.testing.virtual import run
 
-from ..sim.conftest import tmp_path  # noqa: F401 - in memory: catalogues are synced often here
+from ..sim import conftest
 from ..sim.machine import KEY
 from .ringing import NAMES, World
 from .session import Session
+
+tmp_path = conftest.tmp_path
+"""In memory: catalogues are synced often here."""
 
 
 def test_it_fires_in_time(tmp_path) -> None:
