@@ -10,6 +10,7 @@ from .bookmarks import History, Position
 from .clock import Clock
 from .disk import Disk
 from .errors import PerdureError
+from .fairness import Rotation
 from .limits import Limits
 from .meters import Meters
 from .stubs import Transport
@@ -34,6 +35,9 @@ class Shelf(Protocol):
     now_s: float
     random: Callable[[], float]
     """From 0 to 1."""
+    rotation: Rotation
+    kept_out: dict[Instance, None]
+    """Objects whose gate has kept somebody out: `ages` looks at them with each tick."""
     circling: dict[Instance, None]
     """Objects that `call_cycles` looks at with each tick."""
     write_refusal: PerdureError | None
