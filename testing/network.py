@@ -43,7 +43,7 @@ class Schedule(Protocol):
     """What is left open by the rules: how long things take, and who dies when."""
 
     def delay(self, kind: str, way: object) -> float:
-        """Seconds that a "call", a "reply" or a "request" takes. `way`: the same for what stays in order."""
+        """Seconds that a "call", a "reply", a "request" or an "alarm" takes. `way`: the same for what stays in order."""
         ...
 
     def point(self, kind: str, process: Receiver) -> None:

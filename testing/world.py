@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import math
 import os
 import random
 import shutil
@@ -119,6 +120,9 @@ class World:
         self._stack.callback(self._shown.stop)
         self.loop.on_moved.append(self._moved)
         self._stack.callback(self.loop.on_moved.remove, self._moved)
+        alarms = (self._next_alarm_s, self._look_for_alarms)
+        self.loop.due.append(alarms)
+        self._stack.callback(self.loop.due.remove, alarms)
         self.loop.set_exception_handler(self._unhandled)
         self._program = self._load()
         self.network = Network(self.loop, self._schedule, self.story)
@@ -203,6 +207,17 @@ class World:
         for process in self.cluster.running:
             if process is not None:
                 process.session.residents.now_s = now_s
+
+    def _next_alarm_s(self) -> float:
+        """When an alarm is due next, by the loop's time."""
+        processes = [process for process in self.cluster.running if process is not None]
+        soonest_ms = min((process.next_alarm_ms() for process in processes), default=math.inf)
+        return soonest_ms if soonest_ms == math.inf else self._clock.loop_time(soonest_ms)
+
+    def _look_for_alarms(self) -> None:
+        for process in self.cluster.running:
+            if process is not None:
+                process.session.alarms.look()
 
     def _report(self, level: str, event: str, fields: dict[str, object]) -> None:
         self.log.append(LogRecord(self._clock.now(), level, event, fields))
@@ -343,6 +358,10 @@ class World:
                 f"cannot evict {instance!r}: {instance.state.name}, expected IDLE with nothing to wait for"
             )
         self.story.tell("evicted", stub.id.raw)
+
+    def run_alarm(self, stub: Stub) -> Awaitable[bool]:
+        """Run the object's alarm now, also before its time; False when it has none. Raises what its handler raises."""
+        return self.loop.through(self._process(stub).session.alarms.fire(stub.id.raw))
 
     # ------------------------------------------------------------------ inside
     def storage(self, stub: Stub) -> Storage:
