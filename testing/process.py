@@ -80,6 +80,7 @@ class Process:
             report=report,
             threads=Inline(),
         )
+        self.session.residents.on_metered = None  # nobody is billed
         self._watch_syncs(network)
         self._watch_alarms(network)
         in_background(self.session.start, self._begin)

@@ -23,8 +23,9 @@ T = TypeVar("T")
 P = ParamSpec("P")
 BACKGROUND: ContextVar[bool] = ContextVar("perdure_background", default=False)
 """Set where housekeeping is begun: the timers that it sets move no time on."""
-CHECKPOINTS_S = (0.5, 11.5, 31.5, 141.5)
-"""After the last real work: when housekeeping is let run. The idle leave memory after 10 s, marks are made after 30 s."""
+CHECKPOINTS_S = (11.5, 141.5)
+"""After the last real work: when housekeeping is let run. The idle leave memory after 10 s, those kept awake
+by work of their own after 140 s at the latest."""
 _BEFORE_S = 1e-6
 _GRAIN_S = 1e-7
 """Timers less apart fire together. More than a float's own grain at ten years."""
