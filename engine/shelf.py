@@ -33,11 +33,11 @@ class Shelf(Protocol):
     threads: Executor
     """For checkpoints that would stop the loop for too long."""
     now_s: float
+    random: Callable[[], float]
+    """From 0 to 1."""
     rotation: Rotation
     kept_out: dict[Instance, None]
     """Objects whose gate has kept somebody out: `ages` looks at them with each tick."""
-    random: Callable[[], float]
-    """From 0 to 1."""
     circling: dict[Instance, None]
     """Objects that `call_cycles` looks at with each tick."""
     write_refusal: PerdureError | None
