@@ -108,6 +108,7 @@ class Process:
                 network.schedule.may_sleep(self, call.object_id)
                 network.schedule.point("alarm", self)
             if self.alive:
+                network.introduce(call.class_key, call.object_id, call.name)
                 network.story.tell("alarm", call.object_id, shard=self.name)
                 deliver(call)
 

@@ -309,6 +309,7 @@ class World:
                     f"there is no shard {which}", hint=f"shards: 0 to {len(self.cluster.running) - 1}"
                 )
             return self.cluster.start(which)
+        self.network.introduce(which._key.unique, which.id.raw, which.id.name)  # pyright: ignore[reportPrivateUsage]
         return self.cluster.process_of(which.id.raw)
 
     def shard_of(self, stub: Stub) -> int:
@@ -360,7 +361,10 @@ class World:
         self.story.tell("evicted", stub.id.raw)
 
     def run_alarm(self, stub: Stub) -> Awaitable[bool]:
-        """Run the object's alarm now, also before its time; False when it has none. Raises what its handler raises."""
+        """Run the object's alarm now, also before its time; False when it has none.
+
+        What its handler raises is in `world.log` ("alarm_failed"), and the alarm is armed again for its retry.
+        """
         return self.loop.through(self._process(stub).session.alarms.fire(stub.id.raw))
 
     # ------------------------------------------------------------------ inside

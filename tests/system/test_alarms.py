@@ -100,7 +100,9 @@ async def until_all_rang(runtime: Runtime, seconds: float) -> dict[str, list[obj
         found = await states(runtime.address)
         if all(rang and alarm is None for rang, alarm in found.values()):
             return found
-        assert time.monotonic() < end, f"{ {name: state for name, state in found.items() if not state[0]} }\n{runtime.text()}"
+        assert time.monotonic() < end, (
+            f"{ {name: state for name, state in found.items() if not state[0]} }\n{runtime.text()}"
+        )
         await asyncio.sleep(0.1)
 
 
