@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Sequence
 
 from ..engine.calls import ALARM, Call
 from ..engine.context import GatedTransport
-from ..engine.errors import ObjectReset
+from ..engine.errors import ObjectReset, ShardLost
 from ..engine.instance import Instance
 from ..engine.limits import Limits
 from ..sdk.program import Program
@@ -172,6 +172,8 @@ class Process:
         for instance in self.instances():
             instance.input.holder = DEAD
             instance.abandoned = True
+            for body in list(instance.bodies):
+                body.fail(ShardLost(f"the response's body broke off: {self.name} was killed"))
 
     def bury(self) -> None:
         """Close what the process had open, as the kernel does."""

@@ -112,7 +112,17 @@ class World:
         """What entering it does."""
         if self._open:
             return self
+        try:
+            self._start()
+        except BaseException:  # a program that cannot be imported, for one: the process's clock must not stay ours
+            self._stack.close()
+            if self._own_loop:
+                self.loop.close()
+            raise
         self._open = True
+        return self
+
+    def _start(self) -> None:
         self._folder = tempfile.mkdtemp(prefix="perdure-world-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None)
         self._stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
         self._stack.enter_context(replaced(self._seed))
@@ -142,7 +152,6 @@ class World:
             disk=self._disk,
         )
         self._outside(self._start_all)
-        return self
 
     def _start_all(self) -> None:
         self.cluster.start_all()
@@ -161,11 +170,12 @@ class World:
 
     def close(self) -> None:
         """What leaving a `with` does. Only where the world's loop does not run."""
-        self.loop.drive(self._close())
+        if self._open:
+            self.loop.drive(self._close())
+            if self._own_loop:
+                self.loop.close()
 
     async def _close(self) -> None:
-        if not self._open:
-            return
         self._open = False
         await self._front.close()
         self.cluster.close()
@@ -185,16 +195,15 @@ class World:
 
     def __exit__(self, *_exc: object) -> None:
         self.close()
-        if self._own_loop:
-            self.loop.close()
 
     async def __aenter__(self) -> World:
         return self.start()
 
     async def __aexit__(self, *_exc: object) -> None:
-        await self.loop.through(self._close())
-        if self._own_loop:
-            self.loop.close()
+        if asyncio.get_running_loop() is self.loop:
+            await self._close()
+        else:
+            self.close()
 
     def run(self, work: Coroutine[object, object, T]) -> T:
         """Run a coroutine on the world's loop, from code that is on none."""

@@ -8,8 +8,8 @@ import os
 import pytest
 from perdure.engine.errors import PerdureError
 from perdure.sdk.program import Program, load
+from perdure.testing.virtual import run
 
-from ..sim.virtual import run
 from .planted_world import PlantedWorld
 
 FOLDER = os.path.join(os.path.dirname(__file__), "../../examples/planted")
