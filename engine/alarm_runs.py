@@ -7,16 +7,17 @@ a run is in the same commit as the last writes of its handler; an object that ha
 from __future__ import annotations
 
 import traceback
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from .alarm_calls import AlarmCall, packed_answer
 from .alarm_retries import RETRIES_MAX, Armed, Outcome, after
 from .errors import DurableObjectAbort, ObjectReset
+from .handlers import Method, call_relaxed, has_handler
 from .turns import Event, InstanceGone, one_round
 from .values import JsDict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable
 
     from .instance import Instance
 
@@ -53,7 +54,7 @@ def prepare(instance: Instance, call: AlarmCall) -> bytes | None:
         return packed_answer(False, armed)
     if alarm.running is not None or (armed.due_ms > instance.clock.now_ms() and not call.forced):
         return packed_answer(False, armed)
-    if not callable(getattr(instance.runtime.cls, "alarm", None)):
+    if not has_handler(instance.runtime, "alarm"):
         _report(
             instance, "warning", "alarm_without_handler", armed, hint="declare `async def alarm(self)` in the class"
         )
@@ -65,10 +66,8 @@ def prepare(instance: Instance, call: AlarmCall) -> bytes | None:
     return None
 
 
-async def run(
-    instance: Instance, event: Event, call: AlarmCall, method: Callable[..., Any], *, argument: bool
-) -> bytes:
-    """Run the handler and write what comes of it. `argument`: it takes one. Raises when the object breaks meanwhile."""
+async def run(instance: Instance, event: Event, call: AlarmCall, method: Method) -> bytes:
+    """Run the handler and write what comes of it. Raises when the object breaks meanwhile."""
     alarm = instance.storage.alarm
     armed = alarm.begin()
     if armed is None:  # the constructor has deleted it
@@ -79,9 +78,9 @@ async def run(
     timer = instance.turns.loop.call_later(instance.limits.alarm_wall_ms_max / 1000, _overran, instance, event, call)
     try:
         info = AlarmInfo(retryCount=armed.retries, isRetry=armed.retries > 0, scheduledTime=armed.scheduled_ms)
-        result = method(info) if argument else method()
+        result = call_relaxed(method, info)
         if hasattr(result, "__await__"):
-            await result
+            await cast("Awaitable[object]", result)
     except (InstanceGone, GeneratorExit, DurableObjectAbort):
         raise
     except BaseException as error:

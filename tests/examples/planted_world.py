@@ -141,7 +141,7 @@ class PlantedWorld:
         await asyncio.sleep(seconds)
 
     # ------------------------------------------------------------------ calls
-    def call(self, life, class_key, object_id, name, method, args, deadline_s=None, on_reset=None):
+    def call(self, life, class_key, object_id, name, method, args, deadline_s=None, on_reset=None, extras=None):
         """A call that code of that life makes (0: a client, which outlives all)."""
         future: asyncio.Future[object] = self._loop.create_future()
         if life not in (0, self._lives):
