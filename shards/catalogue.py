@@ -290,8 +290,9 @@ class Catalogue:
         """The first `limit` alarms that are due up to then, the soonest first, without those of the objects that are `known`."""
         with contextlib.ExitStack() as stack:
             groups: list[Iterator[AlarmRow]] = []
+            there = frozenset(os.listdir(self._folder))
             for group in self._groups:
-                connection = self.reader(group)
+                connection = self.reader(group) if f"{group:02x}.sqlite" in there else None
                 if connection is not None:
                     stack.callback(connection.close)
                     groups.append(_due_rows(connection, until_ms))

@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable
+from contextvars import Context
 
 from ..engine.errors import InvalidArgument
 from ..engine.limits import Limits
@@ -124,9 +125,9 @@ class Cluster:
         self.graveyard.append(process)
         self._dead.died(process.session.name, process.index)
         self._network.lost(process, why)
-        self._loop.call_soon(process.bury)
+        self._loop.call_soon(process.bury, context=Context())
         if restart:
-            self._loop.call_exactly(self._loop.now_s + RESTART_S, self.start, process.index)
+            self._later(self.start, process.index)
 
     async def restart(self, index: int) -> None:
         """As a deploy does it: running events end, then a new process begins where the old one ended."""
@@ -149,8 +150,12 @@ class Cluster:
     def cut_power(self) -> None:
         """The same from inside of a process, at once; they start again after a moment."""
         self._all_die()
-        self._loop.call_soon(self._other_disk)
-        self._loop.call_exactly(self._loop.now_s + RESTART_S, self.start_all)
+        self._loop.call_soon(self._other_disk, context=Context())
+        self._later(self.start_all)
+
+    def _later(self, start: Callable[..., object], *args: object) -> None:
+        """Not as code of whatever runs now: that may belong to a process that has just died."""
+        self._loop.call_exactly(self._loop.now_s + RESTART_S, start, *args, context=Context())
 
     def _all_die(self) -> None:
         for process in self.running:

@@ -43,7 +43,7 @@ class Schedule(Protocol):
     """What is left open by the rules: how long things take, and who dies when."""
 
     def delay(self, kind: str, way: object) -> float:
-        """Seconds that a "call", a "reply" or a "request" takes. `way`: the same for what stays in order."""
+        """Seconds that a "call", a "reply", a "request" or an "alarm" takes. `way`: the same for what stays in order."""
         ...
 
     def point(self, kind: str, process: Receiver) -> None:
@@ -133,6 +133,11 @@ class Network:
                 del self._lanes[way]
 
     # ------------------------------------------------------------------ there
+    def introduce(self, class_key: str, object_id: bytes, name: str | None) -> None:
+        """The story tells of the object by its class and name."""
+        if object_id not in self.story.names:
+            self.story.names[object_id] = f"{self.classes.get(class_key, class_key)}/{name or object_id.hex()[:12]}"
+
     def leave(self, pending: Pending, deadline_s: float | None) -> None:
         """Begin a call of an object, when the running step is over."""
         self.loop.call_soon(self._leave, pending, deadline_s, context=self._clean)
@@ -148,9 +153,7 @@ class Network:
     def send(self, pending: Pending, deadline_s: float | None) -> None:
         """Begin a call."""
         call = pending.request
-        if call.object_id not in self.story.names:
-            class_name = self.classes.get(call.class_key, call.class_key)
-            self.story.names[call.object_id] = f"{class_name}/{call.name or call.object_id.hex()[:12]}"
+        self.introduce(call.class_key, call.object_id, call.name)
         self.story.tell("call", call.object_id, method=call.method)
         if len(call.payload) > VALUE_BYTES_MAX:
             size = len(call.payload)

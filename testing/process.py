@@ -7,12 +7,13 @@ on; what it had written is on the disk, synced or not.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import Callable, Coroutine, Sequence
 
-from ..engine.calls import Call
+from ..engine.calls import ALARM, Call
 from ..engine.context import GatedTransport
-from ..engine.errors import ObjectReset
+from ..engine.errors import ObjectReset, ShardLost
 from ..engine.instance import Instance
 from ..engine.limits import Limits
 from ..sdk.program import Program
@@ -25,6 +26,7 @@ from .virtual import Inline, VirtualLoop, in_background
 
 DEAD = object()
 """Has the turn of each object of a killed process, for good: whoever waits for it waits on."""
+_AHEAD_MS = 1 << 50
 Report = Callable[[str, str, dict[str, object]], None]
 
 
@@ -78,7 +80,9 @@ class Process:
             report=report,
             threads=Inline(),
         )
+        self.session.residents.on_metered = None  # nobody is billed
         self._watch_syncs(network)
+        self._watch_alarms(network)
         in_background(self.session.start, self._begin)
 
     def _watch_syncs(self, network: Network) -> None:
@@ -93,6 +97,34 @@ class Process:
                 network.schedule.point("synced", self)
 
         log.sync_device = watched
+
+    def _watch_alarms(self, network: Network) -> None:
+        """Alarms fire by a schedule's delay, the process may die before, and what they run is no housekeeping."""
+        residents = self.session.residents
+        deliver = residents.deliver
+
+        def arrive(call: Call) -> None:
+            if self.alive:
+                network.schedule.may_sleep(self, call.object_id)
+                network.schedule.point("alarm", self)
+            if self.alive:
+                network.introduce(call.class_key, call.object_id, call.name)
+                network.story.tell("alarm", call.object_id, shard=self.name)
+                deliver(call)
+
+        def watched(call: Call) -> None:
+            if call.kind == ALARM:
+                network.travel(("alarm", call.object_id), "alarm", arrive, call)
+            else:
+                deliver(call)
+
+        residents.deliver = watched
+        self.session.alarms.look_ahead(_AHEAD_MS)
+
+    def next_alarm_ms(self) -> float:
+        """When the next alarm is due (wall time), inf when none is."""
+        found = self.session.alarms.next_ms()
+        return math.inf if found is None else found
 
     def _begin(self, work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
         task: asyncio.Task[None] = self._loop.create_task(work, name=f"{self.name}: {name}")
@@ -140,6 +172,8 @@ class Process:
         for instance in self.instances():
             instance.input.holder = DEAD
             instance.abandoned = True
+            for body in list(instance.bodies):
+                body.fail(ShardLost(f"the response's body broke off: {self.name} was killed"))
 
     def bury(self) -> None:
         """Close what the process had open, as the kernel does."""

@@ -20,9 +20,9 @@ from typing import Protocol
 
 from .network import Receiver
 
-KINDS = ("sync", "synced", "send", "arrive", "reply", "hear")
+KINDS = ("sync", "synced", "send", "arrive", "alarm", "reply", "hear")
 """Points at which a process may die: before and after a batch is synced; before a call of its objects leaves; when one arrives;
-before an answer leaves; when an answer arrives."""
+before an alarm runs; before an answer leaves; when an answer arrives."""
 
 
 Delay = Callable[[str, object], float]
@@ -102,7 +102,7 @@ class Explorer:
     def _slow_kinds(self) -> Delay:
         """Calls are fast and answers slow, or otherwise, each with some jitter."""
         rng = self.rng
-        scale = {kind: rng.choice(_SCALES_S) for kind in ("call", "reply", "request", "timer")}
+        scale = {kind: rng.choice(_SCALES_S) for kind in ("call", "reply", "request", "timer", "alarm")}
         return lambda kind, _way: rng.random() * scale[kind]
 
     def _slow_ways(self) -> Delay:

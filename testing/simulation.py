@@ -64,7 +64,9 @@ class Simulation:
             loop.lateness = explorer.lateness if seed else None
             try:
                 loop.drive(_named(self._test(*arguments, world=world, **named)))
-            except Exception as failure:
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as failure:  # pytest's own fail() and skip() are none of Exception's
                 error = failure
             loop.lateness = None
             explorer.victims = None

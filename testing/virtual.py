@@ -23,12 +23,14 @@ T = TypeVar("T")
 P = ParamSpec("P")
 BACKGROUND: ContextVar[bool] = ContextVar("perdure_background", default=False)
 """Set where housekeeping is begun: the timers that it sets move no time on."""
-CHECKPOINTS_S = (0.5, 11.5, 31.5, 141.5)
-"""After the last real work: when housekeeping is let run. The idle leave memory after 10 s, marks are made after 30 s."""
+CHECKPOINTS_S = (11.5, 141.5)
+"""After the last real work: when housekeeping is let run. The idle leave memory after 10 s, those kept awake
+by work of their own after 140 s at the latest."""
 _BEFORE_S = 1e-6
 _GRAIN_S = 1e-7
 """Timers less apart fire together. More than a float's own grain at ten years."""
 _ROUND_S = 1e-3
+_LOOK_AGAIN_S = 0.02
 _JUMPS_MAX = 1_000_000
 
 
@@ -69,8 +71,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.now_s = 0.0
         self.on_moved: list[Callable[[], None]] = []
         """Told when time has moved."""
-        self.due: list[Callable[[], float]] = []
-        """Moments (seconds of this loop, inf: none) at which something is to be done that has no timer of its own."""
+        self.due: list[tuple[Callable[[], float], Callable[[], None]]] = []
+        """When (seconds of this loop, inf: never) something is to be done that has no timer of its own, and what to call then."""
         self.lateness: Callable[[], float] | None = None
         """How much later than asked for a timer fires, in seconds: a simulation explores that."""
         self._background: list[tuple[float, int, asyncio.TimerHandle]] = []
@@ -163,7 +165,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
                 future.set_result(None)
                 return
         scheduled = cast("list[asyncio.TimerHandle]", self._scheduled)  # pyright: ignore[reportAttributeAccessIssue]
-        target = min([scheduled[0].when() if scheduled else math.inf, *(due() for due in self.due)])
+        soon, look = math.inf, _nothing
+        for when, then in self.due:
+            if when() < soon:
+                soon, look = when(), then
+        if soon <= self.now_s + _GRAIN_S:  # it was looked at, and has to wait
+            soon = self.now_s + _LOOK_AGAIN_S
+        target = min(scheduled[0].when() if scheduled else math.inf, soon)
         if self._run_background(target):
             return
         if target == math.inf:
@@ -173,6 +181,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             raise NothingHappens(f"{_JUMPS_MAX:,} moments have passed without an end: does something wait in a circle?")
         self._move(target)
         self._worked_s = self.now_s
+        if soon <= target:
+            look()
 
     def _run_background(self, target: float) -> bool:
         """Let housekeeping run that is due at the next checkpoint, or just before `target`; False when none is."""
@@ -202,6 +212,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def _who_waits(self) -> str:
         names = sorted({task.get_name() for task in asyncio.all_tasks(self) if not task.done()})
         return f" ({', '.join(names[:20])})" if names else ""
+
+
+def _nothing() -> None:
+    """There is nothing to look at."""
 
 
 class Driven(Awaitable[T]):

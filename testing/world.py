@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import math
 import os
 import random
 import shutil
@@ -111,7 +112,17 @@ class World:
         """What entering it does."""
         if self._open:
             return self
+        try:
+            self._start()
+        except BaseException:  # a program that cannot be imported, for one: the process's clock must not stay ours
+            self._stack.close()
+            if self._own_loop:
+                self.loop.close()
+            raise
         self._open = True
+        return self
+
+    def _start(self) -> None:
         self._folder = tempfile.mkdtemp(prefix="perdure-world-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None)
         self._stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
         self._stack.enter_context(replaced(self._seed))
@@ -119,6 +130,9 @@ class World:
         self._stack.callback(self._shown.stop)
         self.loop.on_moved.append(self._moved)
         self._stack.callback(self.loop.on_moved.remove, self._moved)
+        alarms = (self._next_alarm_s, self._look_for_alarms)
+        self.loop.due.append(alarms)
+        self._stack.callback(self.loop.due.remove, alarms)
         self.loop.set_exception_handler(self._unhandled)
         self._program = self._load()
         self.network = Network(self.loop, self._schedule, self.story)
@@ -138,7 +152,6 @@ class World:
             disk=self._disk,
         )
         self._outside(self._start_all)
-        return self
 
     def _start_all(self) -> None:
         self.cluster.start_all()
@@ -157,11 +170,12 @@ class World:
 
     def close(self) -> None:
         """What leaving a `with` does. Only where the world's loop does not run."""
-        self.loop.drive(self._close())
+        if self._open:
+            self.loop.drive(self._close())
+            if self._own_loop:
+                self.loop.close()
 
     async def _close(self) -> None:
-        if not self._open:
-            return
         self._open = False
         await self._front.close()
         self.cluster.close()
@@ -181,16 +195,15 @@ class World:
 
     def __exit__(self, *_exc: object) -> None:
         self.close()
-        if self._own_loop:
-            self.loop.close()
 
     async def __aenter__(self) -> World:
         return self.start()
 
     async def __aexit__(self, *_exc: object) -> None:
-        await self.loop.through(self._close())
-        if self._own_loop:
-            self.loop.close()
+        if asyncio.get_running_loop() is self.loop:
+            await self._close()
+        else:
+            self.close()
 
     def run(self, work: Coroutine[object, object, T]) -> T:
         """Run a coroutine on the world's loop, from code that is on none."""
@@ -203,6 +216,17 @@ class World:
         for process in self.cluster.running:
             if process is not None:
                 process.session.residents.now_s = now_s
+
+    def _next_alarm_s(self) -> float:
+        """When an alarm is due next, by the loop's time."""
+        processes = [process for process in self.cluster.running if process is not None]
+        soonest_ms = min((process.next_alarm_ms() for process in processes), default=math.inf)
+        return soonest_ms if soonest_ms == math.inf else self._clock.loop_time(soonest_ms)
+
+    def _look_for_alarms(self) -> None:
+        for process in self.cluster.running:
+            if process is not None:
+                process.session.alarms.look()
 
     def _report(self, level: str, event: str, fields: dict[str, object]) -> None:
         self.log.append(LogRecord(self._clock.now(), level, event, fields))
@@ -294,6 +318,7 @@ class World:
                     f"there is no shard {which}", hint=f"shards: 0 to {len(self.cluster.running) - 1}"
                 )
             return self.cluster.start(which)
+        self.network.introduce(which._key.unique, which.id.raw, which.id.name)  # pyright: ignore[reportPrivateUsage]
         return self.cluster.process_of(which.id.raw)
 
     def shard_of(self, stub: Stub) -> int:
@@ -343,6 +368,13 @@ class World:
                 f"cannot evict {instance!r}: {instance.state.name}, expected IDLE with nothing to wait for"
             )
         self.story.tell("evicted", stub.id.raw)
+
+    def run_alarm(self, stub: Stub) -> Awaitable[bool]:
+        """Run the object's alarm now, also before its time; False when it has none.
+
+        What its handler raises is in `world.log` ("alarm_failed"), and the alarm is armed again for its retry.
+        """
+        return self.loop.through(self._process(stub).session.alarms.fire(stub.id.raw))
 
     # ------------------------------------------------------------------ inside
     def storage(self, stub: Stub) -> Storage:

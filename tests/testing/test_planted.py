@@ -27,6 +27,7 @@ def simulation(name: str, twin: str) -> Simulation:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", CHECKS)
 def test_the_bug_is_found(name):
     simulated = simulation(name, "buggy")
@@ -37,6 +38,7 @@ def test_the_bug_is_found(name):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", CHECKS)
 def test_the_repair_holds(name):
     simulated = simulation(name, "fixed")

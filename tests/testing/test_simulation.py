@@ -7,7 +7,8 @@ import asyncio
 import pytest
 from perdure.engine.durable import DurableObject
 from perdure.engine.errors import ObjectReset, ShardLost
-from perdure.testing import Simulation, simulate
+from perdure.testing import NothingHappens, Simulation, simulate
+from perdure.testing.disk import SimDisk
 from perdure.testing.schedule import spread
 from perdure.testing.settings import SETTINGS
 from perdure.testing.simulation import SEEDS
@@ -151,6 +152,24 @@ async def in_order(world):
 
 def test_calls_through_one_stub_stay_in_order():
     assert [run.error for run in runs(in_order) if run.error is not None] == []
+
+
+class Forgetful(SimDisk):
+    """Says that it has synced, and has not."""
+
+    syncs = False
+
+
+def test_a_runtime_that_loses_what_it_acknowledged_is_caught():
+    assert first_failure(adds, disk=Forgetful) is not None
+
+
+def test_a_test_that_waits_for_nothing_fails_and_says_so():
+    async def waits(world):
+        await asyncio.get_running_loop().create_future()
+
+    run = Simulation(waits, CLASSES).run(0)
+    assert isinstance(run.error, NothingHappens)
 
 
 # ---------------------------------------------------------------------- repetition

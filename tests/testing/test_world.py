@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 from perdure.engine.durable import DurableObject
-from perdure.engine.errors import ClassNotFound, DeadlineExceeded, InvalidArgument, PerdureError, ShardLost
+from perdure.engine.errors import ClassNotFound, ConfigError, DeadlineExceeded, InvalidArgument, PerdureError, ShardLost
 from perdure.sdk.entrypoints import WorkerEntrypoint
 from perdure.sdk.response import Response
 from perdure.testing import NothingHappens, World
@@ -56,6 +56,14 @@ class Counter(DurableObject):
 
     async def wait_forever(self):
         await asyncio.get_running_loop().create_future()
+
+    async def fetch(self, request):
+        async def chunks():
+            while True:
+                yield b"chunk"
+                await asyncio.sleep(10)
+
+        return Response(chunks())
 
     async def variable(self):
         return self.env.GREETING
@@ -195,6 +203,13 @@ def test_waiting_for_nothing_says_so():
         run(wait())
 
 
+def test_a_world_that_cannot_begin_leaves_nothing_behind(tmp_path):
+    (tmp_path / "app.py").write_text("import there_is_no_such_module")
+    with pytest.raises(ConfigError, match="fails to import"):
+        World(str(tmp_path / "app.py")).start()
+    assert time.time() != START.timestamp()
+
+
 def test_the_processs_own_clock_and_randomness_come_back():
     before = time.time()
     with World([Counter]):
@@ -236,6 +251,17 @@ async def test_code_of_a_killed_shard_does_not_go_on(world):
         assert told == []
         with pytest.raises(ShardLost):
             await working
+
+
+async def test_a_body_breaks_off_with_its_process(world):
+    response = await counter(world).fetch("http://object/")
+    chunks = response.body.__aiter__()
+    assert await anext(chunks) == b"chunk"
+    rest = asyncio.ensure_future(anext(chunks))
+    await world.settle()
+    await world.crash(0)
+    with pytest.raises(ShardLost, match="broke off"):
+        await rest
 
 
 async def test_calls_wait_for_a_shard_that_is_down(world):
