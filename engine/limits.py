@@ -23,6 +23,8 @@ OF_CLASS = (
     "mailbox_length_max",
     "mailbox_bytes_max",
     "mailbox_age_ms_max",
+    "soft_limit_rps",
+    "soft_limit_enforce",
     "critical_section_ms_max",
     "statement_cpu_ms_max",
     "cursor_buffer_bytes_max",
@@ -44,6 +46,10 @@ class Limits:
     mailbox_length_max: int = 4_096  # events waiting for one object; above it callers get Overloaded
     mailbox_bytes_max: int = 64 << 20
     mailbox_age_ms_max: int = 30_000
+    soft_limit_rps: int = (
+        1_000  # requests/s of one object, over 10 s: above it the log advises to shard (spec/limits.md)
+    )
+    soft_limit_enforce: bool = False  # refuse what is above it, instead of serving what can be served
     critical_section_ms_max: int = 30_000  # blockConcurrencyWhile and transaction() (spec: 30 s)
     critical_section_depth_max: int = 64
     commit_ms_max: int = 30_000  # from a write to its being durable; above it the object is reset (spec: 30 s)
@@ -117,6 +123,11 @@ def _checked(source: str, settings: Mapping[str, object], known: Iterable[str]) 
                 else f"known: {', '.join(names)}"
             )
             raise ConfigError(f"{source}: {text}", hint=hint)
+        if isinstance(defaults[name], bool):
+            if not isinstance(value, bool):
+                raise ConfigError(f"{source}: {name} must be true or false, got {value!r}")
+            given[name] = value
+            continue
         whole = isinstance(defaults[name], int)
         if isinstance(value, bool) or not isinstance(value, int | float) or (whole and not isinstance(value, int)):
             raise ConfigError(f"{source}: {name} must be a {'whole ' if whole else ''}number, got {value!r}")

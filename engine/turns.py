@@ -189,6 +189,7 @@ def drive(
 def _queue(scope: Scope, coroutine: Coroutine[object, None, object]) -> Generator[object, None, BaseException | None]:
     """Wait until the gate lets the scope in. Gives the cancellation that came meanwhile, which is kept until then."""
     instance, gate = scope.instance, scope.instance.input
+    instance.shelf.kept_out[instance] = None
     error: BaseException | None = None
     while not gate.try_enter(scope):
         if instance.broken is not None:
