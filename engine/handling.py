@@ -51,12 +51,13 @@ class Handler:
         self._instance = instance
         self._methods: dict[str, Method] = {}
 
-    async def handle(self, event: Event, call: Call) -> bytes | HttpResponse:
+    async def handle(self, event: Event, call: Call, *, begun: bool = False) -> bytes | HttpResponse:
         """The result of a call, packed. Raises what the program raised, or a PerdureError."""
         instance = self._instance
-        late = instance.begin(event, call)
-        if late is not None:
-            raise late
+        if not begun:
+            late = instance.begin(event, call)
+            if late is not None:
+                raise late
         if instance.object is None:
             position = instance.storage.pending_restore()
             if position is not None:
@@ -64,6 +65,8 @@ class Handler:
             self._construct()
             while instance.input.section is not None:  # begun by the constructor: events come after it
                 await one_round()
+        if call.key is not None and not begun:
+            return await self._once(event, call)
         if call.kind == FETCH:
             return await self._fetch(event, call)
         if call.kind == PRE_SHUTDOWN:
@@ -78,9 +81,19 @@ class Handler:
             result = await result
         return pack(result)
 
+    async def _once(self, event: Event, call: Call) -> bytes:
+        """A call with an idempotency key."""
+        if call.kind == FETCH:
+            raise InvalidArgument("fetch() takes no idempotency key", hint="call a method")
+
+        async def perform() -> bytes:
+            return cast("bytes", await self.handle(event, call, begun=True))
+
+        return await self._instance.storage.answers().once(call, perform, as_remote)
+
     def ready(self, call: Call) -> Method | None:
         """The method of a call that needs nothing else first; None: take the long way (`handle`)."""
-        if call.kind != RPC or self._instance.object is None:
+        if call.kind != RPC or call.key is not None or self._instance.object is None:
             return None
         return self._methods.get(call.method)
 

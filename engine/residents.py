@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, ValuesView
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
@@ -105,6 +105,8 @@ class Residents:
         self._closing: dict[bytes, Instance] = {}
         self._vacated: set[bytes] = set()
         """Objects whose file is being changed as a whole: their events wait."""
+        self.superseded: dict[bytes, Instance] = {}
+        """Objects that another process has now; what ran here may end."""
         self._waiting: dict[bytes, list[asyncio.Future[None]]] = {}
         """Who waits for an object's main file to be complete, or its storage to be closed."""
         self.rotation = Rotation(loop)
@@ -157,7 +159,7 @@ class Residents:
 
     def cancel(self, call: Call) -> None:
         """The caller is gone or gave up."""
-        instance = self._by_id.get(call.object_id)
+        instance = self._by_id.get(call.object_id) or self.superseded.get(call.object_id)
         if instance is not None:
             cancel(instance, call)
 
@@ -418,6 +420,29 @@ class Residents:
         if not self._drains:
             self._refusal = events
         self.write_refusal = writes
+
+    # ------------------------------------------------------------------ the hand-off
+    @property
+    def instances(self) -> ValuesView[Instance]:
+        """All objects in memory."""
+        return self._by_id.values()
+
+    @property
+    def closing(self) -> bool:
+        """Whether the storage of an object that was reset is still open."""
+        return bool(self._closing)
+
+    def runs(self, object_id: bytes) -> bool:
+        """Whether an event of the object has begun and not ended."""
+        instance = self._by_id.get(object_id)
+        return instance is not None and any(event.begun for event in instance.events)
+
+    def left(self, instance: Instance, *, busy: bool) -> None:
+        """The object belongs to another process now. `busy`: something of it still runs here."""
+        if self._by_id.get(instance.object_id) is instance:
+            del self._by_id[instance.object_id]
+        if busy:
+            self.superseded[instance.object_id] = instance
 
     # ------------------------------------------------------------------ the end
     async def tell_shutdown(self, reason: Reason, seconds: float) -> int:

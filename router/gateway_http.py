@@ -62,6 +62,8 @@ class Front:
         host: str,
     ) -> None:
         self.requests = 0
+        self.closing = False
+        """Each connection is to end with its next response."""
         self._make_worker = make_worker
         self._loop = loop
         self._report = report
@@ -73,6 +75,8 @@ class Front:
         self._timer = loop.call_later(_WATCH_S, self._watch)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if self.closing:
+            send = _closing(send)
         if scope["type"] != "http":
             raise RuntimeError(f"the gateway does not speak {scope['type']}")
         self.requests += 1
@@ -266,6 +270,24 @@ async def _incoming(running: _Running) -> AsyncIterator[bytes]:
             yield chunk
         if not more:
             return
+
+
+def _closing(send: Send) -> Send:
+    """The response says that its connection ends with it."""
+
+    async def send_closing(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [
+                *(
+                    header
+                    for header in cast("list[tuple[bytes, bytes]]", message["headers"])
+                    if header[0] != b"connection"
+                ),
+                (b"connection", b"close"),
+            ]
+        await send(message)
+
+    return send_closing
 
 
 async def _plain(send: Send, status: int, text: str, extra: list[tuple[bytes, bytes]] | None = None) -> None:
