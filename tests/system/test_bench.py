@@ -124,3 +124,9 @@ def test_the_commands_of_the_page(tmp_path) -> None:
         assert command.startswith("scripts/bench ")
         done = run(*command.split()[1:], "--folder", str(tmp_path))
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.timeout(110)
+def test_it_measures_what_sleeping_objects_leave(tmp_path) -> None:
+    row = quick_rows(tmp_path, "idle_memory")["idle_memory"]
+    assert row["peak_MiB"] > row["measured"]
