@@ -60,6 +60,9 @@ class Limits:
     idempotency_answer_bytes_max: int = 256 << 10  # a larger one is not kept: a repeat is told so, and does not run
     critical_section_ms_max: int = 30_000  # blockConcurrencyWhile and transaction() (spec: 30 s)
     critical_section_depth_max: int = 64
+    hand_off_wait_ms_max: int = (
+        250  # what running events get before a hand-off takes their storage; others wait so long
+    )
     commit_ms_max: int = 30_000  # from a write to its being durable; above it the object is reset (spec: 30 s)
     key_and_value_bytes_max: int = 2 << 20  # spec/limits.md
     object_bytes_max: int = 10**10  # spec/limits.md: 10 GB, of 10^9 bytes

@@ -356,6 +356,9 @@ class ObjectStorage:
     def give_up_restore(self) -> None:
         self._wish_for(None)
 
+    def refuse(self, error: PerdureError) -> None:
+        self.failure = error
+
     def release(self) -> None:
         database, self._database = self._database, None
         host = self.host

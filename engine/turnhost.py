@@ -14,6 +14,7 @@ from .bookmarks import History, Position
 from .clock import Clock
 from .commits import CommitRecord
 from .disk import Disk
+from .errors import PerdureError
 from .ids import ClassKey
 from .limits import Limits
 from .meters import Meters
@@ -138,6 +139,10 @@ class StorageBackend(Protocol):
 
     def give_up_restore(self) -> None:
         """It could not be restored: forget that it was asked for."""
+        ...
+
+    def refuse(self, error: PerdureError) -> None:
+        """Closed for good: whoever uses it from now on gets `error`."""
         ...
 
     def release(self) -> None:

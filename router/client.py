@@ -143,10 +143,12 @@ class Client:
             self._mapped.set_exception(error)
 
     async def close(self) -> None:
-        """Fail what is pending, close the sockets."""
+        """Fail what is pending, and cancel what of it runs; close the sockets."""
         if self._closed:
             return
         for future in list(self.pending.values()):
+            if future.sent:
+                future.send_also([CANCEL, future.call_id])
             self.failed(future, NotConnected("the client was closed"))
         self._closed = True
         if self._timer is not None:
@@ -347,8 +349,6 @@ class Client:
 
     def _stream_response(self, future: CallFuture, payload: bytes) -> None:
         """The head is the answer; the call stays pending until its body has ended."""
-        lane = future.lane
-        assert lane is not None, "a reply came over a lane"
         response = decode_response(payload)
 
         def closed(early: bool) -> None:
@@ -356,10 +356,10 @@ class Client:
             if future.outgoing is not None:
                 future.outgoing.cancel()
             if early:
-                lane.send_frame([CANCEL, future.call_id])
+                future.send_also([CANCEL, future.call_id])
 
         future.deadline_s = float("inf")
-        response.body = future.incoming = Incoming(self._loop, future.call_id, lane.send_frame, closed)
+        response.body = future.incoming = Incoming(self._loop, future.call_id, future.send_also, closed)
         if not future.done():
             future.set_result(response)
 
@@ -373,7 +373,7 @@ class Client:
             future.incoming.fail(error)
         elif not future.done():
             future.set_exception(error)
-        if error.durableObjectReset and future.on_reset is not None:
+        if error.durableObjectReset and future.on_reset is not None and _is_of(error, future):
             future.on_reset(error)
 
     def moved(self, future: CallFuture, fields: object) -> None:
@@ -382,8 +382,8 @@ class Client:
         frame = future.frame
         frame[2] = self._map.epoch
         future.sent = False
-        if future.outgoing is not None or frame[11]:
-            self.failed(future, NotConnected("the object moved while its request's body was being sent"))
+        if future.outgoing is not None and not future.outgoing.hold():
+            self.failed(future, NotConnected("the object moved while its request's body was being read"))
             return
         self._lane(frame[4]).send(future)
 
@@ -394,8 +394,8 @@ class Client:
         self._now_s = now = self._loop.time()
         late = [future for future in self.pending.values() if future.deadline_s < now]
         for future in late:
-            if future.sent and future.lane is not None:
-                future.lane.send_frame([CANCEL, future.call_id])
+            if future.sent:
+                future.send_also([CANCEL, future.call_id])
             seconds = cast("int", future.frame[9]) / 1000
             error = DeadlineExceeded(
                 f"no answer within {seconds:g} s",
@@ -408,6 +408,11 @@ class Client:
     def statistics(self) -> dict[str, int]:
         parked = sum(len(lane.parked) for lane in self._lanes.values())
         return {"pending": len(self.pending), "parked": parked, "epoch": self._map.epoch}
+
+
+def _is_of(error: PerdureError, future: CallFuture) -> bool:
+    """Whether the object that was called was reset, not one that it called in its turn."""
+    return error.durableObjectId is None or error.durableObjectId == cast("bytes", future.frame[4]).hex()
 
 
 class Connecting:
