@@ -200,7 +200,7 @@ class Relay:
             self._send(guest, [WELCOME, 0, {"versions": [VERSION]}])
             return
         guest.version = VERSION
-        fields = {"session": "", "map": self._map.to_wire(), "classes": self._classes, "kinds": KINDS}
+        fields = {"session": "", "map": self._map.to_wire(), "classes": self._classes, "kinds": KINDS, "extras": True}
         self._send(guest, [WELCOME, VERSION, fields])
 
     def _on_call(self, guest: Guest, frame: Frame) -> None:

@@ -333,6 +333,7 @@ class Acceptor:
         peer.role = str(frame[2])
         fields: dict[str, object] = {"session": self._session, "map": self._map.to_wire(), "classes": self._classes}
         fields["kinds"] = KINDS
+        fields["extras"] = True
         if VERSION in versions:
             peer.version = VERSION
             self._send(peer, [WELCOME, VERSION, fields])
