@@ -158,7 +158,10 @@ def test_toml_and_comments(tmp_path) -> None:
         ({"vars": 5}, "vars must be a table"),
         ({"migrations": [{"tag": "1"}, {"tag": "1"}]}, "two migrations have the tag"),
         ({"migrations": [{"tag": "1", "deleted_classes": ["X"]}]}, "non-existent class X"),
-        ({"migrations": [{"tag": "1", "transferred_classes": [{"from": "A"}]}]}, "transferred_classes is not supported"),
+        (
+            {"migrations": [{"tag": "1", "transferred_classes": [{"from": "A"}]}]},
+            "transferred_classes is not supported",
+        ),
         ({"triggers": ["* * * * *"]}, "triggers must be a table"),
         ({"triggers": {"crons": "* * * * *"}}, "crons must be a list"),
         ({"triggers": {"crons": ["* * * *"]}}, "4 fields"),
