@@ -8,9 +8,11 @@ import click
 
 from ..engine.errors import PerdureError
 from .costs import costs
+from .dev import dev
 from .keys import keys
 from .new import new
 from .objects import objects
+from .reload import reload
 from .run import run
 from .supervise import supervise
 from .terminal import print_error
@@ -24,11 +26,13 @@ def cli() -> None:
 
 
 cli.add_command(run)
+cli.add_command(dev)
 cli.add_command(supervise)
 cli.add_command(new)
 cli.add_command(keys)
 cli.add_command(costs)
 cli.add_command(objects)
+cli.add_command(reload)
 cli.add_command(trigger)
 
 
