@@ -14,12 +14,14 @@ import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, cast
 
+from .beacon import WHOLE, record
 from .bodies import OutgoingBody
 from .calls import FETCH, Call
 from .context import DurableObjectContext
 from .durable import DurableObject
 from .errors import DurableObjectAbort, InvalidArgument, MethodNotFound, PerdureError
 from .http import HttpResponse
+from .interruption import entry
 from .lifecycle import State
 from .restoring import restore
 from .stubs import RESERVED_METHODS
@@ -70,7 +72,8 @@ class Handler:
 
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
-        self._methods: dict[str, Method] = {}
+        self._methods: dict[str, tuple[Method, bytes]] = {}
+        """What was called before: the method, and the record of its events."""
 
     async def handle(self, event: Event, call: Call) -> bytes | HttpResponse:
         """The result of a call, packed. Raises what the program raised, or a PerdureError."""
@@ -78,6 +81,10 @@ class Handler:
         late = instance.begin(event, call)
         if late is not None:
             raise late
+        if instance.shelf.refused:
+            _check_refused(instance, call)
+        event.record = record(instance.object_id, str(instance), call.method)
+        instance.turns.beacon[WHOLE] = event.record
         if instance.object is None:
             position = instance.storage.pending_restore()
             if position is not None:
@@ -87,7 +94,8 @@ class Handler:
                 await one_round()
         if call.kind == FETCH:
             return await self._fetch(event, call)
-        method = self._methods.get(call.method) or self._find(call.method)
+        known = self._methods.get(call.method)
+        method = known[0] if known is not None else self._find(call.method, event.record)
         result: Any
         if call.payload == EMPTY_ARGS:
             result = method()
@@ -97,13 +105,13 @@ class Handler:
             result = await result
         return pack(result)
 
-    def ready(self, call: Call) -> Method | None:
-        """The method of a call that needs nothing else first; None: take the long way (`handle`)."""
+    def ready(self, call: Call) -> tuple[Method, bytes] | None:
+        """The method of a call that needs nothing else first, and its record; None: take the long way (`handle`)."""
         if call.kind == FETCH or self._instance.object is None:
             return None
         return self._methods.get(call.method)
 
-    def begin_at_once(self, event: Event, call: Call, method: Callable[..., Any]) -> tuple[bool, Any]:
+    def begin_at_once(self, event: Event, call: Call, known: tuple[Callable[..., Any], bytes]) -> tuple[bool, Any]:
         """The first step without a driver: most methods end in it. (False, result), or (True, what `drive` goes on with)."""
         instance = self._instance
         late = instance.begin(event, call)
@@ -113,6 +121,8 @@ class Handler:
         if turns.running is not None:
             turns.end_callback()
         turns.running, turns.scope = instance, event
+        method, event.record = known
+        turns.beacon[WHOLE] = event.record
         try:
             value = method() if call.payload == EMPTY_ARGS else method(*cast("list[object]", unpack(call.payload)))
             if type(value) is types.CoroutineType:
@@ -152,7 +162,7 @@ class Handler:
             raise InstanceGone from error
         instance.move(State.IDLE)
 
-    def _find(self, name: str) -> Method:
+    def _find(self, name: str, known_as: bytes) -> Method:
         """The remote method of that name; the rules of spec/rpc.md."""
         target = self._instance.object
         cls = type(target)
@@ -169,7 +179,7 @@ class Handler:
         found = getattr(target, name)
         if not callable(found) or name in getattr(target, "__dict__", {}):
             raise MethodNotFound(f'"{name}" is not a function')
-        self._methods[name] = found
+        self._methods[name] = (found, known_as)
         return found
 
     async def _fetch(self, event: Event, call: Call) -> HttpResponse:
@@ -186,6 +196,28 @@ class Handler:
         if isinstance(response.body, AsyncIterator):
             response.body = OutgoingBody(instance, response.body)
         return response
+
+
+def _check_refused(instance: Instance, call: Call) -> None:
+    """Raises EventRefused for an event that has ended its process again and again, as long as that is remembered."""
+    key = (instance.object_id, call.method)
+    found = instance.shelf.refused.get(key)
+    if found is None:
+        return
+    until_s, error = found
+    if instance.clock.monotonic_s() < until_s:
+        raise error
+    del instance.shelf.refused[key]
+
+
+for _function in (
+    _await,
+    Handler.handle,
+    Handler.begin_at_once,
+    Handler._construct,  # pyright: ignore[reportPrivateUsage]
+    Handler._fetch,  # pyright: ignore[reportPrivateUsage]
+):
+    entry(cast("types.FunctionType", _function))
 
 
 def _parameters(method: Method) -> bool:

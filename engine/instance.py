@@ -202,7 +202,8 @@ class Instance:
             if self.broken is not None:
                 return
             result = as_remote(error)
-            self.handler.report_raised(call, error, result)
+            if self.fatal is None:
+                self.handler.report_raised(call, error, result)
         if self.fatal is not None:
             self.break_now()
             return
@@ -279,6 +280,9 @@ class Instance:
         except PerdureError as error:
             self.reset(error)
             return False
+        except BaseException as error:  # half a commit: the log alone knows what is true
+            self.output.commits.end(error)
+            raise
         commits = self.output.commits
         batch = commits.touch(self)
         if batch != self.touched:

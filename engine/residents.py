@@ -7,6 +7,7 @@ storage is closed and its file is right.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -74,6 +75,9 @@ class Residents:
         """Takes what an object has used: id, class key, counts."""
         self.meters_every_s = METERS_EVERY_S
         self.write_refusal: PerdureError | None = None
+        self.refused: dict[tuple[bytes, str], tuple[float, PerdureError]] = {}
+        self.on_tick: Callable[[float], None] | None = None
+        """Called by the coarse clock, with its time in seconds."""
         self.failed_restores: dict[bytes, Position] = {}
         self._refusal: PerdureError | None = None
         """What new events get instead of their object: a quota is used up, or the process drains."""
@@ -283,6 +287,8 @@ class Residents:
     # ------------------------------------------------------------------ bounds
     def _tick(self) -> None:
         self.now_s = self.clock.monotonic_s()
+        if self.on_tick is not None:
+            self.on_tick(self.now_s)
         if self._watch.late(self.turns.newest_batch, self._commits.durable(), self.now_s):
             since_s = self.now_s - self.limits.commit_ms_max / 1000
             for instance in list(self._by_id.values()):
@@ -322,6 +328,15 @@ class Residents:
         del self._by_id[instance.object_id]
         self._evictions += 1
         instance.evict()
+
+    def shrink(self, part: float) -> int:
+        """Let that part of the objects in memory go, least recently used first, if they are idle. How many went."""
+        idle = [instance for instance in self._by_id.values() if instance.quiet()]
+        idle.sort(key=lambda instance: instance.used_s)
+        gone = idle[: math.ceil(len(self._by_id) * part)]
+        for instance in gone:
+            self._evict(instance)
+        return len(gone)
 
     def _evict_one(self) -> bool:
         for instance in self._by_id.values():

@@ -33,6 +33,8 @@ class Shelf(Protocol):
     now_s: float
     write_refusal: PerdureError | None
     """Set while a quota refuses writes."""
+    refused: dict[tuple[bytes, str], tuple[float, PerdureError]]
+    """Events (object, method) that have ended their process again and again: until when they are refused, and how."""
     failed_restores: dict[bytes, Position]
     """Points that could not be restored, as long as that is not noted in the objects' own databases."""
 

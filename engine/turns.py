@@ -22,9 +22,11 @@ from collections.abc import Coroutine, Generator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, cast
 
+from .beacon import BEACON_BYTES, NOTHING, WHOLE, Beacon
 from .busy import task_began
 from .calls import Call
 from .gate import Section
+from .interruption import entry
 
 if TYPE_CHECKING:
     from .instance import Instance
@@ -65,13 +67,15 @@ class SectionScope(Scope):
 class Event(Scope):
     """What was delivered to an object (or a loop callback that used its storage): the owner of turns."""
 
-    __slots__ = ("answered", "begun", "call", "children", "pinned", "quiet", "task", "watched")
+    __slots__ = ("answered", "begun", "call", "children", "pinned", "quiet", "record", "task", "watched")
 
     def __init__(self, instance: Instance, call: Call | None) -> None:
         self.instance = instance
         self.section = None
         self.call = call
         self.task: asyncio.Task[None] | None = None
+        self.record = NOTHING
+        """What its steps write to the beacon."""
         self.begun = False
         self.answered = False
         self.children = 0
@@ -93,13 +97,14 @@ SCOPE: ContextVar[Scope | None] = ContextVar("perdure_scope", default=None)
 class Turns:
     """What runs right now on this loop: at most one object."""
 
-    __slots__ = ("callback", "loop", "newest_batch", "rounds", "running", "scope", "thread")
+    __slots__ = ("beacon", "callback", "loop", "newest_batch", "rounds", "running", "scope", "thread")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, rounds: int) -> None:
         self.loop = loop
         self.rounds = rounds
         self.running: Instance | None = None
         self.scope: Scope | None = None
+        self.beacon: Beacon = bytearray(BEACON_BYTES)
         self.callback = False
         """`running` was set by a loop callback that used storage: it ends with the callback."""
         self.thread = threading.get_ident()
@@ -143,6 +148,7 @@ def drive(
             if turns.running is not None:
                 turns.end_callback()
             turns.running, turns.scope = instance, scope
+            turns.beacon[WHOLE] = event.record
             try:
                 signal = coroutine.send(None) if error is None else coroutine.throw(error)
             except StopIteration as stop:
@@ -164,6 +170,9 @@ def drive(
             raise
         except BaseException as thrown:
             error = thrown
+
+
+entry(cast("types.FunctionType", drive))
 
 
 def _queue(scope: Scope, coroutine: Coroutine[object, None, object]) -> Generator[object, None, BaseException | None]:

@@ -66,6 +66,7 @@ _LATER = frozenset(
     ]
 )
 _NOT_INHERITED = ("durable_objects", "vars")
+CPU_MS_MAX = 300_000  # spec/limits.md
 Table = dict[str, object]
 
 
@@ -93,6 +94,8 @@ class Config:
     compatibility_date: str = ""
     compatibility_flags: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
+    limits: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Bounds that the program sets itself, by their names here."""
 
 
 def find(folder: str) -> str | None:
@@ -136,7 +139,18 @@ def read(path: str, env_name: str | None = None) -> Config:
     date = str(found.get("compatibility_date") or "")
     flags = frozenset(_names(path, found, "compatibility_flags", "flags"))
     compatibility.applies(compatibility.DELETE_ALL_DELETES_ALARM, date, flags)  # contradictions are found here
-    return Config(name, main, tuple(bindings), variables, keys, frozenset(sqlite), date, flags, tuple(warnings))
+    return Config(
+        name,
+        main,
+        tuple(bindings),
+        variables,
+        keys,
+        frozenset(sqlite),
+        date,
+        flags,
+        tuple(warnings),
+        _limits(path, found),
+    )
 
 
 def _parse(path: str) -> Table:
@@ -173,6 +187,21 @@ def _text(path: str, table: Table, key: str) -> str:
     if not isinstance(value, str) or not value:
         raise ConfigError(f"{path}: '{key}' is missing or no text")
     return value
+
+
+def _limits(path: str, found: Table) -> dict[str, int]:
+    """`limits.cpu_ms`: the budget of one turn. Raises ConfigError."""
+    given = found.get("limits")
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise ConfigError(f"{path}: limits must be a table")
+    cpu_ms = cast("Table", given).get("cpu_ms")
+    if cpu_ms is None:
+        return {}
+    if not isinstance(cpu_ms, int) or isinstance(cpu_ms, bool) or not 1 <= cpu_ms <= CPU_MS_MAX:
+        raise ConfigError(f"{path}: limits.cpu_ms must be a whole number from 1 to {CPU_MS_MAX}, got {cpu_ms!r}")
+    return {"turn_ms_max": cpu_ms}
 
 
 def _tables(path: str, value: object, what: str) -> list[Table]:

@@ -23,19 +23,22 @@ from ..router.client import Client
 from ..router.control import Control, Message
 from ..router.logs import reporter
 from ..router.process import main, settings_of, settle_garbage
+from ..router.pulse import Pulse
 from ..router.server import Acceptor
 from ..router.slots import SlotMap
 from ..sdk.program import Program, load
 from .archive import ArchiveProcess
 from .listing import Listing
+from .machine_memory import bounds, total_bytes
 from .measured import measure
 from .object_operations import ObjectOperations
 from .operations import Operations
 from .quotas import Exceeded, Quotas, refusal
+from .restarts import EXIT_STOPPED
 from .session import Session
 from .upgrades import Upgrades
+from .watching import ShardWatch, refuse_event
 
-_EXIT_STOPPED = 3
 _QUOTA_S = 1.0
 """How often a shard says what was used, and looks whether a quota still refuses: only when there are quotas."""
 
@@ -58,7 +61,7 @@ class Shard:
         self._run = cast("str", start["run"])
         self._dead_sessions = cast("list[str]", start["dead_sessions"])
         self._map = SlotMap.from_wire(start["map"])
-        self._limits = Limits.from_settings(settings_of(start))
+        self._limits = Limits.from_settings({**program.config.limits, **settings_of(start)})
         given = cast("dict[str, object]", start.get("class_settings") or {})
         self._class_limits = {
             program.key(name): limits for name, limits in self._limits.of_classes(given, program.classes).items()
@@ -105,6 +108,7 @@ class Shard:
         if self._quotas:
             self.session.ledger.load()
             self.session.residents.meters_every_s = _QUOTA_S
+        self._watch_over()
         self._add_operations()
         number = self._name.split("-")[0].lstrip("0")
         self.acceptor = Acceptor(
@@ -121,6 +125,15 @@ class Shard:
             report=self._report,
         )
         self.session.committer.send_now = self.acceptor.send_now
+
+    def _watch_over(self) -> None:
+        """Turns past their bounds, memory, and events that have ended this shard again and again."""
+        residents = self.session.residents
+        pulse = Pulse(cast("int", self._start["pulse_fd"]))
+        shards = len(self._map.shards)
+        self.watch = ShardWatch(residents, pulse, bounds(self._limits, shards, total_bytes()), self._report)
+        for found in cast("list[dict[str, object]]", self._start.get("refused") or []):
+            refuse_event(residents, found)
 
     def _add_operations(self) -> None:
         """What may be asked from outside, beside the objects' turns."""
@@ -160,9 +173,11 @@ class Shard:
                 "endpoint": self.acceptor.endpoint,
                 "classes": self._program.keys(),
                 "program": self._program.name,
+                "budget_s": max(found.turn_ms_max for found in (self._limits, *self._class_limits.values())) / 1000,
             }
         )
         self.session.start(self._begin)
+        self.watch.start()
         if self._quotas:
             self._begin(self._watch_quotas(), "quotas")
         if self.session.catalogue.missing:
@@ -240,7 +255,7 @@ class Shard:
         """Nothing that is held may leave: end at once, recovery takes over."""
         self._report("error", "stopped", {"error": f"{type(error).__name__}: {error}"})
         sys.stderr.flush()
-        os._exit(_EXIT_STOPPED)
+        os._exit(EXIT_STOPPED)
 
     async def _about(self) -> dict[str, object]:
         """The operation `about`: which shard this is, where its data folder is, and what can be asked of it."""
@@ -249,6 +264,8 @@ class Shard:
             "session": self._name,
             "data": self._data,
             "operations": self.operations.names,
+            "loop_late_ms_max": round(self.watch.lags.longest_s * 1000),
+            "loop_late_count": self.watch.lags.count,
         }
 
     # ------------------------------------------------------------------ drain
