@@ -7,10 +7,13 @@ would lose its capture. There the object is only condemned: its next storage cal
 from __future__ import annotations
 
 import os
+import sys
 import types
+from collections.abc import Callable
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _OURS = tuple(f"{_ROOT}/{name}/" for name in ("bindings", "cli", "engine", "router", "sdk", "shards", "testing"))
+TraceFunction = Callable[[types.FrameType, str, object], object]
 _ENTRIES: set[types.CodeType] = set()
 
 
@@ -37,6 +40,31 @@ def may_raise(frame: types.FrameType | None) -> bool:
     while found is not None and not is_ours(found):
         found = found.f_back
     return found is not None and found is not frame and found.f_code in _ENTRIES
+
+
+def insist(frame: types.FrameType) -> None:
+    """The program has swallowed it: raise anew at its next line, which is where it was caught, outside of that `try`.
+
+    Call where `may_raise(frame)`, before raising in it. Traces the program's frames until it is raised, or they return.
+    """
+    last: types.FrameType = frame
+
+    def trace(inner: types.FrameType, event: str, _argument: object) -> TraceFunction | None:
+        if event == "line" and may_raise(inner):
+            raise TurnInterrupted  # the interpreter ends the tracing
+        if event == "return" and inner is last:
+            sys.settrace(None)
+        return trace
+
+    found: types.FrameType | None = frame
+    while found is not None and not is_ours(found):
+        found.f_trace = trace
+        last, found = found, found.f_back
+    sys.settrace(_no_trace)
+
+
+def _no_trace(_frame: types.FrameType, _event: str, _argument: object) -> None:
+    """Of frames that begin meanwhile: they are not traced."""
 
 
 def place(frame: types.FrameType | None) -> str:

@@ -13,12 +13,14 @@ from typing import cast
 
 import uvicorn
 
+from ..engine.limits import Limits
 from ..sdk.program import load
 from .client import Client
 from .control import Control, Message
 from .gateway_http import Front
 from .logs import reporter
-from .process import main, settle_garbage
+from .process import main, settings_of, settle_garbage
+from .pulse import Pulse, beat_for_loop
 from .slots import SlotMap
 
 KEEP_ALIVE_S = 65  # longer than the proxies in front, so that it is never us who closes first
@@ -67,6 +69,8 @@ class Gateway:
             if serving.done():
                 serving.result()
         settle_garbage()
+        limits = Limits.from_settings({**program.config.limits, **settings_of(start)})
+        beat_for_loop(Pulse.given(cast("int", start["pulse_fd"])), loop, limits.turn_ms_max / 1000)
         self._control.send({"type": "ready"})
         seconds = await self._drained
         server.config.timeout_graceful_shutdown = max(int(seconds), 1)

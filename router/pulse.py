@@ -6,6 +6,7 @@ what its last event was stays readable after its sudden end.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import mmap
 import os
@@ -60,6 +61,13 @@ class Pulse:
         pulse = cls(descriptor)
         pulse.memory[WHOLE] = NOTHING
         return pulse, descriptor
+
+    @classmethod
+    def given(cls, descriptor: int) -> Pulse:
+        """The page that the supervisor made, by the descriptor that this process has inherited."""
+        pulse = cls(descriptor)
+        os.close(descriptor)
+        return pulse
 
     def beat(self, beat: Beat) -> None:
         """Say how it stands."""
@@ -122,6 +130,20 @@ def _of_runtime(frame: types.FrameType) -> str:
     if commits:
         return "commit"
     return "storage" if "/engine/" in frame.f_code.co_filename else "other"
+
+
+def beat_for_loop(pulse: Pulse, loop: asyncio.AbstractEventLoop, budget_s: float) -> Heart:
+    """A heart of a process that runs no objects: its loop must go round. Call on the loop."""
+    ticked = [loop.time()]
+
+    def tick() -> None:
+        ticked[0] = loop.time()
+        loop.call_later(BEAT_S, tick)
+
+    tick()
+    heart = Heart(pulse, loop.time, lambda: budget_s, lambda: False, lambda: ticked[0])
+    heart.start()
+    return heart
 
 
 class Heart:

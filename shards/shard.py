@@ -129,7 +129,7 @@ class Shard:
     def _watch_over(self) -> None:
         """Turns past their bounds, memory, and events that have ended this shard again and again."""
         residents = self.session.residents
-        pulse = Pulse(cast("int", self._start["pulse_fd"]))
+        pulse = Pulse.given(cast("int", self._start["pulse_fd"]))
         shards = len(self._map.shards)
         self.watch = ShardWatch(residents, pulse, bounds(self._limits, shards, total_bytes()), self._report)
         for found in cast("list[dict[str, object]]", self._start.get("refused") or []):
@@ -277,6 +277,7 @@ class Shard:
         await session.timeline.finish(seconds * 0.2)
         await session.committer.flush()
         self.acceptor.flush()
+        self.watch.stop()
         await session.end(seconds * 0.1)
         self.acceptor.close()
         await self.client.close()

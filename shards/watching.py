@@ -19,7 +19,7 @@ from typing import cast
 from ..engine.beacon import SEEN, WHOLE, read
 from ..engine.errors import EventRefused, MemoryExceeded, PerdureError, TurnTooLong
 from ..engine.instance import Instance
-from ..engine.interruption import TurnInterrupted, may_raise, place
+from ..engine.interruption import TurnInterrupted, insist, may_raise, place
 from ..engine.memory import MemoryWatch
 from ..engine.residents import TICK_S, Residents
 from ..engine.watchdog import Watchdog
@@ -79,6 +79,8 @@ class ShardWatch:
         self._reset_s = self._trimmed_s = -_TRIM_S
         self._above_hard = 0
         self._fast = False
+        self._raised = False
+        """In the step that runs: the program has swallowed it if it still does."""
         self.heart = Heart(pulse, clock, self._budget_s, self._in_turn, lambda: self._ticked_s)
 
     # ------------------------------------------------------------------ start
@@ -125,6 +127,7 @@ class ShardWatch:
         error = _too_long(instance) if look.first else None
         if not same:
             self._memory.look(resident_bytes(), None, now_s)
+            self._raised = False
         elif error is None:
             error = self._look_at_step(instance, look.over, now_s)
         if error is not None:
@@ -161,7 +164,10 @@ class ShardWatch:
     def _break(self, instance: Instance, frame: types.FrameType | None) -> None:
         if self._turns.running is instance:
             self._turns.running = None
-        if may_raise(frame):
+        if frame is not None and may_raise(frame):
+            if self._raised:
+                insist(frame)
+            self._raised = True
             raise TurnInterrupted(f"{instance} is past a bound")
 
     def _set_pace(self, fast: bool) -> None:
