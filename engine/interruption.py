@@ -14,6 +14,8 @@ from collections.abc import Callable
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _OURS = tuple(f"{_ROOT}/{name}/" for name in ("bindings", "cli", "engine", "router", "sdk", "shards", "testing"))
 TraceFunction = Callable[[types.FrameType, str, object], object]
+_SHARED = ("/weakref.py", "/_weakrefset.py", "/logging/__init__.py")
+"""Parts of Python's library whose state everybody shares: half of what they do would harm others (a lock of the log that is held)."""
 _ENTRIES: set[types.CodeType] = set()
 
 
@@ -38,6 +40,9 @@ def may_raise(frame: types.FrameType | None) -> bool:
     """Whether code of a program runs in `frame`, with nothing of the runtime between it and the function that called it."""
     found = frame
     while found is not None and not is_ours(found):
+        file = found.f_code.co_filename
+        if file.endswith(_SHARED) or file.startswith("<frozen importlib"):
+            return False
         found = found.f_back
     return found is not None and found is not frame and found.f_code in _ENTRIES
 
