@@ -15,7 +15,7 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _OURS = tuple(f"{_ROOT}/{name}/" for name in ("bindings", "cli", "engine", "router", "sdk", "shards", "testing"))
 TraceFunction = Callable[[types.FrameType, str, object], object]
 _SHARED = ("/weakref.py", "/_weakrefset.py", "/logging/__init__.py")
-"""Parts of Python's library whose state everybody shares: half of what they do would harm others (a lock of the log that is held)."""
+"""Parts of Python's library whose state everybody shares: half of what they do would harm others (a log's lock that is held)."""
 _ENTRIES: set[types.CodeType] = set()
 
 
