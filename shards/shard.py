@@ -26,6 +26,7 @@ from ..router.process import main, settings_of, settle_garbage
 from ..router.pulse import Pulse
 from ..router.server import Acceptor
 from ..router.slots import SlotMap
+from ..sdk.module_globals import ADVICE, ModuleGlobals
 from ..sdk.program import Program, load
 from .archive import ArchiveProcess
 from .listing import Listing
@@ -39,6 +40,8 @@ from .session import Session
 from .upgrades import Upgrades
 from .watching import ShardWatch, refuse_event
 
+_GLOBALS_S = 1.0
+"""How often a shard looks whether globals of the program's module have changed, in development."""
 _QUOTA_S = 1.0
 """How often a shard says what was used, and looks whether a quota still refuses: only when there are quotas."""
 
@@ -180,6 +183,8 @@ class Shard:
         self.watch.start()
         if self._quotas:
             self._begin(self._watch_quotas(), "quotas")
+        if self._start.get("development"):
+            self._begin(self._watch_globals(), "globals")
         if self.session.catalogue.missing:
             self.listing.rebuild = self._begin(self._rebuild_catalogue(), "catalogue")
         return await self._ended
@@ -200,6 +205,17 @@ class Shard:
         count = await asyncio.to_thread(self.session.catalogue.rebuild, folders)
         if count:
             self._report("info", "catalogue_rebuilt", {"objects": count})
+
+    async def _watch_globals(self) -> None:
+        """In development: tell of globals of the program's module that its code writes."""
+        watched = ModuleGlobals(self._program.module)
+        found = watched.declared()
+        while True:
+            for written in found:
+                fields: dict[str, object] = {"name": written.name, "where": written.where, "hint": ADVICE}
+                self._report("warning", "module_global_written", fields)
+            await asyncio.sleep(_GLOBALS_S)
+            found = watched.written()
 
     async def _watch_quotas(self) -> None:
         """Say what was used; refuse what a quota refuses. A quota of a day that is over is lifted here, asked by nobody."""

@@ -179,6 +179,7 @@ class Supervisor:
                 "lock_fd": self._data.lock_fd,
                 "upgraded": self._upgraded(),
                 "refused": self._watched.refused(),
+                "development": self._setup.development,
             },
             [self._data.lock_fd],
         )

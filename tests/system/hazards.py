@@ -8,6 +8,8 @@ import time
 
 from workers import DurableObject
 
+SHARED = {}
+
 
 class Bad(DurableObject):
     def __init__(self, ctx, env):
@@ -16,6 +18,9 @@ class Bad(DurableObject):
 
     async def put(self, value):
         await self.ctx.storage.put("v", value)
+
+    async def share(self):
+        SHARED["n"] = SHARED.get("n", 0) + 1
 
     async def value(self):
         return await self.ctx.storage.get("v")

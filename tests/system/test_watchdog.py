@@ -180,3 +180,23 @@ def test_a_shard_past_its_soft_bound_lets_the_largest_object_go(tmp_path) -> Non
         run(runtime, body)
         assert runtime.pids("shard") == shard
         assert any("memory_short" in line for line in runtime.log)
+
+
+def test_in_development_a_module_global_that_is_written_is_told_once(tmp_path) -> None:
+    with serving(PROGRAM, str(tmp_path / "data"), "--shards", "1", "--development") as runtime:
+
+        def told() -> list[str]:
+            return [line for line in runtime.log if "module_global_written" in line]
+
+        async def body(client: Client) -> None:
+            end = time.monotonic() + 10
+            while not told() and time.monotonic() < end:
+                await client.namespace("Bad").getByName("a").share()
+                await asyncio.sleep(0.05)
+            for _ in range(25):
+                await client.namespace("Bad").getByName("a").share()
+                await asyncio.sleep(0.05)
+
+        run(runtime, body)
+        assert len(told()) == 1
+        assert "name=SHARED" in told()[0]
