@@ -15,11 +15,21 @@ import sys
 
 import click
 
-from . import hazards, history_cost, stalls, starts, storage
+from . import fairness, hazards, history_cost, idle, stalls, starts, storage
 from .load import Sample
 from .report import Row, show
 from .rigs import Bare, Product
 from .scenarios import SCENARIOS, Scenario, measure
+
+PARTS = (
+    stalls,
+    starts,
+    history_cost,
+    fairness,
+    idle,
+    hazards,
+)
+"""Scenarios that start runtimes of their own."""
 
 
 def row(scenario: Scenario, pairs: list[tuple[Sample, Sample]]) -> Row:
@@ -36,9 +46,9 @@ def row(scenario: Scenario, pairs: list[tuple[Sample, Sample]]) -> Row:
 
 
 def _on_data_folders(names: tuple[str, ...], folder: str | None, quick: bool) -> list[Row]:
-    """The rows that start runtimes of their own: stalls, starts, the cost of history."""
+    """The rows that start runtimes of their own."""
     rows: list[Row] = []
-    for part in (stalls, starts, history_cost, hazards):
+    for part in PARTS:
         wanted = [name for name in part.NAMES if not names or name in names]
         if wanted:
             found = part.measure(wanted, folder, quick=quick)
@@ -58,7 +68,7 @@ def main(
 ) -> None:
     """Run the scenarios (all, or those named)."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
-    own = (*stalls.NAMES, *starts.NAMES, *history_cost.NAMES, *hazards.NAMES)
+    own = [name for part in PARTS for name in part.NAMES]
     known = [*storage.NAMES, *own, *(scenario.name for scenario in SCENARIOS)]
     if "hazards" in names:
         names = (*(name for name in names if name != "hazards"), *hazards.NAMES)

@@ -16,6 +16,7 @@ def end_active(instance: Instance) -> None:
     if instance.active_since_s:
         instance.active_s += instance.clock.monotonic_s() - instance.active_since_s
         instance.active_since_s = 0.0
+        instance.used_s = instance.shelf.now_s
 
 
 def task_began(instance: Instance) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from .beacon import WHOLE, record
 from .errors import MemoryExceeded, ProgramBug, StorageUnavailable, TurnTooLong
 from .interruption import TurnInterrupted
-from .lifecycle import State
 from .turns import SCOPE, Event
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def enter_otherwise(instance: Instance) -> None:
         )
     if isinstance(instance.fatal, TurnTooLong | MemoryExceeded):
         raise TurnInterrupted(instance.fatal.message)
-    if instance.broken is not None or instance.fatal is not None or instance.state is State.EVICTED:
+    if instance.broken is not None or instance.fatal is not None or instance.abandoned:
         raise StorageUnavailable(
             "The instance of this Durable Object was reset: its storage is no longer accessible",
             object_id=instance.object_id.hex(),

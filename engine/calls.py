@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from .errors import PerdureError
 from .http import HttpRequest, HttpResponse
@@ -18,8 +19,51 @@ OPERATE = 2
 """Asks the shard about an object, or about all that it has, outside any turn; `method` names the operation."""
 ALARM = 3
 """The object's alarm is due. Never on the wire: the shard itself delivers it."""
+PRE_SHUTDOWN = 4
+"""The object is told that its process is about to end. Never on the wire either."""
 Chain = tuple[tuple[bytes, int], ...]
 """Events that led to a call, outermost first: the object's id, and the number of its event there."""
+CHAIN_LENGTH_MAX = 64  # calls inside calls: deeper is a program that recurses, and each call carries the whole chain
+Trail = tuple[tuple[int, str], ...]
+"""Beside each event of a chain: the number of the call that it made, which tells its concurrent calls apart, and the
+object's class and name, for messages."""
+LABEL_CHARACTERS_MAX = 80
+KEY_CHARACTERS_MAX = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What only some calls carry: the events that led to it (with the number of the call that each made), and its key."""
+
+    chain: Chain = ()
+    trail: Trail = ()
+    key: str | None = None
+
+    def to_wire(self) -> list[object]:
+        """Plain values: [[[object id, event, call, label], …], key]."""
+        links = [[*link, *step] for link, step in zip(self.chain, self.trail, strict=True)]
+        return [links, self.key]
+
+    @classmethod
+    def from_wire(cls, fields: object) -> Extras:
+        """Raises ValueError, TypeError for what `to_wire` does not give, or what is over a bound."""
+        links, key = cast("list[Any]", fields)
+        if len(links) > CHAIN_LENGTH_MAX:
+            raise ValueError(f"a chain of {len(links)} calls")
+        if key is not None and (type(key) is not str or not 0 < len(key) <= KEY_CHARACTERS_MAX):
+            raise ValueError("no idempotency key")
+        for object_id, event, number, label in links:
+            if type(object_id) is not bytes or len(object_id) != 32 or type(event) is not int:
+                raise ValueError("no chain")
+            if type(number) is not int or type(label) is not str or len(label) > LABEL_CHARACTERS_MAX:
+                raise ValueError("no trail")
+        return cls(tuple((link[0], link[1]) for link in links), tuple((link[2], link[3]) for link in links), key)
+
+
+class MadeCall(asyncio.Future[object]):
+    """What code awaits that made a call. `number`: the one in its chain; 0: it was made outside of any object."""
+
+    number: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -46,5 +90,6 @@ class Call:
     """When it was queued at its object: monotonic seconds, coarse."""
     chain: Chain = ()
     """The events that it was made in, and those that led to them. Empty: it comes from outside."""
+    trail: Trail = ()
     key: str | None = None
     """Idempotency key: the object answers a repeat with what it answered first."""

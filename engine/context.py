@@ -10,12 +10,16 @@ from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from .awake import counted
+from .background import wait_until
+from .call_chains import extras_of
+from .calls import Extras, MadeCall
 from .errors import DurableObjectAbort
 from .http import HttpRequest, HttpResponse
 from .ids import ObjectId
 from .resetting import abort_error
 from .stubs import OnReset, Transport
-from .turns import SCOPE
+from .turns import SCOPE, Scope
 
 if TYPE_CHECKING:
     from .instance import Instance
@@ -50,17 +54,8 @@ class DurableObjectContext:
         return self._instance.sections.enter(body, "blockConcurrencyWhile", breaking=True)
 
     def waitUntil(self, awaitable: Awaitable[object]) -> None:
-        """Keep the object alive until `awaitable` is settled; a failure of it is logged."""
-        instance = self._instance
-
-        async def wait() -> None:
-            try:
-                await awaitable
-            except Exception as error:
-                fields: dict[str, object] = {"object": str(instance), "error": str(error)}
-                instance.shelf.report("warning", "wait_until_failed", fields)
-
-        instance.turns.loop.create_task(wait(), name="waitUntil")
+        """Keep the object alive until `awaitable` is settled, at most 15 minutes; a failure of it is only logged."""
+        wait_until(self._instance, awaitable)
 
     def onNextSessionRestore(self, snapshot: object) -> Awaitable[object]:
         """Begin the object's next instance with what `ctx.storage.snapshot()` has taken; the snapshot that undoes this."""
@@ -75,7 +70,9 @@ class DurableObjectContext:
         error = abort_error(instance, reason)
         if instance.broken is None and instance.fatal is None:
             instance.fatal = error
-            instance.turns.running = None  # from here on the instance's storage refuses
+            if instance.turns.running is instance:
+                instance.turns.running = None  # from here on the instance's storage refuses
+            instance.turns.loop.call_soon(instance.break_now)  # where no turn of its own runs nobody else would
         raise DurableObjectAbort(error.message)
 
     block_concurrency_while = blockConcurrencyWhile
@@ -102,11 +99,16 @@ class GatedTransport:
         args: bytes,
         deadline_s: float | None = None,
         on_reset: OnReset | None = None,
+        extras: Extras | None = None,
     ) -> Awaitable[object]:
-        def send() -> Awaitable[object]:
-            return self._inner.call(class_key, object_id, name, method, args, deadline_s, on_reset)
+        scope = SCOPE.get()
+        if scope is not None:
+            extras = extras_of(scope.event, extras)
 
-        return self._leave(send)
+        def send() -> Awaitable[object]:
+            return self._inner.call(class_key, object_id, name, method, args, deadline_s, on_reset, extras)
+
+        return counted(self._leave(scope, send, extras))
 
     def fetch(
         self,
@@ -116,20 +118,33 @@ class GatedTransport:
         request: HttpRequest,
         deadline_s: float | None = None,
         on_reset: OnReset | None = None,
+        extras: Extras | None = None,
     ) -> Awaitable[HttpResponse]:
-        def send() -> Awaitable[HttpResponse]:
-            return self._inner.fetch(class_key, object_id, name, request, deadline_s, on_reset)
-
-        return self._leave(send)
-
-    def _leave(self, send: Callable[[], Awaitable[T]]) -> Awaitable[T]:
         scope = SCOPE.get()
+        if scope is not None:
+            extras = extras_of(scope.event, extras)
+
+        def send() -> Awaitable[HttpResponse]:
+            return self._inner.fetch(class_key, object_id, name, request, deadline_s, on_reset, extras)
+
+        return counted(self._leave(scope, send, extras))
+
+    def _leave(self, scope: Scope | None, send: Callable[[], Awaitable[T]], extras: Extras | None) -> Awaitable[T]:
         # Tasks and callbacks of the client are not the object's: they must not run in its turns.
         outside = copy_context()
         outside.run(SCOPE.set, None)
-        if scope is None or scope.instance.broken is not None or scope.instance.output.open():
+        if scope is None or extras is None or scope.instance.broken is not None:
             return outside.run(send)
-        future: asyncio.Future[T] = self._loop.create_future()
+        number = extras.trail[-1][0]
+        if scope.section is not None:
+            scope.event.made_inside(number, scope.section)
+        if scope.instance.output.open():
+            sent = outside.run(send)
+            if isinstance(cast("object", sent), MadeCall):
+                cast("MadeCall", sent).number = number
+            return sent
+        future = cast("asyncio.Future[T]", MadeCall(loop=self._loop))
+        cast("MadeCall", future).number = number
 
         def start() -> None:
             sent = cast("asyncio.Future[T]", outside.run(asyncio.ensure_future, outside.run(send)))

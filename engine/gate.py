@@ -22,10 +22,14 @@ from .commits import Commits, Committable, Effect
 class Section:
     """A critical section: only what it started may resume while it is open. Sections form a tree; siblings take turns."""
 
-    __slots__ = ("closed", "depth", "parent")
+    __slots__ = ("closed", "depth", "opener", "parent", "task")
 
-    def __init__(self, parent: Section | None) -> None:
+    def __init__(self, parent: Section | None, opener: object = None) -> None:
         self.parent = parent
+        self.opener = opener
+        """The event that opened it."""
+        self.task: asyncio.Task[None] | None = None
+        """Runs its body, once it has begun."""
         self.depth: int = 1 if parent is None else parent.depth + 1
         self.closed = False
 

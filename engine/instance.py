@@ -1,6 +1,6 @@
 """One resident object: its lifecycle, the events it runs, and what happens when it must be reset.
 
-COLD → LOADING (the constructor, under the gate) → IDLE ⇄ RUNNING → EVICTED, or BROKEN from anywhere but EVICTED.
+COLD → LOADING (the constructor, under the gate) → IDLE ⇄ RUNNING → HIBERNATED or EVICTED, or BROKEN from where it is in memory.
 
 What always holds: one instance per id has its storage; a broken instance never runs user code again; each call is
 answered exactly once, and not before what it depends on is durable.
@@ -11,13 +11,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
-from . import resetting
+from . import call_cycles, leaving, rates, resetting
+from .ages import TOO_LONG
+from .awake import Pending
 from .bodies import OutgoingBody
 from .bookmarks import History
-from .busy import end_active, take_meters
+from .busy import end_active
 from .callbacks import enter_otherwise
 from .calls import REQUEST_ID, Call
 from .class_runtime import ClassRuntime
@@ -30,13 +33,15 @@ from .errors import (
     StorageFull,
     StorageUnavailable,
 )
+from .fairness import EVENTS_A_ROUND
 from .gate import BLOCKED, InputGate, OutputGate
-from .handling import Handler, as_remote
+from .handling import Handler
 from .http import HttpResponse
 from .ids import ObjectId
 from .lifecycle import State, check_move
 from .mailbox import overloaded
 from .meters import Meters
+from .raised import as_remote
 from .sections import Sections
 from .settling import Settling
 from .shelf import Shelf
@@ -59,8 +64,12 @@ class Instance:
         "abandoned",
         "active_s",
         "active_since_s",
+        "backlog",
         "bodies",
         "broken",
+        "calls_left",
+        "calls_max",
+        "circling",
         "clock",
         "context",
         "disk",
@@ -75,12 +84,14 @@ class Instance:
         "object",
         "object_id",
         "output",
+        "pending",
         "queued",
         "queued_bytes",
         "runtime",
         "sections",
         "settles",
         "settling",
+        "share",
         "shelf",
         "storage",
         "storage_api",
@@ -113,8 +124,19 @@ class Instance:
         self.input = InputGate(shelf.turns.loop)
         self.sections = Sections(self)
         self.events: dict[Event, None] = {}
-        self.tasks: set[asyncio.Task[object]] = set()
+        self.tasks: dict[asyncio.Task[object], float] = {}
+        """With when each was created (monotonic seconds, coarse)."""
+        self.pending: Pending | None = None
+        """Timers and outgoing calls, once it has had any (`awake`)."""
         self.bodies: set[OutgoingBody] = set()
+        self.circling: dict[Event, float | None] = {}
+        """Events that this object's own calls have led to; `call_cycles` watches them."""
+        self.calls_max = self.calls_left = rates.first_bound(self)
+        """Calls that it may be given until `rates` reads how many it was given."""
+        self.backlog: deque[Event] = deque()
+        """Events that wait for their share of a loop round (`fairness`)."""
+        self.share = EVENTS_A_ROUND
+        """Events that it may still begin in this loop round."""
         self.queued = 0
         self.queued_bytes = 0
         self.used_s = shelf.now_s
@@ -164,6 +186,11 @@ class Instance:
         if call.name is not None and self.name is None:
             self.name = call.name
         limits = self.limits
+        left = self.calls_left
+        if left <= 0:
+            call.answer(call, rates.refusal(self))
+            return
+        self.calls_left = left - 1
         if self.queued >= limits.mailbox_length_max or self.queued_bytes > limits.mailbox_bytes_max:
             what = "Too many requests queued" if self.queued >= limits.mailbox_length_max else "Too much data queued"
             call.answer(call, overloaded(self, what))
@@ -174,7 +201,20 @@ class Instance:
         self.queued += 1
         self.queued_bytes += len(call.payload)
         self.used_s = call.arrived_s = self.shelf.now_s
+        if call.chain:
+            call_cycles.arrived(self, event)
+        share = self.share
+        if share == EVENTS_A_ROUND:
+            self.shelf.rotation.begins(self)
+        elif not share:
+            self.shelf.rotation.wait(self, event)
+            return
+        self.share = share - 1
         event.task = asyncio.Task(self._run(event, call), loop=self.turns.loop, name="event")
+
+    def start(self, event: Event) -> None:
+        """Begin an event that has waited for its share of a loop round."""
+        event.task = asyncio.Task(self._run(event, cast("Call", event.call)), loop=self.turns.loop, name="event")
 
     async def _run(self, event: Event, call: Call) -> None:
         SCOPE.set(event)
@@ -197,11 +237,11 @@ class Instance:
         except asyncio.CancelledError as error:
             if self.broken is not None:
                 return
-            result = as_remote(error)
+            result = as_remote(error, with_properties=self.runtime.errors_keep_properties)
         except BaseException as error:
             if self.broken is not None:
                 return
-            result = as_remote(error)
+            result = as_remote(error, with_properties=self.runtime.errors_keep_properties)
             if self.fatal is None:
                 self.handler.report_raised(call, error, result)
         if self.fatal is not None:
@@ -210,13 +250,16 @@ class Instance:
         self._finish(event, call, result)
 
     def _finish(self, event: Event, call: Call, result: bytes | HttpResponse | PerdureError) -> None:
-        if event.answered:  # cancelled by its caller
+        if event.answered:  # cancelled by its caller, or told that it was part of a cycle
+            if self.events.pop(event, event) is None and not self.events and not self.tasks:
+                end_active(self)
             self.end_turn(event)
             return
         del self.events[event]
         if not self.events and not self.tasks and self.active_since_s:  # `end_active`, on the hot path
             self.active_s += self.clock.monotonic_s() - self.active_since_s
             self.active_since_s = 0.0
+            self.used_s = self.shelf.now_s
         event.answered = True
         event.task = call.handle = None  # cycles: without this each call would be work for the garbage collector
         if event.children:  # what it started may still belong to this turn: let it become quiet first
@@ -241,7 +284,7 @@ class Instance:
         self.queued -= 1
         self.queued_bytes -= len(call.payload)
         if (self.shelf.now_s - call.arrived_s) * 1000 > self.limits.mailbox_age_ms_max:
-            return overloaded(self, "Requests queued for too long")
+            return overloaded(self, TOO_LONG)
         self.meters.requests += 1
         return None
 
@@ -344,7 +387,11 @@ class Instance:
 
     def break_object(self, error: BaseException) -> None:
         if self.fatal is None and self.broken is None:
-            self.fatal = error if isinstance(error, PerdureError) else as_remote(error)
+            self.fatal = (
+                error
+                if isinstance(error, PerdureError)
+                else as_remote(error, with_properties=self.runtime.errors_keep_properties)
+            )
             self.fatal.durableObjectReset = True
 
     # ------------------------------------------------------------------ Committable
@@ -379,23 +426,26 @@ class Instance:
         resetting.failed(self, error, dropped)
 
     # ------------------------------------------------------------------ eviction
-    def quiet(self) -> bool:
-        """Nothing runs, nothing waits, everything is durable."""
+    def at_rest(self) -> bool:
+        """No turn is open, everything is durable, nobody needs the storage."""
         return (
             self.input.holder is None
             and not self.turn_dirty
-            and not self.events
-            and not self.tasks
             and self.touched <= self.output.commits.durable()
             and self.storage.may_close()
         )
 
-    def evict(self) -> None:
+    def quiet(self) -> bool:
+        """At rest, and no event or task of it is there. Timers and calls that have left may be (`awake`)."""
+        return not self.events and not self.tasks and self.at_rest()
+
+    def hibernate(self) -> None:
         """Drop a quiet object from memory; its next event constructs it anew."""
-        self.move(State.EVICTED)
-        self.abandoned = True
-        self.storage.release()
-        take_meters(self)
+        leaving.hibernate(self)
+
+    def evict(self) -> None:
+        """Drop an object that is at rest from memory, and cancel what it does."""
+        leaving.evict(self)
 
     # ------------------------------------------------------------------ the past
     @property

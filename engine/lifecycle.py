@@ -8,21 +8,25 @@ from .errors import ProgramBug
 
 
 class State(Enum):
-    """COLD → LOADING (the constructor, under the gate) → IDLE ⇄ RUNNING → EVICTED, or BROKEN."""
+    """COLD → LOADING (the constructor, under the gate) → IDLE ⇄ RUNNING → HIBERNATED or EVICTED, or BROKEN."""
 
     COLD = "cold"
     LOADING = "loading"
     IDLE = "idle"
     RUNNING = "running"
+    HIBERNATED = "hibernated"
+    """Left memory with nothing to do."""
     EVICTED = "evicted"
+    """Left memory although something of it ran, which was cancelled."""
     BROKEN = "broken"
 
 
 _MOVES = {
-    State.COLD: {State.LOADING, State.EVICTED, State.BROKEN},
+    State.COLD: {State.LOADING, State.HIBERNATED, State.BROKEN},
     State.LOADING: {State.IDLE, State.BROKEN},
-    State.IDLE: {State.EVICTED, State.BROKEN},
-    State.RUNNING: {State.BROKEN},
+    State.IDLE: {State.HIBERNATED, State.EVICTED, State.BROKEN},
+    State.RUNNING: {State.EVICTED, State.BROKEN},
+    State.HIBERNATED: set[State](),
     State.EVICTED: set[State](),
     State.BROKEN: set[State](),
 }

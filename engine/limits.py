@@ -23,6 +23,12 @@ OF_CLASS = (
     "mailbox_length_max",
     "mailbox_bytes_max",
     "mailbox_age_ms_max",
+    "soft_limit_rps",
+    "soft_limit_enforce",
+    "idempotency_window_ms",
+    "idempotency_keys_max",
+    "idempotency_bytes_max",
+    "idempotency_answer_bytes_max",
     "critical_section_ms_max",
     "statement_cpu_ms_max",
     "cursor_buffer_bytes_max",
@@ -39,11 +45,26 @@ class Limits:
     idle_hibernate_ms: int = 10_000  # spec/objects.md: hibernated after 10 s without events
     open_databases_max: int = 2_000  # an open connection costs about 100 KiB and four descriptors
     residents_max: int = 100_000
+    residents_bytes_max: int = 1 << 30  # of objects and their open databases as `residents` estimates them
+    unattended_ms_max: int = 70_000  # spec/objects.md: not hibernatable, no events for 70 to 140 s: evicted
+    pending_io_ms_max: int = 900_000  # waitUntil, and each thing that an object waits for (spec: 15 min)
+    pre_shutdown_ms_max: int = 10_000  # what preShutdown may take (spec: 10 s)
     mailbox_length_max: int = 4_096  # events waiting for one object; above it callers get Overloaded
     mailbox_bytes_max: int = 64 << 20
     mailbox_age_ms_max: int = 30_000
+    soft_limit_rps: int = (
+        1_000  # requests/s of one object, over 10 s: above it the log advises to shard (spec/limits.md)
+    )
+    soft_limit_enforce: bool = False  # refuse what is above it, instead of serving what can be served
+    idempotency_window_ms: int = 86_400_000  # how long an object remembers what it answered to a call with a key
+    idempotency_keys_max: int = 10_000  # answers of one object; above it calls with new keys get Overloaded
+    idempotency_bytes_max: int = 16 << 20
+    idempotency_answer_bytes_max: int = 256 << 10  # a larger one is not kept: a repeat is told so, and does not run
     critical_section_ms_max: int = 30_000  # blockConcurrencyWhile and transaction() (spec: 30 s)
     critical_section_depth_max: int = 64
+    hand_off_wait_ms_max: int = (
+        250  # what running events get before a hand-off takes their storage; others wait so long
+    )
     commit_ms_max: int = 30_000  # from a write to its being durable; above it the object is reset (spec: 30 s)
     key_and_value_bytes_max: int = 2 << 20  # spec/limits.md
     object_bytes_max: int = 10**10  # spec/limits.md: 10 GB, of 10^9 bytes
@@ -119,6 +140,11 @@ def _checked(source: str, settings: Mapping[str, object], known: Iterable[str]) 
                 else f"known: {', '.join(names)}"
             )
             raise ConfigError(f"{source}: {text}", hint=hint)
+        if isinstance(defaults[name], bool):
+            if not isinstance(value, bool):
+                raise ConfigError(f"{source}: {name} must be true or false, got {value!r}")
+            given[name] = value
+            continue
         whole = isinstance(defaults[name], int)
         if isinstance(value, bool) or not isinstance(value, int | float) or (whole and not isinstance(value, int)):
             raise ConfigError(f"{source}: {name} must be a {'whole ' if whole else ''}number, got {value!r}")

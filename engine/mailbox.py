@@ -21,19 +21,29 @@ def overloaded(instance: Instance, what: str) -> PerdureError:
     )
 
 
+def take_back(instance: Instance, event: Event, call: Call, error: PerdureError) -> None:
+    """End an event that has not begun: it runs nothing, its caller gets the error."""
+    instance.queued -= 1
+    instance.queued_bytes -= len(call.payload)
+    del instance.events[event]
+    if not instance.events and not instance.tasks:
+        end_active(instance)
+    event.answered = True
+    instance.output.emit(call.answer, call, error)
+    if event.task is not None:
+        event.task.cancel()
+
+
 def cancel(instance: Instance, call: Call) -> None:
-    """The caller is gone: cancel the event's task, unless it is inside a critical section."""
+    """The caller is gone: cancel the event's task; while a critical section is open, when that has ended."""
     event = call.handle
-    if not isinstance(event, Event) or event.answered or event.task is None or event not in instance.events:
+    if not isinstance(event, Event) or event.answered or event not in instance.events:
         return
     if not event.begun:
-        instance.queued -= 1
-        instance.queued_bytes -= len(call.payload)
-        del instance.events[event]
-        if not instance.events and not instance.tasks:
-            end_active(instance)
-        event.answered = True
-        instance.output.emit(call.answer, call, PerdureError("The call was cancelled by its caller"))
-    elif instance.input.section is not None:
+        take_back(instance, event, call, PerdureError("The call was cancelled by its caller"))
         return
-    event.task.cancel()
+    if instance.input.section is not None:
+        instance.sections.cancel_later(event)
+        return
+    if event.task is not None:
+        event.task.cancel()

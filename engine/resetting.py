@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from .instance import Instance
 
 
-def abort_error(instance: Instance, reason: str | None) -> PerdureError:
+def abort_error(instance: Instance, reason: object) -> PerdureError:
     return ObjectReset(
-        reason if reason is not None else "Application called abort() to reset Durable Object.",
+        str(reason) if reason is not None else "Application called abort() to reset Durable Object.",
         object_id=instance.object_id.hex(),
     )
 
 
 def failed(instance: Instance, error: BaseException, dropped: Sequence[Effect]) -> None:
     """A batch with this object's commits failed: nothing in memory or scratch can be trusted."""
-    cause = error if isinstance(error, PerdureError) else ObjectReset(str(error))
+    cause = error.copy(instance.object_id.hex()) if isinstance(error, PerdureError) else ObjectReset(str(error))
     answer_dropped(instance, dropped, cause)
     if instance.abandoned:
         return
@@ -54,13 +54,18 @@ def fail_late(instance: Instance, since_s: float) -> None:
 
 def reset(instance: Instance, error: PerdureError, *, discard: bool = False) -> None:
     """Undo the running turn, fail whatever runs or waits, and make room for a fresh instance."""
+    let_go(instance, error, State.BROKEN, discard=discard)
+
+
+def let_go(instance: Instance, error: PerdureError, to: State, *, discard: bool = False) -> bool:
+    """The same for an object that is whole (`to` EVICTED). False: it had left before."""
     if instance.broken is not None:
-        return
+        return False
+    instance.move(to)
+    if error.durableObjectId != instance.object_id.hex():  # it may be told to several objects, or come from another one
+        error = error.copy(instance.object_id.hex())
     instance.broken = error
     instance.fatal = None
-    instance.move(State.BROKEN)
-    if error.durableObjectId is None:
-        error.durableObjectId = instance.object_id.hex()
     instance.turn_dirty = False
     if instance.turns.running is instance:
         instance.turns.running = None  # the step goes on until it suspends, but without storage
@@ -83,6 +88,8 @@ def reset(instance: Instance, error: PerdureError, *, discard: bool = False) -> 
             event.task.cancel()
     for task in list(instance.tasks):
         task.cancel()
+    if instance.pending is not None:
+        instance.pending.end()
     for body in list(instance.bodies):
         body.fail(error)
     if discard:
@@ -91,6 +98,7 @@ def reset(instance: Instance, error: PerdureError, *, discard: bool = False) -> 
         close_storage(instance, discard=False)
     else:  # earlier turns were promised their commit: the file is closed when they are durable
         instance.output.commits.hold(instance.touched, instance, close_storage, instance)
+    return True
 
 
 def answer_dropped(instance: Instance, dropped: Sequence[Effect], error: PerdureError) -> None:

@@ -1,4 +1,4 @@
-"""The objects of one shard that are in memory: found or created by id, evicted when idle, bounded in count and files.
+"""The objects of one shard that are in memory: found or created by id, hibernated or evicted, bounded in count and size.
 
 What always holds: at most one instance per id is alive; after a reset the next instance runs nothing before the old one's
 storage is closed and its file is right.
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, ValuesView
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
+from .ages import expire
+from .awake import Fate, fate_of, may_hibernate
 from .bookmarks import History, Position
 from .busy import take_meters
+from .call_cycles import look
 from .calls import Call
 from .class_runtime import ClassRuntime
 from .clock import Clock
@@ -21,22 +24,32 @@ from .commits import Commits
 from .database import Files
 from .disk import Disk
 from .errors import ClassNotFound, InvalidArgument, ObjectReset, Overloaded, PerdureError
+from .fairness import Rotation
+from .freed import give_back
 from .gate import BLOCKED, OutputGate
 from .instance import Instance
 from .lateness import CommitWatch
+from .least_recent import LeastRecent
 from .lifecycle import State
 from .limits import Limits
 from .mailbox import cancel
 from .meters import Meters
 from .object_storage import ObjectStorage
 from .open_databases import OpenDatabases
+from .rates import Rates
 from .resetting import fail_late
+from .shutting_down import Reason, tell
 from .stubs import Transport
 from .turns import Turns
 
 TICK_S = 0.05
 """Grain of the coarse clock that ages and idle times are measured with."""
 _SCAN_S = 1.0
+_SHRINK_FROM = 500
+RESIDENT_BYTES = 8 << 10
+"""What an object in memory is taken to need, without its database and what the program keeps in it."""
+DATABASE_BYTES = 100 << 10
+"""What an open database is taken to need: SQLite's schema, pages and prepared statements."""
 METERS_EVERY_S = 5.0
 """How often the meters of objects that were used are taken; those of evicted objects are taken at once."""
 
@@ -63,7 +76,7 @@ class Residents:
     ) -> None:
         self.history = history
         self.threads = threads or ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self.turns = Turns(loop, limits.quiescent_rounds)
+        self.turns = Turns(loop, limits.quiescent_rounds, clock.now_ms() << 20)  # no number of a process before
         self.clock = clock
         self.disk = disk
         self.limits = limits
@@ -93,10 +106,22 @@ class Residents:
         self._closing: dict[bytes, Instance] = {}
         self._vacated: set[bytes] = set()
         """Objects whose file is being changed as a whole: their events wait."""
+        self.superseded: dict[bytes, Instance] = {}
+        """Objects that another process has now; what ran here may end."""
         self._waiting: dict[bytes, list[asyncio.Future[None]]] = {}
         """Who waits for an object's main file to be complete, or its storage to be closed."""
+        self.rotation = Rotation(loop)
+        self.rates = Rates(self)
+        self.kept_out: dict[Instance, None] = {}
+        """Objects whose gate has kept somebody out, since it last had nobody waiting."""
+        self.circling: dict[Instance, None] = {}
+        """Objects that calls of their own have led back to; `call_cycles` looks at them."""
         self._resets = 0
+        self._hibernations = 0
         self._evictions = 0
+        self._left = 0
+        """Objects that have left memory since `_by_id` was last made anew."""
+        self._least_recent = LeastRecent(lambda: self._by_id.values(), may_hibernate)
         self._timers: list[asyncio.TimerHandle] = []
         self._scan: list[Instance] = []
 
@@ -133,7 +158,7 @@ class Residents:
 
     def cancel(self, call: Call) -> None:
         """The caller is gone or gave up."""
-        instance = self._by_id.get(call.object_id)
+        instance = self._by_id.get(call.object_id) or self.superseded.get(call.object_id)
         if instance is not None:
             cancel(instance, call)
 
@@ -148,10 +173,10 @@ class Residents:
             )
         if not runtime.key.owns(call.object_id):
             raise InvalidArgument("Durable Object ID is not valid for this namespace")
-        if len(self._by_id) >= self.limits.residents_max and not self._evict_one():
+        if self._is_full() and not self._make_room():
             raise Overloaded(
                 "Durable Object is overloaded. Too many requests queued: this shard holds as many objects as it may.",
-                hint="raise residents_max or add shards",
+                hint="raise residents_max or residents_bytes_max, or add shards",
             )
         instance = Instance(self, runtime, call.object_id, call.name)
         storage = ObjectStorage(
@@ -164,6 +189,7 @@ class Residents:
         if call.object_id in self._closing or call.object_id in self._vacated:
             instance.input.block()
         self._by_id[call.object_id] = instance
+        self._least_recent.added(instance)
         return instance
 
     # ------------------------------------------------------------------ Shelf
@@ -171,6 +197,11 @@ class Residents:
         if self._by_id.get(instance.object_id) is instance:
             del self._by_id[instance.object_id]
         self._closing[instance.object_id] = instance
+        self.rates.forget(instance)
+        self._left += 1
+        if instance.state is State.EVICTED:
+            self._evictions += 1
+            return
         self._resets += 1
         fields: dict[str, object] = {"object": str(instance), "id": instance.object_id.hex(), "reason": error.message}
         self._log("warning", "object_reset", fields)
@@ -293,23 +324,32 @@ class Residents:
             since_s = self.now_s - self.limits.commit_ms_max / 1000
             for instance in list(self._by_id.values()):
                 fail_late(instance, since_s)
+        for instance in list(self.circling):
+            look(instance)
+        for instance in list(self.kept_out):
+            expire(instance)
         self._timers[:1] = [self.turns.loop.call_later(TICK_S, self._tick)]
 
     def _look_for_idle(self) -> None:
         """Once a second: evict what was idle too long, take meters when due. In slices of 2,000 objects."""
         if not self._scan:
             self._scan = list(self._by_id.values())
+            self.rates.slide()
             self._meters_since_s = None
             if self.now_s - self._metered_s >= self.meters_every_s:
                 self._meters_since_s, self._metered_s = self._metered_s, self.now_s
         part, self._scan = self._scan[:2_000], self._scan[2_000:]
         idle_since = self.now_s - self.limits.idle_hibernate_ms / 1000
         for instance in part:
+            if instance.calls_left != instance.calls_max:
+                self.rates.read(instance)
             still_here = self._by_id.get(instance.object_id) is instance  # slices are ticks apart
-            if still_here and instance.used_s < idle_since and instance.quiet():
-                self._evict(instance)
+            if still_here and instance.used_s <= idle_since:
+                self._look_at(instance)
         if self._meters_since_s is not None:
             self._take_meters(part, self._meters_since_s)
+        if not self._scan:
+            self._shrink()
         delay = _SCAN_S if not self._scan else TICK_S
         self._timers[1:] = [self.turns.loop.call_later(delay, self._look_for_idle)]
 
@@ -324,26 +364,51 @@ class Residents:
         for instance in self._by_id.values():
             take_meters(instance)
 
-    def _evict(self, instance: Instance) -> None:
-        del self._by_id[instance.object_id]
-        self._evictions += 1
-        instance.evict()
-
-    def shrink(self, part: float) -> int:
-        """Let that part of the objects in memory go, least recently used first, if they are idle. How many went."""
-        idle = [instance for instance in self._by_id.values() if instance.quiet()]
-        idle.sort(key=lambda instance: instance.used_s)
-        gone = idle[: math.ceil(len(self._by_id) * part)]
-        for instance in gone:
+    def _look_at(self, instance: Instance) -> None:
+        """Let an object that was not used lately leave memory, if it may."""
+        fate = fate_of(instance)
+        if fate is Fate.HIBERNATES:
             self._evict(instance)
-        return len(gone)
+        elif fate is Fate.IS_EVICTED:
+            instance.evict()
 
-    def _evict_one(self) -> bool:
-        for instance in self._by_id.values():
-            if instance.quiet():
-                self._evict(instance)
-                return True
-        return False
+    def let_go(self, part: float) -> int:
+        """Let that part of the objects in memory go, least recently used first, if they are idle. How many went."""
+        wanted = math.ceil(len(self._by_id) * part)
+        gone = 0
+        while gone < wanted and self._make_room():
+            gone += 1
+        return gone
+
+    def _evict(self, instance: Instance) -> None:
+        """Drop a quiet one."""
+        del self._by_id[instance.object_id]
+        self._left += 1
+        self._hibernations += 1
+        self.rates.forget(instance)
+        instance.hibernate()
+
+    def _is_full(self) -> bool:
+        count, limits = len(self._by_id), self.limits
+        if count >= limits.residents_max:
+            return True
+        return count * RESIDENT_BYTES + self.files.count * DATABASE_BYTES >= limits.residents_bytes_max
+
+    def _make_room(self) -> bool:
+        """Let the least recently used one that may hibernate leave; False: none may."""
+        found = self._least_recent.take(lambda instance: self._by_id.get(instance.object_id) is instance)
+        if found is not None:
+            self._evict(found)
+        return found is not None
+
+    def _shrink(self) -> None:
+        """A dict never gets smaller by itself, nor does the heap of the C library: after many have left, make them so."""
+        if not self._is_full():
+            self._least_recent.forget()
+        if self._left > max(_SHRINK_FROM, 2 * len(self._by_id)):
+            self._left = 0
+            self._by_id = dict(self._by_id)
+            self.turns.loop.run_in_executor(self.threads, give_back)
 
     def _close_databases(self) -> None:
         """Close the least recently used ones down to nine tenths of the bound."""
@@ -360,14 +425,45 @@ class Residents:
             self._refusal = events
         self.write_refusal = writes
 
+    # ------------------------------------------------------------------ the hand-off
+    @property
+    def instances(self) -> ValuesView[Instance]:
+        """All objects in memory."""
+        return self._by_id.values()
+
+    @property
+    def closing(self) -> bool:
+        """Whether the storage of an object that was reset is still open."""
+        return bool(self._closing)
+
+    def runs(self, object_id: bytes) -> bool:
+        """Whether an event of the object has begun and not ended."""
+        instance = self._by_id.get(object_id)
+        return instance is not None and any(event.begun for event in instance.events)
+
+    def left(self, instance: Instance, *, busy: bool) -> None:
+        """The object belongs to another process now. `busy`: something of it still runs here."""
+        if self._by_id.get(instance.object_id) is instance:
+            del self._by_id[instance.object_id]
+        if busy:
+            self.superseded[instance.object_id] = instance
+
     # ------------------------------------------------------------------ the end
-    async def drain(self, seconds: float) -> bool:
-        """Refuse new events with a retryable error and let running ones end; False when the time was too short."""
+    async def tell_shutdown(self, reason: Reason, seconds: float) -> int:
+        """Run `preShutdown` where a class has it, at most its bound or so long. Call it when new events are refused."""
+        return await tell(list(self._by_id.values()), reason, min(seconds, self.limits.pre_shutdown_ms_max / 1000))
+
+    async def drain(self, seconds: float, reason: Reason = "inactive") -> bool:
+        """Refuse new events with a retryable error and let running ones end, and `preShutdown`; `reason`: what it is told.
+
+        False when the time was too short.
+        """
         self._drains = True
         self._refusal = ObjectReset(
             "This Durable Object's process is shutting down: retry on a new stub", retryable=True, reset=False
         )
         end = self.clock.monotonic_s() + seconds
+        await self.tell_shutdown(reason, seconds)
         while any(instance.events or instance.settling.folding for instance in self._by_id.values()):
             if self.clock.monotonic_s() > end:
                 return False
@@ -396,5 +492,8 @@ class Residents:
             "residents": len(self._by_id),
             "open_databases": self.files.count,
             "resets": self._resets,
+            "hibernations": self._hibernations,
             "evictions": self._evictions,
+            **self.rates.statistics(),
+            **self.rotation.statistics(),
         }

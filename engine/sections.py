@@ -51,11 +51,12 @@ class _Pending:
 class Sections:
     """Opens and closes the sections of one instance."""
 
-    __slots__ = ("_instance", "_waiting")
+    __slots__ = ("_instance", "_late_cancels", "_waiting")
 
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
         self._waiting: deque[_Pending] = deque()
+        self._late_cancels: list[Event] = []
 
     def open(self) -> bool:
         """Whether one is open now."""
@@ -73,7 +74,7 @@ class Sections:
         scope = instance.turns.scope
         if scope is None or scope.instance is not instance:
             raise ProgramBug(f"{what} was called outside any event of {instance}")
-        section = Section(innermost_open(scope.section))
+        section = Section(innermost_open(scope.section), scope.event)
         if section.depth > instance.limits.critical_section_depth_max:
             raise PerdureError(f"{what}() calls are nested too deeply")
         future: asyncio.Future[object] = instance.turns.loop.create_future()
@@ -90,7 +91,8 @@ class Sections:
         loop = instance.turns.loop
         pending.timer = loop.call_later(instance.limits.critical_section_ms_max / 1000, self._timed_out, pending)
         pending.task = asyncio.Task(self._run(pending), loop=loop, name=pending.what)
-        instance.tasks.add(cast("asyncio.Task[object]", pending.task))
+        pending.section.task = pending.task
+        instance.tasks[cast("asyncio.Task[object]", pending.task)] = instance.shelf.now_s
         pending.event.children += 1
 
     async def _run(self, pending: _Pending) -> None:
@@ -109,7 +111,7 @@ class Sections:
             if pending.timer is not None:
                 pending.timer.cancel()
             if pending.task is not None:
-                instance.tasks.discard(cast("asyncio.Task[object]", pending.task))
+                instance.tasks.pop(cast("asyncio.Task[object]", pending.task), None)
             pending.event.children -= 1
         if instance.fatal is None and error is not None and pending.breaking:
             instance.break_object(error)
@@ -158,8 +160,20 @@ class Sections:
                 del self._waiting[index]
                 self._begin(waiting)
                 break
+        if gate.section is None and self._late_cancels:
+            self._cancel_now()
         gate.admit()  # tasks of the same event that waited for the section; the turn is still its own
         instance.task_ended(pending.event)
+
+    def cancel_later(self, event: Event) -> None:
+        """Its caller is gone: cancel it when no section is open any more."""
+        self._late_cancels.append(event)
+
+    def _cancel_now(self) -> None:
+        events, self._late_cancels = self._late_cancels, []
+        for event in events:
+            if event in self._instance.events and not event.answered and event.task is not None:
+                event.task.cancel()
 
     def _timed_out(self, pending: _Pending) -> None:
         instance = self._instance

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from .answers import Answers
 from .bookmarks import History, Position
 from .clock import Clock
 from .commits import CommitRecord
 from .disk import Disk
+from .errors import PerdureError
 from .ids import ClassKey
 from .limits import Limits
 from .meters import Meters
@@ -127,12 +129,20 @@ class StorageBackend(Protocol):
         """Whether anything is written that no commit holds."""
         ...
 
+    def answers(self) -> Answers:
+        """What it answered to calls with idempotency keys."""
+        ...
+
     def pending_restore(self) -> Position | None:
         """The point that the next instance is to begin with, if the program asked for one."""
         ...
 
     def give_up_restore(self) -> None:
         """It could not be restored: forget that it was asked for."""
+        ...
+
+    def refuse(self, error: PerdureError) -> None:
+        """Closed for good: whoever uses it from now on gets `error`."""
         ...
 
     def release(self) -> None:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, cast
 from .beacon import BEACON_BYTES, NOTHING, WHOLE, Beacon
 from .busy import task_began
 from .calls import Call
+from .errors import DurableObjectAbort, ProgramBug
 from .gate import Section
 from .interruption import entry
 
@@ -64,10 +65,26 @@ class SectionScope(Scope):
         return self._event
 
 
+NO_SECTIONS: dict[int, Section] = {}
+"""Of nearly all events; never changed."""
+
+
 class Event(Scope):
     """What was delivered to an object (or a loop callback that used its storage): the owner of turns."""
 
-    __slots__ = ("answered", "begun", "call", "children", "pinned", "quiet", "record", "task", "watched")
+    __slots__ = (
+        "answered",
+        "begun",
+        "call",
+        "children",
+        "inside",
+        "number",
+        "pinned",
+        "quiet",
+        "record",
+        "task",
+        "watched",
+    )
 
     def __init__(self, instance: Instance, call: Call | None) -> None:
         self.instance = instance
@@ -78,6 +95,10 @@ class Event(Scope):
         """What its steps write to the beacon."""
         self.begun = False
         self.answered = False
+        self.inside: dict[int, Section] = NO_SECTIONS
+        """Numbers of calls that were made in critical sections of the event."""
+        self.number = 0
+        """In the chains of the calls that it makes (`call_chains`); 0: it has made none."""
         self.children = 0
         """Live tasks that the event's code created."""
         self.pinned = 0
@@ -85,6 +106,10 @@ class Event(Scope):
         self.quiet = 0
         """Loop rounds left until the suspended turn ends; 0: not counting."""
         self.watched = False
+
+    def made_inside(self, number: int, section: Section) -> None:
+        """Its code in the section has made a call."""
+        self.inside = {**{old: made for old, made in self.inside.items() if not made.closed}, number: section}
 
     @property
     def event(self) -> Event:  # not an attribute: a cycle for each call would be work for the garbage collector
@@ -97,9 +122,9 @@ SCOPE: ContextVar[Scope | None] = ContextVar("perdure_scope", default=None)
 class Turns:
     """What runs right now on this loop: at most one object."""
 
-    __slots__ = ("beacon", "callback", "loop", "newest_batch", "rounds", "running", "scope", "thread")
+    __slots__ = ("beacon", "callback", "loop", "newest_batch", "numbered", "rounds", "running", "scope", "thread")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, rounds: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, rounds: int, first_number: int = 0) -> None:
         self.loop = loop
         self.rounds = rounds
         self.running: Instance | None = None
@@ -110,10 +135,15 @@ class Turns:
         self.thread = threading.get_ident()
         self.newest_batch = 0
         """The newest batch that any object has writes in."""
+        self.numbered = first_number
+        """The last number given to an event or a call in a chain."""
 
     def install(self) -> None:
         """Make the loop drive the tasks that user code creates. Call once, on the loop's own thread."""
         self.thread = threading.get_ident()
+        from .timers import count_timers  # it needs what is declared here
+
+        count_timers(self.loop)
         self.loop.set_task_factory(cast("asyncio.events._TaskFactory", _task_factory))  # pyright: ignore[reportAttributeAccessIssue]
 
     def end_callback(self) -> None:
@@ -153,6 +183,8 @@ def drive(
                 signal = coroutine.send(None) if error is None else coroutine.throw(error)
             except StopIteration as stop:
                 return stop.value
+            except GeneratorExit as exit:
+                raise unwound() from exit
             finally:
                 turns.running = turns.scope = None
                 error = None
@@ -178,6 +210,7 @@ entry(cast("types.FunctionType", drive))
 def _queue(scope: Scope, coroutine: Coroutine[object, None, object]) -> Generator[object, None, BaseException | None]:
     """Wait until the gate lets the scope in. Gives the cancellation that came meanwhile, which is kept until then."""
     instance, gate = scope.instance, scope.instance.input
+    instance.shelf.kept_out[instance] = None
     error: BaseException | None = None
     while not gate.try_enter(scope):
         if instance.broken is not None:
@@ -198,6 +231,11 @@ def _queue(scope: Scope, coroutine: Coroutine[object, None, object]) -> Generato
     return error
 
 
+def unwound() -> ProgramBug:
+    """The program raised GeneratorExit, which means something else to whoever runs a coroutine."""
+    return ProgramBug("GeneratorExit was raised by the program")
+
+
 def _close(coroutine: Coroutine[object, None, object]) -> None:
     """End a coroutine whose object is gone. What its `finally` blocks raise concerns nobody any more."""
     try:
@@ -209,8 +247,10 @@ def _close(coroutine: Coroutine[object, None, object]) -> None:
 async def _child(scope: Scope, coroutine: Coroutine[object, None, object]) -> object:
     try:
         return await drive(scope, coroutine)
-    except InstanceGone:
+    except (InstanceGone, DurableObjectAbort):
         raise asyncio.CancelledError from None
+    except (SystemExit, KeyboardInterrupt) as error:  # asyncio would end the process
+        raise ProgramBug(f"{error!r} was raised in a task: it ends nothing but the task") from error
     finally:
         if scope.instance.fatal is not None:
             scope.instance.break_now()
@@ -226,12 +266,12 @@ def _task_factory(
     task: asyncio.Task[object] = asyncio.Task(_child(scope, coroutine), loop=loop, **options)  # pyright: ignore[reportArgumentType]
     scope.event.children += 1
     instance = scope.instance
-    instance.tasks.add(task)
+    instance.tasks[task] = instance.shelf.now_s
     task_began(instance)
 
     def done(ended: asyncio.Task[object]) -> None:
         scope.event.children -= 1
-        instance.tasks.discard(ended)
+        instance.tasks.pop(ended, None)
         coroutine.close()  # a task cancelled before its first step has never begun it
         instance.task_ended(scope.event)
 

@@ -5,7 +5,8 @@ A frame is an array whose first element is its kind:
     HELLO    versions, role, {}                 the first of a connection; versions: those that the sender speaks
     WELCOME  version, {session, map, classes,   the answer; version 0: none in common, {versions}
                        kinds}                   kinds of calls that are understood; missing: RPC and FETCH
-    CALL     call, epoch, class key, id, name, kind, method, payload, deadline ms, request id, stream
+    CALL     call, epoch, class key, id, name, kind, method, payload, deadline ms, request id, stream, extras
+                                                extras: [[[id, event, call, label], …], key], outermost first; left out: none
                                                 kind OPERATE: class key "", id of an object or `slots.address_of` a shard
     CANCEL   call                               the caller is gone, or does not want the rest of the body
     REPLY    call, payload, stream              stream: the body follows in chunks
@@ -33,6 +34,8 @@ HELLO, WELCOME, CALL, CANCEL, REPLY, ERROR, CHUNK, CREDIT, MOVED, PING, PONG, MA
 MESSAGE_BYTES_MAX = 160 << 20  # four values of the greatest size and what goes with them
 KINDS = [RPC, FETCH, OPERATE]
 """Kinds of calls that this version understands."""
+CALL_LENGTH = 12
+"""Elements of a CALL without extras."""
 FLUSH_BYTES = 8 << 20  # more than this queued in one turn leaves in several messages
 
 Frame = list[Any]  # its shape is checked where it is used; casts would cost in the hot path

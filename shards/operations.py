@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import inspect
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import cast, get_type_hints
+from collections.abc import Callable
+from typing import cast
 
 from ..engine.calls import Call
 from ..engine.errors import (
@@ -24,21 +22,14 @@ from ..engine.errors import (
 )
 from ..engine.ids import ClassKey
 from ..engine.values import pack, unpack
+from .arguments import Entry, Function
 
 OPERATION_S_MAX = 3_600.0
 """No operation runs longer, whatever its caller's deadline is."""
 OPERATIONS_MAX = 64
 """Running at once in one shard."""
 
-Function = Callable[..., Awaitable[object]]
 Report = Callable[[str, str, dict[str, object]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    function: Function
-    signature: inspect.Signature
-    hints: Mapping[str, type]
 
 
 class Operations:
@@ -51,7 +42,7 @@ class Operations:
     def __init__(self, loop: asyncio.AbstractEventLoop, report: Report) -> None:
         self._loop = loop
         self._report = report
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, Entry] = {}
         self._running: dict[Call, asyncio.Task[None]] = {}
         self._stopped = False
 
@@ -62,11 +53,8 @@ class Operations:
 
     def add(self, name: str, function: Function) -> None:
         """Let callers ask for `function` by that name; every parameter must be annotated."""
-        signature = inspect.signature(function)
-        hints = get_type_hints(function)
-        assert all(parameter in hints for parameter in signature.parameters), f"{name}: annotate all parameters"
         assert name not in self._entries, f"{name} is there already"
-        self._entries[name] = _Entry(function, signature, hints)
+        self._entries[name] = Entry.of(name, function)
 
     # ------------------------------------------------------------------ calls of the acceptor
     def start(self, call: Call) -> None:
@@ -142,7 +130,7 @@ class Operations:
         return await entry.function(**_check(name, entry, object_id, arguments))
 
 
-def _check(name: str, entry: _Entry, object_id: bytes, arguments: object) -> dict[str, object]:
+def _check(name: str, entry: Entry, object_id: bytes, arguments: object) -> dict[str, object]:
     """The keyword arguments for the function. Raises InvalidArgument."""
     if not isinstance(arguments, dict):
         raise InvalidArgument(f"operation {name!r}: arguments must be a dict, got {type(arguments).__name__}")
@@ -152,25 +140,11 @@ def _check(name: str, entry: _Entry, object_id: bytes, arguments: object) -> dic
         if "object_id" in given:
             raise InvalidArgument(f"operation {name!r}: the object is named by where the call goes, not by an argument")
         given["object_id"] = object_id
-    try:
-        entry.signature.bind(**given)
-    except TypeError as error:
-        raise InvalidArgument(f"operation {name!r}: {error}") from None
-    for parameter, value in given.items():
-        hint = entry.hints[parameter]
-        if not isinstance(value, hint) or (isinstance(value, bool) and not isinstance(True, _without_int(hint))):
-            wanted = getattr(hint, "__name__", None) or str(hint)
-            raise InvalidArgument(f"operation {name!r}: {parameter} must be {wanted}, got {value!r}")
+    entry.check(f"operation {name!r}", given)
     class_key = given.get("class_key")
     if takes_id and isinstance(class_key, str) and not ClassKey(class_key).owns(object_id):
         raise InvalidArgument("Durable Object ID is not valid for this namespace")
     return given
-
-
-def _without_int(hint: object) -> tuple[type, ...]:
-    """The types of a hint except int: True is an int to isinstance, but nobody who asks for a number means it."""
-    kinds = cast("tuple[type, ...]", getattr(hint, "__args__", (hint,)))
-    return tuple(kind for kind in kinds if kind is not int)
 
 
 __all__ = ["OPERATIONS_MAX", "OPERATION_S_MAX", "Operations"]

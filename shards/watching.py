@@ -95,6 +95,10 @@ class ShardWatch:
         signal.setitimer(signal.ITIMER_REAL, SIGNAL_S, SIGNAL_S)
         self.heart.start()
 
+    def leave(self) -> None:
+        """Another process has the objects now: turns that still run are watched, the loop's clock is not."""
+        self.heart.end()
+
     def stop(self) -> None:
         """No event runs any more, the process ends: only the heart beats on."""
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -212,7 +216,7 @@ class ShardWatch:
 
     def _shrink(self, resident: int, now_s: float) -> None:
         """Idle objects leave memory; when there are none, the one with the largest estimate is reset."""
-        gone = self._residents.shrink(_SHRINK_PART)
+        gone = self._residents.let_go(_SHRINK_PART)
         largest = self._memory.largest()
         fields: dict[str, object] = {"resident_mib": resident >> 20, "bound_mib": self._bounds.soft >> 20}
         if gone:

@@ -32,6 +32,17 @@ class Clock:
         return self.s
 
 
+class LoopClock(Clock):
+    """Time of the loop: virtual in `tests.sim.virtual`."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def s(self) -> float:  # type: ignore[override]
+        return 1_000.0 + self._loop.time()
+
+
 class HandCommits:
     """A group commit whose sync happens when the test says so (`auto`: in the same loop round)."""
 
@@ -170,16 +181,24 @@ class Shard:
     """Residents of one class; `call` gives the result or raises what the caller would get."""
 
     def __init__(
-        self, cls: type, folder: object, *, auto: bool = True, limits: Limits | None = None, sql: bool = True
+        self,
+        cls: type,
+        folder: object,
+        *,
+        auto: bool = True,
+        limits: Limits | None = None,
+        sql: bool = True,
+        clock: Clock | None = None,
+        **of_class: object,
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.disk = LocalDisk()
         self.commits = HandCommits(self.loop, auto)
         self.files = FolderFiles(str(folder), self.disk)
         self.key = ClassKey(f"test-{cls.__name__}")
         self.logs: list[tuple[str, str, dict[str, object]]] = []
-        runtime = ClassRuntime(self.key, cls.__name__, cls, None, PlainHttp(), sql)
+        runtime = ClassRuntime(self.key, cls.__name__, cls, None, PlainHttp(), sql, **of_class)  # type: ignore[arg-type]
         self.residents = Residents(
             {self.key.unique: runtime},
             files=self.files,
@@ -230,4 +249,4 @@ class Shard:
         self.residents.close_all()
 
 
-__all__ = ["Clock", "Shard"]
+__all__ = ["Clock", "LoopClock", "Shard"]

@@ -29,13 +29,13 @@ class Outside:
     def __init__(self) -> None:
         self.sent: list[str] = []
 
-    def call(self, _key, _id, _name, method, _args, deadline_s=None, on_reset=None):
+    def call(self, _key, _id, _name, method, _args, deadline_s=None, on_reset=None, extras=None):
         self.sent.append(method)
         future = asyncio.get_running_loop().create_future()
         future.set_result(method)
         return future
 
-    def fetch(self, _key, _id, _name, request, deadline_s=None, on_reset=None):
+    def fetch(self, _key, _id, _name, request, deadline_s=None, on_reset=None, extras=None):
         return self.call("", b"", None, request.url, b"")
 
 

@@ -22,7 +22,7 @@ class Sent:
     def __init__(self) -> None:
         self.calls: list[tuple[object, ...]] = []
 
-    def call(self, class_key, object_id, name, method, args, deadline_s=None, on_reset=None):
+    def call(self, class_key, object_id, name, method, args, deadline_s=None, on_reset=None, extras=None):
         self.calls.append((class_key, object_id, name, method, unpack(args)))
 
     def fetch(self, *args):

@@ -252,7 +252,7 @@ def test_meters_are_taken_at_eviction_and_while_an_object_stays(tmp_path) -> Non
             shard.clock.s += seconds
             residents._tick()
             residents._look_for_idle()
-            return shard.sum.requests, residents.statistics()["evictions"]
+            return shard.sum.requests, residents.statistics()["hibernations"]
 
         await shard.call("a", "get")
         await shard.call("b", "get")
@@ -275,11 +275,11 @@ def test_a_scan_in_slices_passes_over_what_left_meanwhile(tmp_path) -> None:
         await shard.call("a", "get")
         residents = shard.residents
         residents._scan = list(residents._by_id.values())  # the rest of a scan begun ticks ago
-        assert residents._evict_one()
+        assert residents._make_room()
         shard.clock.s += 60
         residents._tick()
         residents._look_for_idle()
-        assert residents.statistics()["evictions"] == 1
+        assert residents.statistics()["hibernations"] == 1
         shard.stop()
 
     asyncio.run(run())

@@ -22,9 +22,9 @@ from perdure.engine.values import pack, unpack
 from perdure.shards.archivist import Archivist
 from perdure.shards.log import delete_session, sessions
 from perdure.shards.session import Session
+from perdure.testing.disk import SimDisk
 
 from ..engine.shelf import Clock, NoTransport, PlainHttp
-from .disk import SimDisk
 
 KEY = ClassKey("sim-Thing")
 OBJECTS = 6

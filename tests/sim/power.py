@@ -15,8 +15,8 @@ from perdure.engine.bookmarks import read_bookmark
 from perdure.engine.errors import HistoryGone, ObjectNotFound, PerdureError
 from perdure.engine.limits import Limits
 from perdure.shards import committer
+from perdure.testing.disk import SimDisk
 
-from .disk import SimDisk
 from .machine import KEY, OBJECTS, Machine, Stopped, expected
 
 LIMITS = Limits(segment_bytes=48 << 10, log_bytes_max=400 << 10, log_page_images_max=400, wal_bytes_checkpoint=64 << 10)

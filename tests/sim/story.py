@@ -16,8 +16,8 @@ from typing import Any
 from hypothesis import strategies as st
 from perdure.engine.errors import ObjectReset, PerdureError
 from perdure.engine.limits import Limits
+from perdure.testing.disk import SimDisk
 
-from .disk import SimDisk
 from .machine import Machine
 from .model import ALARM, Model, Wrong
 from .programs import Expected, Programmed, crowded_turns, turns

@@ -13,9 +13,9 @@ from perdure.shards.marks import Marker
 from perdure.shards.records import DELETE, Head
 from perdure.shards.recovery import DeadLogs
 from perdure.shards.replay import Place
+from perdure.testing import virtual
+from perdure.testing.disk import SimDisk
 
-from . import virtual
-from .disk import SimDisk
 from .machine import Stopped
 from .power import run_seed
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 
-from .disk import SimDisk
+from perdure.testing.disk import SimDisk
+
 from .machine import Machine
 from .power import LIMITS
 

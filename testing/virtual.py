@@ -1,0 +1,185 @@
+"""An event loop whose time passes only when nothing is left to do: waiting costs nothing, a run depends on its seed alone.
+
+What always holds: time never goes back; whatever is ready runs before time moves; timers fire in the order they are due;
+threads do not exist (what is given to one runs at once).
+
+Work in the background (a shard's housekeeping: ticks, marks, meters) is set apart by a context variable. Its timers keep nobody
+waiting: between two moments of real work it runs at a few of its due times and once more just before the next one, as
+what it does in between nobody could see. So a year passes in milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import math
+import selectors
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor, Future
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, ParamSpec, TypeVar, cast
+
+T = TypeVar("T")
+P = ParamSpec("P")
+BACKGROUND: ContextVar[bool] = ContextVar("perdure_background", default=False)
+"""Set where housekeeping is begun: the timers that it sets move no time on."""
+CHECKPOINTS_S = (0.5, 11.5, 31.5, 141.5)
+"""After the last real work: when housekeeping is let run. The idle leave memory after 10 s, marks are made after 30 s."""
+_BEFORE_S = 1e-6
+_JUMPS_MAX = 1_000_000
+
+
+class NothingHappens(RuntimeError):
+    """Everybody waits for somebody, and no timer is left: the run would never end."""
+
+
+class Inline(Executor):
+    """A thread that is none: work is done when it is submitted."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except BaseException as error:
+            future.set_exception(error)
+        return future
+
+
+class _Selector(selectors.DefaultSelector):
+    """Never waits: it moves the loop's time on instead."""
+
+    loop: VirtualLoop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is not None and timeout <= 0:
+            return []
+        found = super().select(0)
+        if not found:
+            self.loop.idle()
+        return found
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """Time begins at 0, in seconds."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.on_moved: list[Callable[[], None]] = []
+        """Told when time has moved."""
+        self.due: list[Callable[[], float]] = []
+        """Moments (seconds of this loop, inf: none) at which something is to be done that has no timer of its own."""
+        self.lateness: Callable[[], float] | None = None
+        """How much later than asked for a timer fires, in seconds: a simulation explores that."""
+        self._background: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._count = 0
+        self._quiet: list[asyncio.Future[None]] = []
+        self._worked_s = 0.0
+        self._jumps = 0
+        selector = _Selector()
+        selector.loop = self
+        super().__init__(selector)
+
+    def time(self) -> float:
+        return self.now_s
+
+    # ------------------------------------------------------------------ timers
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        background = BACKGROUND.get() if context is None else context.get(BACKGROUND, False)
+        if background:
+            handle = asyncio.TimerHandle(when, callback, args, self, context)
+            self._count += 1
+            heapq.heappush(self._background, (when, self._count, handle))
+            return handle
+        if self.lateness is not None:
+            when += self.lateness()
+        return super().call_at(when, callback, *args, context=context)
+
+    def call_exactly(self, when: float, callback: Callable[..., object], *args: object) -> asyncio.TimerHandle:
+        """A timer that is never late."""
+        return super().call_at(when, callback, *args)
+
+    def run_in_executor(self, executor: Executor | None, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+        """At once, on this thread."""
+        return cast("asyncio.Future[T]", asyncio.wrap_future((executor or Inline()).submit(func, *args), loop=self))
+
+    # ------------------------------------------------------------------ time
+    async def quiet(self) -> None:
+        """Until nothing is left to do at this moment."""
+        future: asyncio.Future[None] = self.create_future()
+        self._quiet.append(future)
+        await future
+
+    async def until(self, when: float) -> None:
+        """Until that time has come, and all that was to be done before and at it is done."""
+        future: asyncio.Future[None] = self.create_future()
+
+        def come() -> None:
+            if not future.done():
+                future.set_result(None)
+
+        self.call_exactly(max(when, self.now_s), come)
+        await future
+        await self.quiet()
+
+    def idle(self) -> None:
+        """Nothing is ready: wake who waits for that, or go to the next moment of which anything is known."""
+        while self._quiet:
+            future = self._quiet.pop()
+            if not future.done():
+                future.set_result(None)
+                return
+        scheduled = cast("list[asyncio.TimerHandle]", self._scheduled)  # pyright: ignore[reportAttributeAccessIssue]
+        target = min([scheduled[0].when() if scheduled else math.inf, *(due() for due in self.due)])
+        if self._run_background(target):
+            return
+        if target == math.inf:
+            raise NothingHappens(f"nothing will ever happen: everybody waits{self._who_waits()}")
+        self._jumps += 1
+        if self._jumps > _JUMPS_MAX:
+            raise NothingHappens(f"{_JUMPS_MAX:,} moments have passed without an end: does something wait in a circle?")
+        self._move(target)
+        self._worked_s = self.now_s
+
+    def _run_background(self, target: float) -> bool:
+        """Let housekeeping run that is due at the next checkpoint, or just before `target`; False when none is."""
+        while self._background and self._background[0][2].cancelled():
+            heapq.heappop(self._background)
+        if not self._background:
+            return False
+        moments = [self._worked_s + after for after in CHECKPOINTS_S] + [target - _BEFORE_S]
+        for moment in moments:
+            if moment <= self.now_s or moment >= target or self._background[0][0] > moment:
+                continue
+            if moment == math.inf:
+                return False
+            self._move(moment)
+            ready = cast("Any", self._ready)  # pyright: ignore[reportAttributeAccessIssue]
+            while self._background and self._background[0][0] <= moment:
+                ready.append(heapq.heappop(self._background)[2])
+            return True
+        return False
+
+    def _move(self, when: float) -> None:
+        if when > self.now_s:
+            self.now_s = when
+            for told in self.on_moved:
+                told()
+
+    def _who_waits(self) -> str:
+        names = sorted({task.get_name() for task in asyncio.all_tasks(self) if not task.done()})
+        return f" ({', '.join(names[:20])})" if names else ""
+
+
+def in_background(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call `work` so that the timers and tasks which it begins are housekeeping."""
+    context = copy_context()
+    context.run(BACKGROUND.set, True)
+    return context.run(work, *args, **kwargs)
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """As `asyncio.run`, in virtual time."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(work)
