@@ -124,3 +124,9 @@ def test_the_commands_of_the_page(tmp_path) -> None:
         assert command.startswith("scripts/bench ")
         done = run(*command.split()[1:], "--folder", str(tmp_path))
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.timeout(110)
+def test_it_measures_hazards(tmp_path) -> None:
+    rows = quick_rows(tmp_path, "hazard_spin", "hazard_hog")
+    assert rows["hazard_spin"]["measured"] > 500, "somebody waited for the budget"
