@@ -90,6 +90,9 @@ class Limits:
     shard_memory_soft_mb: int = 0  # above it idle objects leave memory, then the largest one; 0: 60 % of its share
     shard_memory_hard_mb: int = 0  # above it the shard restarts; 0: 80 % of its share of the machine's memory
     quiescent_rounds: int = 4  # loop rounds without a resumed task after which a suspended turn ends
+    alarm_wall_ms_max: int = 900_000  # one run (spec/limits.md: 15 min)
+    alarms_per_second_max: int = 1_000  # begun by one shard: what an outage left over must not fire in one instant
+    alarms_running_max: int = 1_000  # at once in one shard; the others wait
     log_bytes_max: int = 256 << 20
     log_page_images_max: int = 262_144  # 1 GiB of page images
     log_live_objects_max: int = 20_000

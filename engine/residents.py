@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 from collections.abc import AsyncGenerator, Callable, Mapping, ValuesView
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -73,7 +74,9 @@ class Residents:
         loop: asyncio.AbstractEventLoop,
         threads: Executor | None = None,
         history: History | None = None,
+        random: Callable[[], float] = random.random,
     ) -> None:
+        self.random = random
         self.history = history
         self.threads = threads or ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self.turns = Turns(loop, limits.quiescent_rounds, clock.now_ms() << 20)  # no number of a process before
@@ -155,6 +158,15 @@ class Residents:
             call.answer(call, self._refusal)
             return
         instance.deliver(call)
+
+    def class_of(self, object_id: bytes) -> str | None:
+        """The key of the class that an id belongs to, None when the program has none."""
+        return next((key for key, runtime in self._classes.items() if runtime.key.owns(object_id)), None)
+
+    @property
+    def refuses(self) -> bool:
+        """Whether new events are refused: a quota is used up, or the process drains."""
+        return self._refusal is not None
 
     def cancel(self, call: Call) -> None:
         """The caller is gone or gave up."""
@@ -302,6 +314,14 @@ class Residents:
                 instance.reset(error)
         return len(mine)
 
+    def let_go(self, object_id: bytes) -> bool:
+        """Let one object leave memory now; False: it is busy, or not in memory."""
+        instance = self._by_id.get(object_id)
+        if instance is None or not instance.quiet():
+            return False
+        self._evict(instance)
+        return True
+
     async def _empty(self, object_id: bytes, error: PerdureError) -> None:
         """Until nobody has the object's database open."""
         while True:
@@ -372,7 +392,7 @@ class Residents:
         elif fate is Fate.IS_EVICTED:
             instance.evict()
 
-    def let_go(self, part: float) -> int:
+    def let_part_go(self, part: float) -> int:
         """Let that part of the objects in memory go, least recently used first, if they are idle. How many went."""
         wanted = math.ceil(len(self._by_id) * part)
         gone = 0

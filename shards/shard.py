@@ -216,6 +216,7 @@ class Shard:
         count = await asyncio.to_thread(self.session.catalogue.rebuild, folders)
         if count:
             self._report("info", "catalogue_rebuilt", {"objects": count})
+        self.session.alarms.refresh()
 
     async def _watch_globals(self) -> None:
         """In development: tell of globals of the program's module that its code writes."""
@@ -326,6 +327,7 @@ class Shard:
     async def _drain(self, seconds: float) -> None:
         """Let running events end, make everything durable, complete every file, end the log."""
         session = self.session
+        session.alarms.stop()
         clean = await session.residents.drain(seconds * 0.7)
         await self.operations.stop()
         await session.timeline.finish(seconds * 0.2)

@@ -216,7 +216,7 @@ class ShardWatch:
 
     def _shrink(self, resident: int, now_s: float) -> None:
         """Idle objects leave memory; when there are none, the one with the largest estimate is reset."""
-        gone = self._residents.let_go(_SHRINK_PART)
+        gone = self._residents.let_part_go(_SHRINK_PART)
         largest = self._memory.largest()
         fields: dict[str, object] = {"resident_mib": resident >> 20, "bound_mib": self._bounds.soft >> 20}
         if gone:

@@ -165,14 +165,14 @@ def test_a_broken_turn_is_undone_and_its_caller_gets_the_reason(tmp_path, swallo
     asyncio.run(run())
 
 
-def test_let_go_lets_the_least_recently_used_go(tmp_path) -> None:
+def test_let_part_go_lets_the_least_recently_used_go(tmp_path) -> None:
     async def run() -> None:
         async with Box.on(tmp_path) as box:
             for number in range(8):
                 box.shard.clock.s += 1
                 box.shard.residents.now_s = box.shard.clock.s
                 await box.do(lambda ctx: ctx.storage.put("k", 1), name=str(number))
-            assert box.shard.residents.let_go(0.25) == 2
+            assert box.shard.residents.let_part_go(0.25) == 2
             left = {instance.name for instance in box.shard.residents._by_id.values()}
             assert left == {str(number) for number in range(2, 8)}
 

@@ -8,21 +8,22 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Awaitable
-from concurrent.futures import Executor, Future
-from typing import TypeVar
+from collections.abc import Awaitable, Sequence
+from typing import Any, TypeVar
 
 from perdure.engine.calls import RPC, Call
 from perdure.engine.class_runtime import ClassRuntime
+from perdure.engine.clock import Clock as EngineClock
 from perdure.engine.durable import DurableObject
 from perdure.engine.errors import PerdureError, ShardLost, StorageFull
 from perdure.engine.ids import ClassKey
 from perdure.engine.limits import Limits
 from perdure.engine.values import pack, unpack
-from perdure.shards.archivist import Archivist
 from perdure.shards.log import delete_session, sessions
 from perdure.shards.session import Session
+from perdure.testing.archive import InlineArchive
 from perdure.testing.disk import SimDisk
+from perdure.testing.virtual import Inline
 
 from ..engine.shelf import Clock, NoTransport, PlainHttp
 
@@ -100,23 +101,11 @@ def expected(number: int) -> list[object]:
     return [values, rows, images(number - number % 10) if number >= 10 else [], ["ok"]]
 
 
-class Inline(Executor):
-    """A thread that is none: a run depends on its seed alone."""
-
-    def submit(self, fn, /, *args, **kwargs):
-        future: Future[object] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except BaseException as error:
-            future.set_exception(error)
-        return future
-
-
-class InlineArchive:
+class MortalArchive(InlineArchive):
     """The archivist without its process. `deaths`: part of the jobs during which it is killed."""
 
     def __init__(self, disk: SimDisk, rng: random.Random, deaths: float) -> None:
-        self.archivist = Archivist(disk, f"{disk.root}/history")
+        super().__init__(disk, disk.root)
         self.died = 0
         self._disk, self._rng, self._deaths = disk, rng, deaths
 
@@ -128,7 +117,7 @@ class InlineArchive:
             raise StorageFull("the disk of the data folder is full")
         if chance < self._deaths / 2:
             self._die()
-        answer = self.archivist.work({"kind": kind, **fields})
+        answer = await super().ask(kind, urgent=urgent, **fields)
         if chance > 1 - self._deaths / 2:
             self._die()
         return answer
@@ -136,9 +125,6 @@ class InlineArchive:
     def _die(self) -> None:
         self.died += 1
         raise ShardLost("the process that works on history died")
-
-    def close(self) -> None:
-        self.archivist.close()
 
 
 class Stopped(Exception):
@@ -156,6 +142,11 @@ class Machine:
         rng: random.Random | None = None,
         deaths: float = 0.0,
         cls: type = Thing,
+        *,
+        clock: EngineClock | None = None,
+        groups: Sequence[int] = range(64),
+        dead_sessions: list[str] | None = None,
+        shard: int = 0,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.disk = disk
@@ -164,15 +155,18 @@ class Machine:
         data = disk.root
         disk.make_folder(f"{data}/log")
         disk.sync_folder(data)
-        self.dead_sessions = sessions(disk, f"{data}/log")
-        self.clock = Clock()
-        self.archive = InlineArchive(disk, rng or random.Random(0), deaths)
+        found = sessions(disk, f"{data}/log") if dead_sessions is None else dead_sessions
+        self.dead_sessions = found
+        self.recovered = False
+        self.shared = dead_sessions is not None
+        self.clock: Any = clock or Clock()
+        self.archive = MortalArchive(disk, rng or random.Random(0), deaths)
         self.session = session = Session(
             disk,
             data,
-            f"{number:012d}-abcdef00",
+            f"{number:012d}-abcdef0{shard}",
             dead_sessions=self.dead_sessions,
-            groups=range(64),
+            groups=groups,
             runtimes={KEY.unique: ClassRuntime(KEY, "Thing", cls, None, PlainHttp())},
             transport=NoTransport(),
             archive=self.archive,
@@ -187,6 +181,7 @@ class Machine:
         self.log, self.files, self.dead = session.log, session.files, session.dead
         self.committer, self.marker, self.residents = session.committer, session.marker, session.residents
         self.catalogue, self.timeline, self.emptied = session.catalogue, session.timeline, session.emptied
+        self.alarms = session.alarms
         self.residents.start()
 
     def _stop(self, error: BaseException) -> None:
@@ -210,7 +205,10 @@ class Machine:
         self.reports.append((level, event, fields))
 
     def _recovered(self) -> None:
+        self.recovered = True
         self.dead.close()
+        if self.shared:  # whoever has the other shards deletes them when all have recovered
+            return
         for session in self.dead_sessions:  # as the supervisor does, oldest first
             delete_session(self.disk, f"{self.disk.root}/log", session)
         self.marker.may_trim = True
@@ -244,6 +242,7 @@ class Machine:
 
     def abandon(self, *, ended: bool = False) -> None:
         """The process is gone: nothing of it writes any more. `ended`: the log was closed before."""
+        self.session.alarms.close()
         self.residents.stop()
         self.committer.close()
         self.marker.shut()
