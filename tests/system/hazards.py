@@ -19,6 +19,13 @@ class Bad(DurableObject):
     async def put(self, value):
         await self.ctx.storage.put("v", value)
 
+    async def arm(self):
+        await self.ctx.storage.setAlarm(time.time() * 1000)
+
+    async def alarm(self):
+        while True:
+            pass
+
     async def share(self):
         SHARED["n"] = SHARED.get("n", 0) + 1
 

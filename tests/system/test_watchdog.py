@@ -182,6 +182,23 @@ def test_a_shard_past_its_soft_bound_lets_the_largest_object_go(tmp_path) -> Non
         assert any("memory_short" in line for line in runtime.log)
 
 
+def test_an_alarm_that_spins_is_broken(runtime) -> None:
+    async def body(client: Client) -> None:
+        await client.namespace("Bad").getByName("armed").arm()
+        end = time.monotonic() + 10
+        while not _broken("armed") and time.monotonic() < end:
+            await client.namespace("Good").getByName("g").add()
+            await asyncio.sleep(0.05)
+
+    def _broken(name: str) -> bool:
+        return any("turn_broken" in line and f"object=Bad/{name} " in line for line in runtime.log)
+
+    shard = runtime.pids("shard")
+    run(runtime, body)
+    assert _broken("armed")
+    assert runtime.pids("shard") == shard
+
+
 def test_in_development_a_module_global_that_is_written_is_told_once(tmp_path) -> None:
     with serving(PROGRAM, str(tmp_path / "data"), "--shards", "1", "--development") as runtime:
 
