@@ -15,7 +15,7 @@ import sys
 
 import click
 
-from . import fairness, history_cost, idle, stalls, starts, storage
+from . import fairness, hazards, history_cost, idle, stalls, starts, storage
 from .load import Sample
 from .report import Row, show
 from .rigs import Bare, Product
@@ -27,6 +27,7 @@ PARTS = (
     history_cost,
     fairness,
     idle,
+    hazards,
 )
 """Scenarios that start runtimes of their own."""
 
@@ -69,6 +70,8 @@ def main(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     own = [name for part in PARTS for name in part.NAMES]
     known = [*storage.NAMES, *own, *(scenario.name for scenario in SCENARIOS)]
+    if "hazards" in names:
+        names = (*(name for name in names if name != "hazards"), *hazards.NAMES)
     for name in names:
         if name not in known:
             raise click.UsageError(f"no scenario {name!r}; there are: {', '.join(known)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 
 from workers import DurableObject, Response, WorkerEntrypoint
@@ -63,3 +64,34 @@ class Default(WorkerEntrypoint):
 
     async def fetch(self, request):
         return Response("bench\n")
+
+
+class Hazard(DurableObject):
+    """Methods that would stop their shard."""
+
+    def __init__(self, ctx, env):
+        super().__init__(ctx, env)
+        self.kept = []
+
+    async def spin(self):
+        while True:
+            pass
+
+    async def sleep(self):
+        time.sleep(60)  # noqa: ASYNC251
+
+    async def regex(self):
+        re.match(r"(a+)+$", "a" * 60 + "b")
+
+    async def swallow(self):
+        while True:
+            try:
+                while True:
+                    pass
+            except Exception:
+                continue
+
+    async def hog(self):
+        while True:
+            self.kept.append(b"x" * 1_000_000 + bytes(1))
+            time.sleep(0.001)  # noqa: ASYNC251

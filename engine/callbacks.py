@@ -8,7 +8,9 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from .errors import ProgramBug, StorageUnavailable
+from .beacon import WHOLE, record
+from .errors import MemoryExceeded, ProgramBug, StorageUnavailable, TurnTooLong
+from .interruption import TurnInterrupted
 from .turns import SCOPE, Event
 
 if TYPE_CHECKING:
@@ -19,12 +21,15 @@ def enter_otherwise(instance: Instance) -> None:
     """Open a turn for the callback that runs, if it may have one.
 
     Raises ProgramBug: another thread, another object's turn, a critical section. StorageUnavailable: the instance is gone.
+    TurnInterrupted: the running turn is past a bound.
     """
     turns = instance.turns
     if threading.get_ident() != turns.thread:
         raise ProgramBug(
             f"the storage of {instance} was used from another thread", hint="use storage on the object's own thread"
         )
+    if isinstance(instance.fatal, TurnTooLong | MemoryExceeded):
+        raise TurnInterrupted(instance.fatal.message)
     if instance.broken is not None or instance.fatal is not None or instance.abandoned:
         raise StorageUnavailable(
             "The instance of this Durable Object was reset: its storage is no longer accessible",
@@ -53,4 +58,5 @@ def _enter_callback(instance: Instance, own: Event | None) -> None:
         own = Event(instance, None)
         gate.holder = own
     turns.running, turns.scope, turns.callback = instance, own, True
+    turns.beacon[WHOLE] = record(instance.object_id, str(instance), "callback")
     turns.loop.call_soon(turns.end_callback)

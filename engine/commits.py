@@ -76,6 +76,10 @@ class Commits(Protocol):
         """Run `effect(*args)` when `batch` is durable; drop it if the batch or `who` in it fails."""
         ...
 
+    def end(self, error: BaseException) -> None:
+        """Nothing can be made durable any more: a commit is half done, in a way that nothing can undo."""
+        ...
+
     def drop(self, who: Committable) -> list[Effect]:
         """Take away what is held for `who`, in any batch: it will not run."""
         ...

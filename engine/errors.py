@@ -208,6 +208,26 @@ class ObjectReset(PerdureError):
     default_reset = True
 
 
+class TurnTooLong(PerdureError):
+    """A turn ran longer than its budget without a suspension; the object was reset. Suspend, do less at once, or raise it."""
+
+    code = "turn_too_long"
+    default_reset = True
+
+
+class MemoryExceeded(PerdureError):
+    """An object's memory grew past its bound, by estimate; it was reset. Keep less in memory, or raise the bound."""
+
+    code = "memory_exceeded"
+    default_reset = True
+
+
+class EventRefused(PerdureError):
+    """The same event has ended its shard's process again and again, so it is refused for a while. Its place is in the log."""
+
+    code = "event_refused"
+
+
 class StorageUnavailable(PerdureError):
     """Storage was used by an instance, turn or thread that does not own it (any more)."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from . import alarm_runs
 from .alarm_calls import blame
+from .beacon import WHOLE, record
 from .bodies import OutgoingBody
 from .calls import ALARM, FETCH, PRE_SHUTDOWN, RPC, Call
 from .context import DurableObjectContext
@@ -20,6 +21,7 @@ from .durable import DurableObject
 from .errors import DurableObjectAbort, InvalidArgument, MethodNotFound, PerdureError
 from .handlers import call_relaxed, find_handler
 from .http import HttpResponse
+from .interruption import entry
 from .lifecycle import State
 from .raised import as_remote
 from .restoring import restore
@@ -45,7 +47,8 @@ class Handler:
 
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
-        self._methods: dict[str, Method] = {}
+        self._methods: dict[str, tuple[Method, bytes]] = {}
+        """What was called before: the method, and the record of its events."""
 
     async def handle(self, event: Event, call: Call, *, begun: bool = False) -> bytes | HttpResponse:
         """The result of a call, packed. Raises what the program raised, or a PerdureError."""
@@ -54,6 +57,10 @@ class Handler:
             late = instance.begin(event, call)
             if late is not None:
                 raise late
+            if instance.shelf.refused:
+                _check_refused(instance, call)
+            event.record = record(instance.object_id, str(instance), call.method)
+            instance.turns.beacon[WHOLE] = event.record
         if instance.object is None:
             position = instance.storage.pending_restore()
             if position is not None:
@@ -76,7 +83,8 @@ class Handler:
             alarm = find_handler(instance, "alarm")
             assert alarm is not None, "looked for before the object was constructed"
             return await alarm_runs.run(instance, event, alarm_runs.as_alarm(call), alarm)
-        method = self._methods.get(call.method) or self._find(call.method)
+        known = self._methods.get(call.method)
+        method = known[0] if known is not None else self._find(call.method, event.record)
         result: Any
         if call.payload == EMPTY_ARGS:
             result = method()
@@ -96,13 +104,13 @@ class Handler:
 
         return await self._instance.storage.answers().once(call, perform, as_remote)
 
-    def ready(self, call: Call) -> Method | None:
-        """The method of a call that needs nothing else first; None: take the long way (`handle`)."""
+    def ready(self, call: Call) -> tuple[Method, bytes] | None:
+        """The method of a call that needs nothing else first, and its record; None: take the long way (`handle`)."""
         if call.kind != RPC or call.key is not None or self._instance.object is None:
             return None
         return self._methods.get(call.method)
 
-    def begin_at_once(self, event: Event, call: Call, method: Callable[..., Any]) -> tuple[bool, Any]:
+    def begin_at_once(self, event: Event, call: Call, known: tuple[Callable[..., Any], bytes]) -> tuple[bool, Any]:
         """The first step without a driver: most methods end in it. (False, result), or (True, what `drive` goes on with)."""
         instance = self._instance
         late = instance.begin(event, call)
@@ -112,6 +120,8 @@ class Handler:
         if turns.running is not None:
             turns.end_callback()
         turns.running, turns.scope = instance, event
+        method, event.record = known
+        turns.beacon[WHOLE] = event.record
         try:
             value = method() if call.payload == EMPTY_ARGS else method(*cast("list[object]", unpack(call.payload)))
             if type(value) is types.CoroutineType:
@@ -154,7 +164,7 @@ class Handler:
             raise InstanceGone from error
         instance.move(State.IDLE)
 
-    def _find(self, name: str) -> Method:
+    def _find(self, name: str, known_as: bytes) -> Method:
         """The remote method of that name; the rules of spec/rpc.md."""
         target = self._instance.object
         cls = type(target)
@@ -171,7 +181,7 @@ class Handler:
         found = getattr(target, name)
         if not callable(found) or name in getattr(target, "__dict__", {}):
             raise MethodNotFound(f'"{name}" is not a function')
-        self._methods[name] = found
+        self._methods[name] = (found, known_as)
         return found
 
     async def _fetch(self, event: Event, call: Call) -> HttpResponse:
@@ -188,3 +198,28 @@ class Handler:
         if isinstance(response.body, AsyncIterator):
             response.body = OutgoingBody(instance, response.body)
         return response
+
+
+def _check_refused(instance: Instance, call: Call) -> None:
+    """Raises EventRefused for an event that has ended its process again and again, as long as that is remembered."""
+    key = (instance.object_id, call.method)
+    found = instance.shelf.refused.get(key)
+    if found is None:
+        return
+    until_s, error = found
+    if instance.clock.monotonic_s() < until_s:
+        raise error
+    del instance.shelf.refused[key]
+
+
+for _function in (
+    _await,
+    Handler.handle,
+    Handler.begin_at_once,
+    Handler._construct,  # pyright: ignore[reportPrivateUsage]
+    Handler._fetch,  # pyright: ignore[reportPrivateUsage]
+    call_relaxed,
+    run_handler,
+    alarm_runs.run,
+):
+    entry(cast("types.FunctionType", _function))

@@ -244,7 +244,8 @@ class Instance:
             if self.broken is not None:
                 return
             result = as_remote(error, with_properties=self.runtime.errors_keep_properties)
-            self.handler.report_raised(call, error, result)
+            if self.fatal is None:
+                self.handler.report_raised(call, error, result)
         if self.fatal is not None:
             self.break_now()
             return
@@ -327,6 +328,9 @@ class Instance:
                 blame(self, self.input.holder)
             self.reset(error)
             return False
+        except BaseException as error:  # half a commit: the log alone knows what is true
+            self.output.commits.end(error)
+            raise
         commits = self.output.commits
         batch = commits.touch(self)
         if batch != self.touched:

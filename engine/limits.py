@@ -32,6 +32,8 @@ OF_CLASS = (
     "critical_section_ms_max",
     "statement_cpu_ms_max",
     "cursor_buffer_bytes_max",
+    "turn_ms_max",
+    "memory_mb",
 )
 """Bounds that a class may have of its own: those of single objects. The others are of a whole shard."""
 
@@ -83,6 +85,10 @@ class Limits:
     cursor_buffer_bytes_max: int = 16 << 20  # a cursor still open when its turn ends is read to memory up to here
     delete_all_overwrite_bytes_max: int = 32 << 20  # above it deleteAll() frees pages as they are: zeros take seconds
     wal_bytes_checkpoint: int = 1 << 20  # checkpoint without sync above this
+    turn_ms_max: int = 30_000  # of one turn without a suspension (spec: 30 s of CPU); above it the object is reset
+    memory_mb: int = 128  # MiB that an object may have grown by, by estimate (spec: 128 MB an isolate)
+    shard_memory_soft_mb: int = 0  # above it idle objects leave memory, then the largest one; 0: 60 % of its share
+    shard_memory_hard_mb: int = 0  # above it the shard restarts; 0: 80 % of its share of the machine's memory
     quiescent_rounds: int = 4  # loop rounds without a resumed task after which a suspended turn ends
     alarm_wall_ms_max: int = 900_000  # one run (spec/limits.md: 15 min)
     alarms_per_second_max: int = 1_000  # begun by one shard: what an outage left over must not fire in one instant

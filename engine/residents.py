@@ -93,6 +93,9 @@ class Residents:
         """Takes what an object has used: id, class key, counts."""
         self.meters_every_s = METERS_EVERY_S
         self.write_refusal: PerdureError | None = None
+        self.refused: dict[tuple[bytes, str], tuple[float, PerdureError]] = {}
+        self.on_tick: Callable[[float], None] | None = None
+        """Called by the coarse clock, with its time in seconds."""
         self.failed_restores: dict[bytes, Position] = {}
         self._refusal: PerdureError | None = None
         """What new events get instead of their object: a quota is used up, or the process drains."""
@@ -339,6 +342,8 @@ class Residents:
     # ------------------------------------------------------------------ bounds
     def _tick(self) -> None:
         self.now_s = self.clock.monotonic_s()
+        if self.on_tick is not None:
+            self.on_tick(self.now_s)
         if self._watch.late(self.turns.newest_batch, self._commits.durable(), self.now_s):
             since_s = self.now_s - self.limits.commit_ms_max / 1000
             for instance in list(self._by_id.values()):
@@ -390,6 +395,14 @@ class Residents:
             self._evict(instance)
         elif fate is Fate.IS_EVICTED:
             instance.evict()
+
+    def let_part_go(self, part: float) -> int:
+        """Let that part of the objects in memory go, least recently used first, if they are idle. How many went."""
+        wanted = math.ceil(len(self._by_id) * part)
+        gone = 0
+        while gone < wanted and self._make_room():
+            gone += 1
+        return gone
 
     def _evict(self, instance: Instance) -> None:
         """Drop a quiet one."""

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from .errors import Overloaded, PerdureError, ProgramBug, StorageUnavailable
 from .gate import BROKEN, Section, innermost_open
+from .interruption import entry
 from .turns import SCOPE, Event, InstanceGone, SectionScope, drive
 
 if TYPE_CHECKING:
+    from types import FunctionType
+
     from .instance import Instance
 
 T = TypeVar("T")
@@ -183,3 +186,6 @@ class Sections:
                 reset=True,
             )
         )
+
+
+entry(cast("FunctionType", Sections._call))  # pyright: ignore[reportPrivateUsage]

@@ -42,6 +42,8 @@ class Shelf(Protocol):
     """Objects that `call_cycles` looks at with each tick."""
     write_refusal: PerdureError | None
     """Set while a quota refuses writes."""
+    refused: dict[tuple[bytes, str], tuple[float, PerdureError]]
+    """Events (object, method) that have ended their process again and again: until when they are refused, and how."""
     failed_restores: dict[bytes, Position]
     """Points that could not be restored, as long as that is not noted in the objects' own databases."""
 

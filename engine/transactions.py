@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import apsw
 
 from .errors import StorageError
+from .interruption import entry
 
 if TYPE_CHECKING:
+    from types import FunctionType
+
     from .object_storage import ObjectStorage
     from .storage import Done, DurableObjectStorage
     from .values import JsDict
@@ -111,6 +114,10 @@ async def run_transaction(storage: ObjectStorage, body: Callable[[Transaction], 
     await storage.host.inner_sections_ended()
     transaction.end(commit=True)
     return value
+
+
+entry(cast("FunctionType", run_sync))
+entry(cast("FunctionType", run_transaction))
 
 
 class Transaction:

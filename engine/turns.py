@@ -22,10 +22,12 @@ from collections.abc import Coroutine, Generator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, cast
 
+from .beacon import BEACON_BYTES, NOTHING, WHOLE, Beacon
 from .busy import task_began
 from .calls import Call
 from .errors import DurableObjectAbort, ProgramBug
 from .gate import Section
+from .interruption import entry
 
 if TYPE_CHECKING:
     from .instance import Instance
@@ -70,13 +72,27 @@ NO_SECTIONS: dict[int, Section] = {}
 class Event(Scope):
     """What was delivered to an object (or a loop callback that used its storage): the owner of turns."""
 
-    __slots__ = ("answered", "begun", "call", "children", "inside", "number", "pinned", "quiet", "task", "watched")
+    __slots__ = (
+        "answered",
+        "begun",
+        "call",
+        "children",
+        "inside",
+        "number",
+        "pinned",
+        "quiet",
+        "record",
+        "task",
+        "watched",
+    )
 
     def __init__(self, instance: Instance, call: Call | None) -> None:
         self.instance = instance
         self.section = None
         self.call = call
         self.task: asyncio.Task[None] | None = None
+        self.record = NOTHING
+        """What its steps write to the beacon."""
         self.begun = False
         self.answered = False
         self.inside: dict[int, Section] = NO_SECTIONS
@@ -112,13 +128,14 @@ def one_round() -> Generator[None, None, None]:
 class Turns:
     """What runs right now on this loop: at most one object."""
 
-    __slots__ = ("callback", "loop", "newest_batch", "numbered", "rounds", "running", "scope", "thread")
+    __slots__ = ("beacon", "callback", "loop", "newest_batch", "numbered", "rounds", "running", "scope", "thread")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, rounds: int, first_number: int = 0) -> None:
         self.loop = loop
         self.rounds = rounds
         self.running: Instance | None = None
         self.scope: Scope | None = None
+        self.beacon: Beacon = bytearray(BEACON_BYTES)
         self.callback = False
         """`running` was set by a loop callback that used storage: it ends with the callback."""
         self.thread = threading.get_ident()
@@ -167,6 +184,7 @@ def drive(
             if turns.running is not None:
                 turns.end_callback()
             turns.running, turns.scope = instance, scope
+            turns.beacon[WHOLE] = event.record
             try:
                 signal = coroutine.send(None) if error is None else coroutine.throw(error)
             except StopIteration as stop:
@@ -190,6 +208,9 @@ def drive(
             raise
         except BaseException as thrown:
             error = thrown
+
+
+entry(cast("types.FunctionType", drive))
 
 
 def _queue(scope: Scope, coroutine: Coroutine[object, None, object]) -> Generator[object, None, BaseException | None]:

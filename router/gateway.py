@@ -16,12 +16,14 @@ import setproctitle
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from ..engine.limits import Limits
 from ..sdk.program import load
 from .client import Client
 from .control import Control, Message
 from .gateway_http import Front
 from .logs import reporter
-from .process import deployments_of, main, settle_garbage
+from .process import deployments_of, main, settings_of, settle_garbage
+from .pulse import Pulse, beat_for_loop
 from .scheduled import ScheduledRuns
 from .slots import SlotMap
 
@@ -82,6 +84,8 @@ class Gateway:
             if serving.done():
                 serving.result()
         settle_garbage()
+        limits = Limits.from_settings({**program.config.limits, **settings_of(start)})
+        beat_for_loop(Pulse.given(cast("int", start["pulse_fd"])), loop, limits.turn_ms_max / 1000)
         self._control.send({"type": "ready"})
         seconds = await self._drained
         server.config.timeout_graceful_shutdown = max(int(seconds), 1)

@@ -68,6 +68,7 @@ _LATER = frozenset(
     ]
 )
 _NOT_INHERITED = ("durable_objects", "vars")
+CPU_MS_MAX = 300_000  # spec/limits.md
 Table = dict[str, object]
 
 
@@ -103,6 +104,8 @@ class Config:
     """What the deployment remembers when the steps are applied."""
     crons: tuple[Cron, ...] = ()
     """When the Worker's `scheduled` runs."""
+    limits: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Bounds that the program sets itself, by their names here."""
 
 
 def find(folder: str) -> str | None:
@@ -160,6 +163,7 @@ def read(path: str, env_name: str | None = None, deployments: Mapping[str, Deplo
         steps,
         deployed,
         _crons(path, found),
+        _limits(path, found),
     )
 
 
@@ -197,6 +201,21 @@ def _text(path: str, table: Table, key: str) -> str:
     if not isinstance(value, str) or not value:
         raise ConfigError(f"{path}: '{key}' is missing or no text")
     return value
+
+
+def _limits(path: str, found: Table) -> dict[str, int]:
+    """`limits.cpu_ms`: the budget of one turn. Raises ConfigError."""
+    given = found.get("limits")
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise ConfigError(f"{path}: limits must be a table")
+    cpu_ms = cast("Table", given).get("cpu_ms")
+    if cpu_ms is None:
+        return {}
+    if not isinstance(cpu_ms, int) or isinstance(cpu_ms, bool) or not 1 <= cpu_ms <= CPU_MS_MAX:
+        raise ConfigError(f"{path}: limits.cpu_ms must be a whole number from 1 to {CPU_MS_MAX}, got {cpu_ms!r}")
+    return {"turn_ms_max": cpu_ms}
 
 
 def _tables(path: str, value: object, what: str) -> list[Table]:

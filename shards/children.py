@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 
 from ..router.control import FD_VARIABLE, Channel, Lines, Message
+from ..router.pulse import Pulse
 
 
 class Phase(Enum):
@@ -46,24 +47,27 @@ class Child:
         self.served = False
         self.failure: Message | None = None
         self.returncode: int | None = None
+        self.killed_as_stuck = False
         self._loop = loop
         self._on_message = on_message
         self._on_death = on_death
+        self.pulse, pulse_fd = Pulse.make()
         ours, theirs = socket.socketpair()
         with theirs:
             environment = {**os.environ, FD_VARIABLE: str(theirs.fileno())}
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module],
                 env=environment,
-                pass_fds=(theirs.fileno(), *keep_fds),
+                pass_fds=(theirs.fileno(), pulse_fd, *keep_fds),
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # stdout is the supervisor's own: it carries the one line `ready`
             )
+        os.close(pulse_fd)
         self.pid = self._process.pid
         self._pidfd = os.pidfd_open(self.pid)
         loop.add_reader(self._pidfd, self._died)
         self._channel = Channel(loop, ours, Lines(), self._on_line, lambda: None)
-        self.send(start)
+        self.send({**start, "pulse_fd": pulse_fd})
 
     def __repr__(self) -> str:
         return f"{self.name} (pid {self.pid})"
@@ -92,6 +96,7 @@ class Child:
         self.returncode = code
         self.phase = Phase.DEAD
         self._on_death(self)
+        self.pulse.close()
 
     def drain(self, seconds: float) -> None:
         """Ask it to finish what it has accepted, and to end."""

@@ -170,6 +170,13 @@ class Committer:
 
     def _seal(self) -> None:
         """Commit what was touched, and write it as one batch."""
+        try:
+            self._commit_touched()
+        except BaseException as error:  # a commit without its capture: later ones would be logged without its pages
+            self.end(error)
+            raise
+
+    def _commit_touched(self) -> None:
         self._scheduled = False
         if self._syncing is not None or self._stopped:
             return

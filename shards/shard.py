@@ -27,21 +27,27 @@ from ..router.client import Client
 from ..router.control import Control, Message
 from ..router.logs import reporter
 from ..router.process import deployments_of, main, settings_of, settle_garbage
+from ..router.pulse import Pulse
 from ..router.server import Acceptor
 from ..router.slots import SlotMap
+from ..sdk.module_globals import ADVICE, ModuleGlobals
 from ..sdk.program import Program, load
 from .archive import ArchiveProcess
 from .leaving import Leaving
 from .listing import Listing
+from .machine_memory import bounds, total_bytes
 from .measured import measure
 from .object_operations import ObjectOperations
 from .operations import Operations
 from .quotas import Exceeded, Quotas, refusal
 from .removal import Removal
+from .restarts import EXIT_STOPPED
 from .session import Session
 from .upgrades import Upgrades
+from .watching import ShardWatch, refuse_event
 
-_EXIT_STOPPED = 3
+_GLOBALS_S = 1.0
+"""How often a shard looks whether globals of the program's module have changed, in development."""
 _QUOTA_S = 1.0
 """How often a shard says what was used, and looks whether a quota still refuses: only when there are quotas."""
 
@@ -64,7 +70,7 @@ class Shard:
         self._run = cast("str", start["run"])
         self._dead_sessions = cast("list[str]", start["dead_sessions"])
         self._map = SlotMap.from_wire(start["map"])
-        self._limits = Limits.from_settings(settings_of(start))
+        self._limits = Limits.from_settings({**program.config.limits, **settings_of(start)})
         given = cast("dict[str, object]", start.get("class_settings") or {})
         self._class_limits = {
             program.key(name): limits for name, limits in self._limits.of_classes(given, program.classes).items()
@@ -112,6 +118,7 @@ class Shard:
         if self._quotas:
             self.session.ledger.load()
             self.session.residents.meters_every_s = _QUOTA_S
+        self._watch_over()
         self._add_operations()
         number = self._name.split("-")[0].lstrip("0")
         self.acceptor = Acceptor(
@@ -128,6 +135,15 @@ class Shard:
             report=self._report,
         )
         self.session.committer.send_now = self.acceptor.send_now
+
+    def _watch_over(self) -> None:
+        """Turns past their bounds, memory, and events that have ended this shard again and again."""
+        residents = self.session.residents
+        pulse = Pulse.given(cast("int", self._start["pulse_fd"]))
+        shards = len(self._map.shards)
+        self.watch = ShardWatch(residents, pulse, bounds(self._limits, shards, total_bytes()), self._report)
+        for found in cast("list[dict[str, object]]", self._start.get("refused") or []):
+            refuse_event(residents, found)
 
     def _add_operations(self) -> None:
         """What may be asked from outside, beside the objects' turns."""
@@ -168,11 +184,15 @@ class Shard:
                 "endpoint": self.acceptor.endpoint,
                 "classes": self._program.keys(),
                 "program": self._program.name,
+                "budget_s": max(found.turn_ms_max for found in (self._limits, *self._class_limits.values())) / 1000,
             }
         )
         self.session.start(self._begin)
+        self.watch.start()
         if self._quotas:
             self._begin(self._watch_quotas(), "quotas")
+        if self._start.get("development"):
+            self._begin(self._watch_globals(), "globals")
         if self.session.catalogue.missing:
             self.listing.rebuild = self._begin(self._rebuild_catalogue(), "catalogue")
         if self._program.removing:
@@ -197,6 +217,17 @@ class Shard:
         if count:
             self._report("info", "catalogue_rebuilt", {"objects": count})
         self.session.alarms.refresh()
+
+    async def _watch_globals(self) -> None:
+        """In development: tell of globals of the program's module that its code writes."""
+        watched = ModuleGlobals(self._program.module)
+        found = watched.declared()
+        while True:
+            for written in found:
+                fields: dict[str, object] = {"name": written.name, "where": written.where, "hint": ADVICE}
+                self._report("warning", "module_global_written", fields)
+            await asyncio.sleep(_GLOBALS_S)
+            found = watched.written()
 
     async def _remove_classes(self) -> None:
         """What migrations have deleted."""
@@ -266,7 +297,7 @@ class Shard:
         """Nothing that is held may leave: end at once, recovery takes over."""
         self._report("error", "stopped", {"error": f"{type(error).__name__}: {error}"})
         sys.stderr.flush()
-        os._exit(_EXIT_STOPPED)
+        os._exit(EXIT_STOPPED)
 
     async def _hot(self, count: int) -> list[dict[str, object]]:
         """The operation `hot`: the objects that were called most in the last ten seconds, the most called first."""
@@ -289,6 +320,8 @@ class Shard:
             "session": self._name,
             "data": self._data,
             "operations": self.operations.names,
+            "loop_late_ms_max": round(self.watch.lags.longest_s * 1000),
+            "loop_late_count": self.watch.lags.count,
         }
 
     # ------------------------------------------------------------------ drain
@@ -301,6 +334,7 @@ class Shard:
         await session.timeline.finish(seconds * 0.2)
         await session.committer.flush()
         self.acceptor.flush()
+        self.watch.stop()
         await session.end(seconds * 0.1)
         self.acceptor.close()
         await self.client.close()
@@ -315,6 +349,7 @@ class Shard:
         """Give the slots to the next session, then let what runs end."""
         setproctitle.setproctitle(f"perdure leaving shard {self._index}")
         took_s = await leaving.release(wait_s)
+        self.watch.leave()
         self._report("info", "released", {"session": self._name, "ms": round(took_s * 1000)})
         self._control.send({"type": "released", "session": self._name})
         await leaving.linger()

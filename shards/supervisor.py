@@ -37,6 +37,7 @@ from .ownership import DataFolder
 from .quotas import DayUse, Quotas, QuotaWatch
 from .reloading import Reload
 from .restarts import Restarts
+from .watched import Watched, budget_of
 
 SHARD = "perdure.shards.shard"
 GATEWAY = "perdure.router.gateway"
@@ -113,6 +114,7 @@ class Supervisor:
         self._map: dict[str, object] = {}
         self._classes: dict[str, object] = {}
         self._program: Message = {}
+        self._watched = Watched(lambda: [*self._everyone(), *self._retired], setup.settings, setup.classes)
         self._quotas = QuotaWatch(Quotas.from_settings(setup.quotas))
         self._announced = False
         self._signals = 0
@@ -146,9 +148,11 @@ class Supervisor:
             await self.commands.listen(self._data.run)
             self._migrations = ClassMigrations(self._meta, self._tell)
             await self.prepare()
+            self._watched.start(self._loop)
             self._start_all()
             code = await self._ended
         finally:
+            self._watched.stop()
             await self.commands.close()
             await self._kill_all()
             self._data.close()
@@ -217,6 +221,8 @@ class Supervisor:
             "dead_sessions": self._dead.of(index),
             "lock_fd": self._data.lock_fd,
             "upgraded": self._upgraded(),
+            "refused": self._watched.refused(),
+            "development": self._setup.development,
             "map": self._map,
             "classes": self._classes,
         }
@@ -303,6 +309,7 @@ class Supervisor:
             shards[str(child.start["index"])]["endpoint"] = message["endpoint"]
             self._classes = cast("dict[str, object]", message.get("classes", {}))
             self._program = message
+            self._watched.raise_budget(budget_of(message))
             self._push_map()
             if self._quotas:
                 child.send({"type": "quotas", **self._quotas.exceeded.to_wire()})
@@ -381,6 +388,8 @@ class Supervisor:
             return
         restarts = self._restarts.setdefault(child.name, Restarts())
         decision = restarts.on_death(self._loop.time(), child.served)
+        if child.module == SHARD:
+            self._watched.on_shard_death(child)
         self._log.warning("died", process=child.name, pid=child.pid, code=child.returncode, again_in_s=decision.delay_s)
         if not self._announced and (child.failure is not None or decision.crash_loop):
             self._fail(child)

@@ -111,6 +111,9 @@ class HandCommits:
     def fail(self) -> None:
         self.commit(LogFailed("Internal error in Durable Object storage write: the object was reset"))
 
+    def end(self, error: BaseException) -> None:
+        raise AssertionError("a commit was half done") from error
+
     def drop(self, who: Committable) -> list[Effect]:
         dropped = [(effect, args) for _, owner, effect, args in self.held if owner is who]
         self.held = [held for held in self.held if held[1] is not who]

@@ -137,3 +137,9 @@ def test_the_commands_of_the_page(tmp_path) -> None:
 def test_it_measures_what_sleeping_objects_leave(tmp_path) -> None:
     row = quick_rows(tmp_path, "idle_memory")["idle_memory"]
     assert row["peak_MiB"] > row["measured"]
+
+
+@pytest.mark.timeout(110)
+def test_it_measures_hazards(tmp_path) -> None:
+    rows = quick_rows(tmp_path, "hazard_spin", "hazard_hog")
+    assert rows["hazard_spin"]["measured"] > 500, "somebody waited for the budget"

@@ -1,0 +1,44 @@
+"""How much memory the machine has for a shard, and how much this process holds now."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+from dataclasses import dataclass
+
+from ..engine.limits import Limits
+
+_SOFT, _HARD = 0.6, 0.8
+"""Parts of a shard's share: gateways, archivists and the page cache need the rest."""
+_CGROUP = "/sys/fs/cgroup/memory.max"
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Of a shard's resident size, in bytes."""
+
+    soft: int
+    hard: int
+
+
+def bounds(limits: Limits, shards: int, total: int) -> Bounds:
+    """What was set, or the shard's share of `total`."""
+    share = total // max(shards, 1)
+    hard = limits.shard_memory_hard_mb << 20 or int(share * _HARD)
+    soft = limits.shard_memory_soft_mb << 20 or min(int(share * _SOFT), hard)
+    return Bounds(soft, hard)
+
+
+def total_bytes() -> int:
+    """What this machine, or its control group, has."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError), open(_CGROUP) as file:  # "max": no bound
+        total = min(total, int(file.read()))
+    return total
+
+
+def resident_bytes() -> int:
+    """What this process holds in memory now: a few microseconds."""
+    with open("/proc/self/statm", "rb", buffering=0) as file:
+        return int(file.read().split()[1]) * mmap.PAGESIZE
