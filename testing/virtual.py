@@ -16,7 +16,7 @@ import math
 import selectors
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import Executor, Future
-from contextvars import Context, ContextVar, copy_context
+from contextvars import Context, ContextVar
 from typing import Any, ParamSpec, TypeVar, cast
 
 T = TypeVar("T")
@@ -231,7 +231,7 @@ class Driven(Awaitable[T]):
 
 def in_background(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call `work` so that the timers and tasks which it begins are housekeeping."""
-    context = copy_context()
+    context = Context()  # not that of the caller: it may be code of an object, even of one that was just killed
     context.run(BACKGROUND.set, True)
     return context.run(work, *args, **kwargs)
 
