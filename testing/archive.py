@@ -17,5 +17,8 @@ class InlineArchive:
         """The answer. Raises PerdureError."""
         return self.archivist.work({"kind": kind, **fields})
 
+    async def ended(self) -> None:
+        """At once: no process has to end."""
+
     def close(self) -> None:
         self.archivist.close()

@@ -199,8 +199,12 @@ class Process:
 
     async def end(self, seconds: float) -> bool:
         """Let running events end, make everything durable, complete every file: False when that was not possible in time."""
-        clean = await self.session.residents.drain(seconds)
-        complete = await self.session.end(seconds)
+        session = self.session
+        session.alarms.stop()
+        clean = await session.residents.drain(seconds * 0.7)
+        await session.timeline.finish(seconds * 0.2)
+        await session.committer.flush()
+        complete = await session.end(seconds * 0.1)
         self.alive = False
         self._disk.close_all()
         return clean and complete

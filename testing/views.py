@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+from collections.abc import Awaitable
 from typing import cast
 
 from ..engine.calls import RPC, Call
@@ -18,7 +19,31 @@ _WAKE = "\0wake"
 _WAIT_ROUNDS = 1_000
 
 
-class StorageView:
+class Storage:
+    """`world.storage(stub)`: reads, each in a turn between those of the program."""
+
+    def __init__(self, loop: VirtualLoop, stub: Stub, process: Process) -> None:
+        self._loop = loop
+        self._view = _Reads(loop, stub, process)
+
+    def get(self, key: str) -> Awaitable[object]:
+        """The value under a key, None when there is none."""
+        return self._loop.through(self._view.get(key))
+
+    def list(self, **options: object) -> Awaitable[dict[str, object]]:
+        """All keys and values, or those that `ctx.storage.list(...)` gives for the options."""
+        return self._loop.through(self._view.list(**options))
+
+    def sql(self, query: str, *bindings: object) -> Awaitable[list[dict[str, object]]]:
+        """The rows of a query."""
+        return self._loop.through(self._view.sql(query, *bindings))
+
+    def alarm(self) -> Awaitable[datetime.datetime | None]:
+        """When the object's alarm is due; None: it has none."""
+        return self._loop.through(self._view.alarm())
+
+
+class _Reads:
     """Reads of one object's storage. It wakes the object when it sleeps: its constructor runs then, nothing else of it."""
 
     def __init__(self, loop: VirtualLoop, stub: Stub, process: Process) -> None:

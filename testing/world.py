@@ -40,7 +40,7 @@ from .network import Caller, Network, Receiver, Schedule
 from .process import DEAD, Process
 from .programs import Source, loader
 from .story import Story
-from .views import StorageView
+from .views import Storage
 from .virtual import VirtualLoop
 
 T = TypeVar("T")
@@ -379,7 +379,7 @@ class World:
     # ------------------------------------------------------------------ inside
     def storage(self, stub: Stub) -> Storage:
         """What the object has stored: `await world.storage(stub).get("key")`, `.list()`, `.sql(query)`, `.alarm()`."""
-        return Storage(self.loop, StorageView(self.loop, stub, self._process(stub)))
+        return Storage(self.loop, stub, self._process(stub))
 
     def object(self, stub: Stub) -> object | None:
         """The program's own object, with its attributes; None: it is not in memory."""
@@ -390,27 +390,3 @@ class World:
         """Of the object's life: "cold" (not in memory), "loading", "idle", "running", "broken"."""
         instance = self._process(stub).instance(stub.id.raw)
         return "cold" if instance is None else instance.state.name.lower()
-
-
-class Storage:
-    """`world.storage(stub)`: reads, each in a turn between those of the program."""
-
-    def __init__(self, loop: VirtualLoop, view: StorageView) -> None:
-        self._loop = loop
-        self._view = view
-
-    def get(self, key: str) -> Awaitable[object]:
-        """The value under a key, None when there is none."""
-        return self._loop.through(self._view.get(key))
-
-    def list(self, **options: object) -> Awaitable[dict[str, object]]:
-        """All keys and values, or those that `ctx.storage.list(...)` gives for the options."""
-        return self._loop.through(self._view.list(**options))
-
-    def sql(self, query: str, *bindings: object) -> Awaitable[list[dict[str, object]]]:
-        """The rows of a query."""
-        return self._loop.through(self._view.sql(query, *bindings))
-
-    def alarm(self) -> Awaitable[datetime.datetime | None]:
-        """When the object's alarm is due; None: it has none."""
-        return self._loop.through(self._view.alarm())

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from perdure.engine.durable import DurableObject
 from perdure.engine.errors import ObjectReset, ShardLost
+from perdure.router.retries import Retry, with_key, with_retry
 from perdure.testing import NothingHappens, Simulation, simulate
 from perdure.testing.disk import SimDisk
 from perdure.testing.schedule import spread
@@ -113,6 +114,30 @@ async def takes_a_lost_answer_for_no(world):
 def test_common_mistakes_are_found(test):
     seed = first_failure(test, shards=2)
     assert seed is not None
+
+
+def adds_by(client):
+    """Three payments by a client that retries by itself."""
+
+    async def test(world):
+        account = world.get(Account, "a")
+        for number in range(3):
+            await client(account, number).add(1)
+        assert await insist(account.read) == 3
+
+    return test
+
+
+RETRY = Retry(attempts=8, even_if_it_may_have_run=True)
+
+
+def test_a_retry_policy_that_repeats_what_may_have_run_is_caught():
+    assert first_failure(adds_by(lambda account, number: with_retry(account, RETRY))) is not None
+
+
+def test_keys_make_repeats_harmless():
+    keyed = adds_by(lambda account, number: with_key(with_retry(account, RETRY), f"payment {number}"))
+    assert first_failure(keyed) is None
 
 
 # ---------------------------------------------------------------------- what is left alone

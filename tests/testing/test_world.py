@@ -275,6 +275,17 @@ async def test_calls_wait_for_a_shard_that_is_down(world):
     assert await waiting == 2
 
 
+async def test_restarts_leave_nothing_on_the_loop(world):
+    """Each shard makes the loop count its objects' timers; once is enough, or timers would grow slower with each restart."""
+    await counter(world).increment()
+    before = world.loop.call_later, len(asyncio.all_tasks())
+    for _ in range(3):
+        await world.restart()
+    await world.settle()
+    assert world.loop.call_later is before[0]
+    assert len(asyncio.all_tasks()) == before[1]
+
+
 async def test_a_restart_loses_nothing(world):
     a = counter(world)
     running = asyncio.ensure_future(a.increment_after(3))
