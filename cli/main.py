@@ -8,12 +8,15 @@ import click
 
 from ..engine.errors import PerdureError
 from .costs import costs
+from .dev import dev
 from .keys import keys
 from .new import new
 from .objects import objects
+from .reload import reload
 from .run import run
 from .supervise import supervise
 from .terminal import print_error
+from .trigger import trigger
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,11 +26,14 @@ def cli() -> None:
 
 
 cli.add_command(run)
+cli.add_command(dev)
 cli.add_command(supervise)
 cli.add_command(new)
 cli.add_command(keys)
 cli.add_command(costs)
 cli.add_command(objects)
+cli.add_command(reload)
+cli.add_command(trigger)
 
 
 def main() -> None:

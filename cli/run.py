@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import click
@@ -31,13 +30,5 @@ from .terminal import print_ready
 def run(program: str | None, config: str | None, **flags: object) -> None:
     """Serve PROGRAM (a folder with a wrangler file, or a Python file) until Ctrl-C."""
     logs.configure()
-    file = settings.find_file(config)
-    given = program or (None if "program" in file else _here())
-    setup = settings.resolve({"program": given, **flags}, os.environ, file)
-    sys.exit(supervise(setup, print_ready))
-
-
-def _here() -> str | None:
-    """The current folder when it holds a program."""
-    names = ("wrangler.jsonc", "wrangler.json", "wrangler.toml")
-    return os.getcwd() if any(os.path.exists(name) for name in names) else None
+    setup = settings.resolve_run(program, config, flags)
+    sys.exit(supervise(setup, print_ready, lambda: settings.resolve_run(program, config, flags)))

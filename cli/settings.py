@@ -127,3 +127,16 @@ def resolve(flags: Mapping[str, object], environment: Mapping[str, str], file: M
     setup = Setup(**merged, settings=limits, quotas=quotas, classes=classes)  # pyright: ignore[reportArgumentType]
     setup.check()
     return setup
+
+
+def resolve_run(program: str | None, config: str | None, flags: Mapping[str, object]) -> Setup:
+    """The setup of `perdure run PROGRAM` as file, environment and flags have it now. Raises ConfigError."""
+    file = find_file(config)
+    given = program or (None if "program" in file else _here())
+    return resolve({"program": given, **flags}, os.environ, file)
+
+
+def _here() -> str | None:
+    """The current folder when it holds a program."""
+    names = ("wrangler.jsonc", "wrangler.json", "wrangler.toml")
+    return os.getcwd() if any(os.path.exists(name) for name in names) else None

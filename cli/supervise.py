@@ -8,6 +8,7 @@ import sys
 import click
 
 from ..router import logs
+from ..shards.supervisor import Setup
 from ..shards.supervisor import supervise as run_supervisor
 from . import settings
 from .run import run
@@ -19,5 +20,8 @@ from .terminal import print_ready
 def supervise(config: str | None, **flags: object) -> None:
     """Run a program from flags, environment (PERDURE_<FLAG>) and file, in this order."""
     logs.configure()
-    setup = settings.resolve(flags, os.environ, settings.find_file(config))
-    sys.exit(run_supervisor(setup, print_ready))
+
+    def read() -> Setup:
+        return settings.resolve(flags, os.environ, settings.find_file(config))
+
+    sys.exit(run_supervisor(read(), print_ready, read))

@@ -7,16 +7,17 @@ a run is in the same commit as the last writes of its handler; an object that ha
 from __future__ import annotations
 
 import traceback
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from .alarm_calls import AlarmCall, packed_answer
 from .alarm_retries import RETRIES_MAX, Armed, Outcome, after
 from .errors import DurableObjectAbort, ObjectReset
+from .handlers import call_relaxed, find_handler, has_handler
 from .turns import Event, InstanceGone, one_round
 from .values import JsDict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable
 
     from .instance import Instance
 
@@ -53,7 +54,7 @@ def prepare(instance: Instance, call: AlarmCall) -> bytes | None:
         return packed_answer(False, armed)
     if alarm.running is not None or (armed.due_ms > instance.clock.now_ms() and not call.forced):
         return packed_answer(False, armed)
-    if not callable(getattr(instance.runtime.cls, "alarm", None)):
+    if not has_handler(instance.runtime, "alarm"):
         _report(
             instance, "warning", "alarm_without_handler", armed, hint="declare `async def alarm(self)` in the class"
         )
@@ -65,23 +66,24 @@ def prepare(instance: Instance, call: AlarmCall) -> bytes | None:
     return None
 
 
-async def run(
-    instance: Instance, event: Event, call: AlarmCall, method: Callable[..., Any], *, argument: bool
-) -> bytes:
-    """Run the handler and write what comes of it. `argument`: it takes one. Raises when the object breaks meanwhile."""
+async def run(instance: Instance, event: Event, call: AlarmCall) -> bytes:
+    """Run the handler and write what comes of it. Raises when the object breaks, or loses its storage, meanwhile."""
     alarm = instance.storage.alarm
     armed = alarm.begin()
-    if armed is None:  # the constructor has deleted it
-        return packed_answer(False, None)
+    if armed is None or (armed.due_ms > instance.clock.now_ms() and not call.forced):
+        alarm.running = None  # the constructor has deleted it, or set another
+        return packed_answer(False, armed)
     call.armed = armed
+    method = find_handler(instance, "alarm")
+    assert method is not None, "the class has a handler"
     instance.meters.alarms += 1
     text = ""
     timer = instance.turns.loop.call_later(instance.limits.alarm_wall_ms_max / 1000, _overran, instance, event, call)
     try:
         info = AlarmInfo(retryCount=armed.retries, isRetry=armed.retries > 0, scheduledTime=armed.scheduled_ms)
-        result = method(info) if argument else method()
+        result = call_relaxed(method, info)
         if hasattr(result, "__await__"):
-            await result
+            await cast("Awaitable[object]", result)
     except (InstanceGone, GeneratorExit, DurableObjectAbort):
         raise
     except BaseException as error:
@@ -92,6 +94,8 @@ async def run(
         timer.cancel()
     while instance.input.section is not None:  # begun by the handler and not awaited
         await one_round()
+    if instance.storage.failure is not None:  # taken away: the next session writes what becomes of it
+        raise instance.storage.failure
     next_armed = _finish(instance, armed, text)
     return packed_answer(True, next_armed)
 

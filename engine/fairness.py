@@ -2,7 +2,7 @@
 
 Without that, all that was delivered for a hot object begins at once, and a call of another object that comes a moment later
 waits for it all. Events above the share wait in the order they came, and each loop round lets every object that has such
-begin its share. As long as one object is called alone it begins everything at once: one batch, one sync.
+begin its share. An object that is called alone begins so much at once that its batches are worth their syncs.
 
 What always holds: the events of one object begin in the order delivered (hazard: a late comer that overtakes); an event that
 waits here is in the mailbox, so the bounds on count, bytes and age count it.
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 EVENTS_A_ROUND = 64
 """That an object begins in one loop round while others are called too: a message or two, under a millisecond of work."""
+EVENTS_ALONE = 512
+"""The same of an object that is called alone: enough that each batch of its commits is worth its sync."""
 ALONE_S = 0.2
 """So long after the last call of another object an object counts as alone."""
 
@@ -68,7 +70,7 @@ class Rotation:
         alone = instance.shelf.now_s - self._shared_s > ALONE_S
         self.begins(instance)
         instance.share = 0
-        for _ in range(len(backlog) if alone else min(len(backlog), EVENTS_A_ROUND)):
+        for _ in range(min(len(backlog), EVENTS_ALONE if alone else EVENTS_A_ROUND)):
             event = backlog.popleft()
             if not event.answered:
                 instance.start(event)

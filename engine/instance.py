@@ -36,12 +36,14 @@ from .errors import (
 )
 from .fairness import EVENTS_A_ROUND
 from .gate import BLOCKED, InputGate, OutputGate
-from .handling import Handler, as_remote
+from .handlers import has_handler
+from .handling import Handler
 from .http import HttpResponse
 from .ids import ObjectId
 from .lifecycle import State, check_move
 from .mailbox import overloaded
 from .meters import Meters
+from .raised import as_remote
 from .sections import Sections
 from .settling import Settling
 from .shelf import Shelf
@@ -237,11 +239,11 @@ class Instance:
         except asyncio.CancelledError as error:
             if self.broken is not None:
                 return
-            result = as_remote(error)
+            result = as_remote(error, with_properties=self.runtime.errors_keep_properties)
         except BaseException as error:
             if self.broken is not None:
                 return
-            result = as_remote(error)
+            result = as_remote(error, with_properties=self.runtime.errors_keep_properties)
             self.handler.report_raised(call, error, result)
         if self.fatal is not None:
             self.break_now()
@@ -382,11 +384,15 @@ class Instance:
         return self.sections.inner_ended()
 
     def has_alarm_handler(self) -> bool:
-        return self.object is None or callable(getattr(type(self.object), "alarm", None))
+        return self.object is None or has_handler(self.runtime, "alarm")
 
     def break_object(self, error: BaseException) -> None:
         if self.fatal is None and self.broken is None:
-            self.fatal = error if isinstance(error, PerdureError) else as_remote(error)
+            self.fatal = (
+                error
+                if isinstance(error, PerdureError)
+                else as_remote(error, with_properties=self.runtime.errors_keep_properties)
+            )
             self.fatal.durableObjectReset = True
             blame(self)
 

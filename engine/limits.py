@@ -25,6 +25,10 @@ OF_CLASS = (
     "mailbox_age_ms_max",
     "soft_limit_rps",
     "soft_limit_enforce",
+    "idempotency_window_ms",
+    "idempotency_keys_max",
+    "idempotency_bytes_max",
+    "idempotency_answer_bytes_max",
     "critical_section_ms_max",
     "statement_cpu_ms_max",
     "cursor_buffer_bytes_max",
@@ -50,8 +54,15 @@ class Limits:
         1_000  # requests/s of one object, over 10 s: above it the log advises to shard (spec/limits.md)
     )
     soft_limit_enforce: bool = False  # refuse what is above it, instead of serving what can be served
+    idempotency_window_ms: int = 86_400_000  # how long an object remembers what it answered to a call with a key
+    idempotency_keys_max: int = 10_000  # answers of one object; above it calls with new keys get Overloaded
+    idempotency_bytes_max: int = 16 << 20
+    idempotency_answer_bytes_max: int = 256 << 10  # a larger one is not kept: a repeat is told so, and does not run
     critical_section_ms_max: int = 30_000  # blockConcurrencyWhile and transaction() (spec: 30 s)
     critical_section_depth_max: int = 64
+    hand_off_wait_ms_max: int = (
+        250  # what running events get before a hand-off takes their storage; others wait so long
+    )
     commit_ms_max: int = 30_000  # from a write to its being durable; above it the object is reset (spec: 30 s)
     key_and_value_bytes_max: int = 2 << 20  # spec/limits.md
     object_bytes_max: int = 10**10  # spec/limits.md: 10 GB, of 10^9 bytes

@@ -35,7 +35,7 @@ def take_back(instance: Instance, event: Event, call: Call, error: PerdureError)
 
 
 def cancel(instance: Instance, call: Call) -> None:
-    """The caller is gone: cancel the event's task, unless it is inside a critical section."""
+    """The caller is gone: cancel the event's task; while a critical section is open, when that has ended."""
     event = call.handle
     if not isinstance(event, Event) or event.answered or event not in instance.events:
         return
@@ -43,6 +43,7 @@ def cancel(instance: Instance, call: Call) -> None:
         take_back(instance, event, call, PerdureError("The call was cancelled by its caller"))
         return
     if instance.input.section is not None:
+        instance.sections.cancel_later(event)
         return
     if event.task is not None:
         event.task.cancel()

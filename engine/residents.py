@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, ValuesView
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
@@ -38,13 +38,14 @@ from .object_storage import ObjectStorage
 from .open_databases import OpenDatabases
 from .rates import Rates
 from .resetting import fail_late
+from .shutting_down import Reason, tell
 from .stubs import Transport
 from .turns import Turns
 
 TICK_S = 0.05
 """Grain of the coarse clock that ages and idle times are measured with."""
 _SCAN_S = 1.0
-_SHRINK_FROM = 2_000
+_SHRINK_FROM = 500
 RESIDENT_BYTES = 8 << 10
 """What an object in memory is taken to need, without its database and what the program keeps in it."""
 DATABASE_BYTES = 100 << 10
@@ -104,6 +105,8 @@ class Residents:
         self._closing: dict[bytes, Instance] = {}
         self._vacated: set[bytes] = set()
         """Objects whose file is being changed as a whole: their events wait."""
+        self.superseded: dict[bytes, Instance] = {}
+        """Objects that another process has now; what ran here may end."""
         self._waiting: dict[bytes, list[asyncio.Future[None]]] = {}
         """Who waits for an object's main file to be complete, or its storage to be closed."""
         self.rotation = Rotation(loop)
@@ -157,13 +160,18 @@ class Residents:
         return next((key for key, runtime in self._classes.items() if runtime.key.owns(object_id)), None)
 
     @property
+    def class_keys(self) -> frozenset[str]:
+        """Of the classes that the program has."""
+        return frozenset(self._classes)
+
+    @property
     def refuses(self) -> bool:
         """Whether new events are refused: a quota is used up, or the process drains."""
         return self._refusal is not None
 
     def cancel(self, call: Call) -> None:
         """The caller is gone or gave up."""
-        instance = self._by_id.get(call.object_id)
+        instance = self._by_id.get(call.object_id) or self.superseded.get(call.object_id)
         if instance is not None:
             cancel(instance, call)
 
@@ -420,14 +428,45 @@ class Residents:
             self._refusal = events
         self.write_refusal = writes
 
+    # ------------------------------------------------------------------ the hand-off
+    @property
+    def instances(self) -> ValuesView[Instance]:
+        """All objects in memory."""
+        return self._by_id.values()
+
+    @property
+    def closing(self) -> bool:
+        """Whether the storage of an object that was reset is still open."""
+        return bool(self._closing)
+
+    def runs(self, object_id: bytes) -> bool:
+        """Whether an event of the object has begun and not ended."""
+        instance = self._by_id.get(object_id)
+        return instance is not None and any(event.begun for event in instance.events)
+
+    def left(self, instance: Instance, *, busy: bool) -> None:
+        """The object belongs to another process now. `busy`: something of it still runs here."""
+        if self._by_id.get(instance.object_id) is instance:
+            del self._by_id[instance.object_id]
+        if busy:
+            self.superseded[instance.object_id] = instance
+
     # ------------------------------------------------------------------ the end
-    async def drain(self, seconds: float) -> bool:
-        """Refuse new events with a retryable error and let running ones end; False when the time was too short."""
+    async def tell_shutdown(self, reason: Reason, seconds: float) -> int:
+        """Run `preShutdown` where a class has it, at most its bound or so long. Call it when new events are refused."""
+        return await tell(list(self._by_id.values()), reason, min(seconds, self.limits.pre_shutdown_ms_max / 1000))
+
+    async def drain(self, seconds: float, reason: Reason = "inactive") -> bool:
+        """Refuse new events with a retryable error and let running ones end, and `preShutdown`; `reason`: what it is told.
+
+        False when the time was too short.
+        """
         self._drains = True
         self._refusal = ObjectReset(
             "This Durable Object's process is shutting down: retry on a new stub", retryable=True, reset=False
         )
         end = self.clock.monotonic_s() + seconds
+        await self.tell_shutdown(reason, seconds)
         while any(instance.events or instance.settling.folding for instance in self._by_id.values()):
             if self.clock.monotonic_s() > end:
                 return False

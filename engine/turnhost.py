@@ -10,10 +10,12 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from .alarms import StoredAlarm
+from .answers import Answers
 from .bookmarks import History, Position
 from .clock import Clock
 from .commits import CommitRecord
 from .disk import Disk
+from .errors import PerdureError
 from .ids import ClassKey
 from .limits import Limits
 from .meters import Meters
@@ -86,6 +88,8 @@ class StorageBackend(Protocol):
     """What a resident object asks of its storage."""
 
     alarm: StoredAlarm
+    failure: PerdureError | None
+    """Why nothing can be done with it any more."""
 
     def end_turn(self) -> None:
         """The turn that wrote has ended: commit its own transaction, or leave KV writes to be shared.
@@ -130,12 +134,20 @@ class StorageBackend(Protocol):
         """Whether anything is written that no commit holds."""
         ...
 
+    def answers(self) -> Answers:
+        """What it answered to calls with idempotency keys."""
+        ...
+
     def pending_restore(self) -> Position | None:
         """The point that the next instance is to begin with, if the program asked for one."""
         ...
 
     def give_up_restore(self) -> None:
         """It could not be restored: forget that it was asked for."""
+        ...
+
+    def refuse(self, error: PerdureError) -> None:
+        """Closed for good: whoever uses it from now on gets `error`."""
         ...
 
     def release(self) -> None:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, cast
 
 from .busy import task_began
 from .calls import Call
+from .errors import DurableObjectAbort, ProgramBug
 from .gate import Section
 
 if TYPE_CHECKING:
@@ -170,6 +171,8 @@ def drive(
                 signal = coroutine.send(None) if error is None else coroutine.throw(error)
             except StopIteration as stop:
                 return stop.value
+            except GeneratorExit as exit:
+                raise unwound() from exit
             finally:
                 turns.running = turns.scope = None
                 error = None
@@ -213,6 +216,11 @@ def _queue(scope: Scope, coroutine: Coroutine[object, None, object]) -> Generato
     return error
 
 
+def unwound() -> ProgramBug:
+    """The program raised GeneratorExit, which means something else to whoever runs a coroutine."""
+    return ProgramBug("GeneratorExit was raised by the program")
+
+
 def _close(coroutine: Coroutine[object, None, object]) -> None:
     """End a coroutine whose object is gone. What its `finally` blocks raise concerns nobody any more."""
     try:
@@ -224,8 +232,10 @@ def _close(coroutine: Coroutine[object, None, object]) -> None:
 async def _child(scope: Scope, coroutine: Coroutine[object, None, object]) -> object:
     try:
         return await drive(scope, coroutine)
-    except InstanceGone:
+    except (InstanceGone, DurableObjectAbort):
         raise asyncio.CancelledError from None
+    except (SystemExit, KeyboardInterrupt) as error:  # asyncio would end the process
+        raise ProgramBug(f"{error!r} was raised in a task: it ends nothing but the task") from error
     finally:
         if scope.instance.fatal is not None:
             scope.instance.break_now()

@@ -11,6 +11,7 @@ from .wire import Frame
 
 if TYPE_CHECKING:
     from .lanes import Lane
+    from .links import Link
 
 
 class CallFuture(MadeCall):
@@ -23,6 +24,8 @@ class CallFuture(MadeCall):
     size: int = 0
     deadline_s: float = 0.0
     sent = False
+    link: Link | None = None
+    """By which it was sent last: its answer comes there, and what else belongs to it goes there."""
     body: object = None
     """What the request streams, until it is sent."""
     on_reset: OnReset | None = None
@@ -36,3 +39,8 @@ class CallFuture(MadeCall):
         if done and self.lane is not None:
             self.lane.give_up(self)
         return done
+
+    def send_also(self, frame: Frame) -> None:
+        """A frame that belongs to the call, which was sent."""
+        if self.link is not None:
+            self.link.send(frame)

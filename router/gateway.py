@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 from typing import cast
 
+import setproctitle
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..sdk.program import load
 from .client import Client
 from .control import Control, Message
 from .gateway_http import Front
 from .logs import reporter
-from .process import main, settle_garbage
+from .process import deployments_of, main, settle_garbage
+from .scheduled import ScheduledRuns
 from .slots import SlotMap
 
+RETIRE_IDLE_S_MAX = 10.0
+"""How long a retiring gateway waits for the next request of a connection: its response says `Connection: close`."""
+RETIRE_S_MAX = 60.0
+_LOOK_S = 0.02
 KEEP_ALIVE_S = 65  # longer than the proxies in front, so that it is never us who closes first
 
 
@@ -33,19 +41,22 @@ class Gateway:
         self._loop = loop
         self._report = reporter(f"gateway {start['index']}")
         self._drained: asyncio.Future[float] = loop.create_future()
+        self._retiring: asyncio.Task[None] | None = None
 
     async def serve(self) -> int:
         """Until drained; the exit code. Raises PerdureError when the program or the certificate cannot be used."""
         start, loop = self._start, self._loop
-        program = load(cast("str", start["program"]), cast("str | None", start["env_name"]))
+        program = load(cast("str", start["program"]), cast("str | None", start["env_name"]), deployments_of(start))
         client = Client.in_process(
             loop,
             SlotMap.from_wire(start["map"]),
             cast("dict[str, str]", start.get("classes") or {}),
             role=f"gateway {start['index']}",
         )
+        worker = program.worker(client)
+        scheduled = ScheduledRuns(worker, loop, self._report, self._control.send)
         front = Front(
-            program.worker(client),
+            worker,
             loop,
             self._report,
             development=bool(start["development"]),
@@ -57,8 +68,12 @@ class Gateway:
         def on_control(message: Message) -> None:
             if message.get("type") == "map":
                 client.adopt(SlotMap.from_wire(message["map"]), cast("dict[str, str]", message.get("classes") or {}))
+            elif message.get("type") == "scheduled":
+                scheduled.begin(message)
             elif message.get("type") == "drain" and not self._drained.done():
                 self._drained.set_result(cast("float", message["seconds"]))
+            elif message.get("type") == "retire" and self._retiring is None:
+                self._retiring = loop.create_task(self._retire(server, front), name="retire")
 
         self._control.attach(loop, on_control, lambda: os._exit(0))
         serving = loop.create_task(server._serve([listener]), name="http")
@@ -73,8 +88,28 @@ class Gateway:
         server.should_exit = True
         await serving
         await front.close(seconds)
+        await scheduled.close(seconds)
         await client.close()
         return 0
+
+    async def _retire(self, server: uvicorn.Server, front: Front) -> None:
+        """Another gateway listens on the same socket: accept no more, and end when nobody has a connection to us.
+
+        Nothing that a client has begun to send is reset: a connection is closed by the response to its next request, or after it
+        was idle for long, and never with something unread.
+        """
+        setproctitle.setproctitle(f"perdure leaving gateway {self._start['index']}")
+        for listening in server.servers:
+            listening.close()
+        front.closing = True
+        now_s = self._loop.time()
+        idle_until_s, end_s = now_s + RETIRE_IDLE_S_MAX, now_s + RETIRE_S_MAX
+        while server.server_state.connections and self._loop.time() < end_s and not self._drained.done():
+            if self._loop.time() > idle_until_s:
+                _close_idle(server)
+            await asyncio.sleep(_LOOK_S)
+        if not self._drained.done():
+            self._drained.set_result(1.0)
 
     def _server(self, front: Front) -> uvicorn.Server:
         start = self._start
@@ -93,6 +128,24 @@ class Gateway:
         )
         config.load()
         return uvicorn.Server(config)
+
+
+def _close_idle(server: uvicorn.Server) -> None:
+    """Close the connections that have asked for nothing since their last response, and from which nothing has arrived."""
+    for connection in list(server.server_state.connections):
+        protocol = cast("HttpToolsProtocol", connection)
+        if protocol.timeout_keep_alive_task is None:  # a request has begun to arrive, or is being answered
+            continue
+        descriptor = protocol.transport.get_extra_info("socket")
+        if descriptor is None or not _readable(descriptor.fileno()):
+            protocol.transport.close()
+
+
+def _readable(fd: int) -> bool:
+    """Whether bytes have arrived that nobody has read."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 async def _body(control: Control, start: Message, loop: asyncio.AbstractEventLoop) -> int:

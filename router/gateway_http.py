@@ -17,7 +17,7 @@ from ..engine.calls import REQUEST_ID
 from ..engine.errors import DeadlineExceeded, PerdureError, QuotaExceeded, ValueTooLarge
 from ..engine.http import Body, HttpRequest, HttpResponse
 from ..engine.limits import BODY_INLINE_BYTES_MAX
-from ..sdk.entrypoints import ExecutionContext
+from ..sdk.entrypoints import CURRENT, ExecutionContext
 from ..sdk.request import Request
 from ..sdk.response import Response
 from .logs import Report
@@ -62,6 +62,8 @@ class Front:
         host: str,
     ) -> None:
         self.requests = 0
+        self.closing = False
+        """Each connection is to end with its next response."""
         self._make_worker = make_worker
         self._loop = loop
         self._report = report
@@ -73,6 +75,8 @@ class Front:
         self._timer = loop.call_later(_WATCH_S, self._watch)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if self.closing:
+            send = _closing(send)
         if scope["type"] != "http":
             raise RuntimeError(f"the gateway does not speak {scope['type']}")
         self.requests += 1
@@ -146,15 +150,18 @@ class Front:
                 "Handler does not export a fetch() function: the program has no `Default` WorkerEntrypoint"
             )
         context = ExecutionContext(self._report)
+        CURRENT.set(context)
         worker = self._make_worker(context)
         fetch = getattr(worker, "fetch", None)
         if fetch is None:
             raise PerdureError("Handler does not export a fetch() function", name="TypeError")
-        result = fetch(Request.from_wire(request)) if _takes_request(fetch) else fetch()
-        if hasattr(result, "__await__"):
-            result = await result
-        if context.tasks:
-            self._contexts.add(context)
+        try:
+            result = fetch(Request.from_wire(request)) if _takes_request(fetch) else fetch()
+            if hasattr(result, "__await__"):
+                result = await result
+        finally:
+            if context.tasks:
+                self._contexts.add(context)
         if not isinstance(result, Response):
             raise TypeError(f"fetch() must return a Response, it returned {type(result).__name__}")
         return result.to_wire()
@@ -263,6 +270,24 @@ async def _incoming(running: _Running) -> AsyncIterator[bytes]:
             yield chunk
         if not more:
             return
+
+
+def _closing(send: Send) -> Send:
+    """The response says that its connection ends with it."""
+
+    async def send_closing(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [
+                *(
+                    header
+                    for header in cast("list[tuple[bytes, bytes]]", message["headers"])
+                    if header[0] != b"connection"
+                ),
+                (b"connection", b"close"),
+            ]
+        await send(message)
+
+    return send_closing
 
 
 async def _plain(send: Send, status: int, text: str, extra: list[tuple[bytes, bytes]] | None = None) -> None:

@@ -2,6 +2,10 @@
 
 What always holds: calls leave in the order made; when the process behind the link is gone, each call that was sent fails with
 ShardLost, each that was not is kept for its successor.
+
+A planned hand-off: the map names a new session while the process of the old one still answers what it has begun. Its link stays
+until all of that is answered. What it has not begun it gives back (MOVED); only when it has said that nothing more comes back
+(it answers a PING after that) do calls go to the new session, so none overtakes one that was made before it.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from .calls import CallFuture
 from .links import Link
 from .slots import ShardPlace
 from .streams import Outgoing
-from .wire import CANCEL, CHUNK, CREDIT, ERROR, HELLO, MAP, MOVED, REPLY, VERSION, WELCOME, Frame, decode
+from .wire import CANCEL, CHUNK, CREDIT, ERROR, HELLO, MAP, MOVED, PING, PONG, REPLY, VERSION, WELCOME, Frame, decode
 
 _REOPEN_S = 0.2
 
@@ -32,6 +36,18 @@ class Answers(Protocol):
     def failed(self, future: CallFuture, error: PerdureError) -> None: ...
     def moved(self, future: CallFuture, fields: object) -> None: ...
     def mapped(self, fields: object, classes: object) -> None: ...
+
+
+class _Leaving:
+    """What a link to the session before is still needed for."""
+
+    __slots__ = ("calls", "told")
+
+    def __init__(self, calls: set[int]) -> None:
+        self.calls = calls
+        """Sent there and not answered."""
+        self.told = False
+        """It has given back everything that it had not begun."""
 
 
 class Lane:
@@ -60,16 +76,38 @@ class Lane:
         self._on_refused = on_refused
         self._curve = curve
         self._place: ShardPlace | None = None
+        self._welcome = False
+        self._leaving: dict[Link, _Leaving] = {}
         self._reopening: asyncio.TimerHandle | None = None
 
     # ------------------------------------------------------------------ where it leads
     def lead_to(self, place: ShardPlace) -> None:
-        """Follow the shard to where it is now. A new session means that the one before is gone."""
+        """Follow the shard to where it is now. A new session means that the one before is gone, or answers its last."""
         old, self._place = self._place, place
-        if old is not None and old.session != place.session:
-            self.lost("its process was replaced")
+        if old is not None and old.session != place.session and self.link is not None:
+            self._leave(self.link)
         if place.endpoint is not None and self.link is None:
             self._open()
+
+    def _leave(self, link: Link) -> None:
+        """The link's session takes no calls any more: keep it for the answers that it owes."""
+        self.link, self.ready, self._welcome = None, False, False
+        calls = {f.call_id for f in self._answers.pending.values() if f.link is link and f.sent}
+        if not calls:
+            link.close()
+            return
+        self._leaving[link] = _Leaving(calls)
+        link.send([PING, 0])
+
+    def _left(self, link: Link, leaving: _Leaving) -> None:
+        """Something has come over a link that is being left: is it needed any longer?"""
+        found = ((call_id, self._answers.pending.get(call_id)) for call_id in leaving.calls)
+        leaving.calls = {call_id for call_id, f in found if f is not None and f.sent and f.link is link}
+        if not leaving.calls:  # what was given back is not its any more
+            leaving.told = True
+            del self._leaving[link]
+            link.close()
+        self._go_on()
 
     def _open(self) -> None:
         self._reopening = None
@@ -79,20 +117,24 @@ class Lane:
         self.link.send([HELLO, [VERSION], self._role, {}])
 
     def _on_lost(self, link: Link, reason: str) -> None:
+        if link in self._leaving:
+            del self._leaving[link]
+            link.close()
+            self._fail_sent(link, reason)
+            self._go_on()
+            return
         if link is not self.link:
             return
         if reason.startswith("refused") and self._on_refused is not None:
             self._on_refused(NotConnected(f"{link.endpoint} {reason}", hint="give the keys that the router knows"))
-        self.lost(reason)
+        self.link, self.ready, self._welcome = None, False, False
+        link.close()
+        self._fail_sent(link, reason)
         if self._reopening is None:
             self._reopening = self._loop.call_later(_REOPEN_S, self._open)
 
-    def lost(self, reason: str) -> None:
-        """Close the link; fail what was sent."""
-        link, self.link, self.ready = self.link, None, False
-        if link is not None:
-            link.close()
-        for future in [f for f in self._answers.pending.values() if f.lane is self and f.sent]:
+    def _fail_sent(self, link: Link, reason: str) -> None:
+        for future in [f for f in self._answers.pending.values() if f.link is link and f.sent]:
             error = ShardLost(
                 f"the connection to {self.name} was lost while the call was running: {reason}",
                 hint="the call may have run; repeat it if that does no harm",
@@ -108,21 +150,22 @@ class Lane:
             self.parked[future] = None
             return
         future.sent = True
+        future.link = link
         link.send(future.frame, future.size)
-        if future.body is not None:
-            self._start_body(future, link)
+        if future.frame[11]:
+            self._send_body(future, link)
 
-    def _start_body(self, future: CallFuture, link: Link) -> None:
+    def _send_body(self, future: CallFuture, link: Link) -> None:
+        """What the request streams: from its beginning, also when it was sent before."""
+
         def send(frame: Frame) -> None:
             link.send(frame, len(frame[2]) if frame[0] == CHUNK else 0)
 
+        if future.outgoing is not None:
+            future.outgoing.send_again(send)
+            return
         body, future.body = future.body, None
-        future.outgoing = Outgoing(self._loop, future.call_id, body, send, lambda: None)  # pyright: ignore[reportArgumentType]
-
-    def send_frame(self, frame: Frame) -> None:
-        """A frame that belongs to a call already sent."""
-        if self.link is not None:
-            self.link.send(frame)
+        future.outgoing = Outgoing(self._loop, future.call_id, body, send, lambda: None, keep=True)  # pyright: ignore[reportArgumentType]
 
     def give_up(self, future: CallFuture) -> None:
         """The caller of a pending call is gone."""
@@ -131,8 +174,8 @@ class Lane:
         self.parked.pop(future, None)
         if future.outgoing is not None:
             future.outgoing.cancel()
-        if future.sent and self.link is not None:
-            self.link.send([CANCEL, future.call_id])
+        if future.sent:
+            future.send_also([CANCEL, future.call_id])
 
     # ------------------------------------------------------------------ in
     def _on_message(self, link: Link, data: bytes) -> None:
@@ -146,15 +189,22 @@ class Lane:
                     if future is not None:
                         answers.replied(future, frame[2], frame[3])
                 else:
-                    self._on_other(frame)
+                    self._on_other(link, frame)
         except (ProtocolError, TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
             # What it was an answer to cannot be known: all that was sent is in doubt.
             self._on_lost(link, f"malformed message: {error}")
+        if self._leaving and link in self._leaving:
+            self._left(link, self._leaving[link])
 
-    def _on_other(self, frame: Frame) -> None:
+    def _on_other(self, link: Link, frame: Frame) -> None:
         kind = frame[0]
         if kind == WELCOME:
-            self._welcomed(frame)
+            if link is self.link:
+                self._welcomed(frame)
+            return
+        if kind == PONG:
+            if link in self._leaving:
+                self._leaving[link].told = True
             return
         if kind == MAP:
             self._answers.mapped(frame[1], frame[2])
@@ -190,10 +240,17 @@ class Lane:
             return
         if fields.get("map") is not None:
             self._answers.mapped(fields["map"], fields.get("classes"))
-        self.ready = True
+        self._welcome = True
         self.kinds = frozenset(cast("list[int]", fields.get("kinds") or (RPC, FETCH)))
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Send what waits, in the order made, once it may leave."""
+        if self.ready or not self._welcome or any(not leaving.told for leaving in self._leaving.values()):
+            return
+        self.ready = True
         parked, self.parked = self.parked, {}
-        for future in parked:
+        for future in sorted(parked, key=lambda future: future.call_id):  # what was given back came last
             if future.frame[6] in self.kinds:
                 self.send(future)
             else:
@@ -215,7 +272,7 @@ class Lane:
     def close(self) -> None:
         if self._reopening is not None:
             self._reopening.cancel()
-        if self.link is not None:
-            self.link.close()
-            self.link = None
-        self.ready = False
+        for link in (*self._leaving, *([self.link] if self.link is not None else [])):
+            link.close()
+        self._leaving.clear()
+        self.link, self.ready, self._welcome = None, False, False

@@ -13,10 +13,10 @@ from typing import cast
 import zmq
 
 from ..engine.calls import FETCH, OPERATE, RPC
-from ..engine.errors import Forbidden, PerdureError, ProtocolError
+from ..engine.errors import Forbidden, NotConnected, PerdureError, ProtocolError
 from .calls import CallFuture
 from .lanes import Lane
-from .links import NOBLOCK, descriptor, has_messages, prepare
+from .links import NOBLOCK, Link, descriptor, has_messages, prepare
 from .logs import Report
 from .slots import EMPTY, SlotMap
 from .wire import (
@@ -64,18 +64,24 @@ class Relayed(CallFuture):
     guest_call: int = 0
     streams = 0
     """Bodies still under way: the request's (1), the response's (2)."""
+    kept: list[Frame] | None = None
+    """Chunks of the request's body, until the shard has taken something: a call that moves is sent again with them."""
 
 
 class RelayLane(Lane):
     """A lane whose chunks are passed on instead of read."""
 
-    def _on_other(self, frame: Frame) -> None:
+    def _on_other(self, link: Link, frame: Frame) -> None:
         if frame[0] in (CHUNK, CREDIT, CANCEL):
             relayed = self._answers.pending.get(cast("int", frame[1]))
             if relayed is not None:
                 cast("Relay", self._answers).passed(cast("Relayed", relayed), frame)
             return
-        super()._on_other(frame)
+        super()._on_other(link, frame)
+
+    def _send_body(self, future: CallFuture, link: Link) -> None:
+        for frame in cast("Relayed", future).kept or ():
+            link.send(frame, len(cast("bytes", frame[2])))
 
 
 class Relay:
@@ -173,15 +179,21 @@ class Relay:
             self._on_call(guest, frame)
         elif kind in (CANCEL, CHUNK, CREDIT):
             relayed = guest.calls.get(cast("int", frame[1]))
-            if relayed is None or relayed.lane is None:
-                return
-            relayed.lane.send_frame([kind, relayed.call_id, *frame[2:]])
-            if kind == CANCEL:
-                self._forget(relayed)
+            if relayed is not None:
+                self._pass_on(relayed, [kind, relayed.call_id, *frame[2:]])
         elif kind == PING:
             self._send(guest, [PONG, frame[1]])
         else:
             raise ProtocolError(f"a frame of kind {kind!r} is not for the router endpoint")
+
+    def _pass_on(self, relayed: Relayed, frame: Frame) -> None:
+        """A frame that belongs to a call, which may still be parked here."""
+        if frame[0] == CHUNK and relayed.kept is not None:
+            relayed.kept.append(frame)
+        if relayed.sent:
+            relayed.send_also(frame)
+        if frame[0] == CANCEL:
+            self._forget(relayed)
 
     def _on_hello(self, guest: Guest, versions: list[int]) -> None:
         if VERSION not in versions:
@@ -203,7 +215,8 @@ class Relay:
         self._next_id += 1
         relayed = Relayed(loop=self._loop)
         relayed.guest, relayed.guest_call, relayed.call_id = guest, frame[1], self._next_id
-        relayed.streams = 1 if frame[11] else 0
+        if frame[11]:
+            relayed.streams, relayed.kept = 1, []
         frame[1], frame[2] = self._next_id, self._map.epoch
         relayed.frame = frame
         relayed.size = len(cast("bytes", frame[8]))
@@ -234,6 +247,8 @@ class Relay:
 
     def passed(self, relayed: Relayed, frame: Frame) -> None:
         """A chunk or credit on its way back."""
+        if frame[0] == CREDIT:
+            relayed.kept = None
         self._send(relayed.guest, [frame[0], relayed.guest_call, *frame[2:]])
         if frame[0] == CHUNK and frame[3]:
             self._forget(relayed)
@@ -248,8 +263,13 @@ class Relay:
 
     def moved(self, future: CallFuture, fields: object) -> None:
         """The shard does not have the slot any more: send it where our map says."""
+        self.adopt(SlotMap.from_wire(fields), {})
         frame = future.frame
+        frame[2] = self._map.epoch
         future.sent = False
+        if frame[11] and cast("Relayed", future).kept is None:
+            self.failed(future, NotConnected("the object moved while its request's body was being read"))
+            return
         self._lanes[self._map.shard_of(cast("bytes", frame[4]))].send(future)
 
     def _forget(self, relayed: Relayed) -> None:
@@ -274,8 +294,7 @@ class Relay:
             except zmq.ZMQError:  # the client is gone: nobody waits for what it asked
                 self._guests.pop((id(guest.socket), guest.identity), None)
                 for relayed in list(guest.calls.values()):
-                    if relayed.lane is not None:
-                        relayed.lane.send_frame([CANCEL, relayed.call_id])
+                    relayed.send_also([CANCEL, relayed.call_id])
                     self._forget(relayed)
         for socket in self._sockets:
             if not socket.closed and has_messages(socket):

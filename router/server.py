@@ -2,18 +2,21 @@
 
 What always holds: nothing that a peer sends can raise out of here; a call for a slot that is not ours runs nothing; answers to
 a peer leave in the order given; a peer that is gone has its calls cancelled.
+
+Handed off (`hold`), it begins nothing more: calls wait until the map says where they belong, then all are given back as MOVED,
+in the order that they came in, and a PING is answered after those that came before it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import cast
 
 import zmq
 
 from ..engine.calls import FETCH, OPERATE, RPC, Call, Extras
-from ..engine.errors import PerdureError, ProtocolError
+from ..engine.errors import Overloaded, PerdureError, ProtocolError
 from ..engine.http import HttpResponse
 from ..engine.limits import BODY_INLINE_BYTES_MAX
 from .links import NOBLOCK, has_messages, prepare
@@ -29,6 +32,7 @@ from .wire import (
     FLUSH_BYTES,
     HELLO,
     KINDS,
+    MAP,
     MOVED,
     PING,
     PONG,
@@ -43,8 +47,11 @@ from .wire import (
 )
 
 _DRAIN = 64
+PARKED_MAX = 65_536
+"""Frames that wait for a newer map."""
 FLUSH_FRAMES = 32  # so that the caller works on the first answers of a turn while we work on the rest
 Report = Callable[[str, str, dict[str, object]], None]
+Links = Sequence[Sequence[object]]
 
 
 class Peer:
@@ -87,7 +94,11 @@ class Acceptor:
         self._index = index
         self._session = session
         self._map = slot_map
-        self._mine = frozenset(slot_map.groups_of(index))
+        self._mine = self._mine_of(slot_map)
+        self._admits: Callable[[Links], bool] | None = None
+        """Handed off: whether a call may begin all the same."""
+        self._later: list[tuple[Peer, Frame]] = []
+        """Answers that leave when the map says who has the slots now."""
         self._classes = dict(classes)
         self._deliver = deliver
         self._cancel_event = cancel
@@ -113,10 +124,53 @@ class Acceptor:
         if slot_map.epoch <= self._map.epoch:
             return
         self._map = slot_map
-        self._mine = frozenset(slot_map.groups_of(self._index))
+        self._mine = self._mine_of(slot_map)
+        if not self._mine:
+            self._give_back()
         parked, self._parked = self._parked, []
         for peer, frame in parked:
-            self._on_call(peer, frame)
+            self._on_frames(peer, [frame])
+
+    def _mine_of(self, slot_map: SlotMap) -> frozenset[int]:
+        """The groups of this session: none when another one has the shard's place."""
+        place = slot_map.shards.get(self._index)
+        if place is None or place.session != self._session:
+            return frozenset()
+        return frozenset(slot_map.groups_of(self._index))
+
+    # ------------------------------------------------------------------ the hand-off
+    def hold(self, admits: Callable[[Links], bool]) -> None:
+        """Begin no calls any more but those that `admits(links)` lets in: [object id, event, …] of the events that led to it."""
+        self._admits = admits
+
+    def take_back(self, call: Call) -> None:
+        """A call that was delivered and has not begun: it is given back with those that came after it."""
+        peer, call_id = call.origin
+        if peer.calls.pop(call_id, None) is not None:
+            body = peer.incoming.pop(call_id, None)
+            if body is not None:
+                body.forget()
+            self._hold_back(peer, call_id)
+
+    def _hold_back(self, peer: Peer, call_id: int) -> None:
+        if len(self._later) < PARKED_MAX:
+            self._later.append((peer, [MOVED, call_id, None]))
+        else:
+            self._send(peer, [ERROR, call_id, _too_many().to_wire()])
+
+    def _give_back(self) -> None:
+        later, self._later = self._later, []
+        place = self._map.to_wire()
+        for peer, frame in later:
+            self._send(peer, [MOVED, frame[1], place] if frame[0] == MOVED else frame)
+        for peer in self._peers.values():
+            if peer.version:
+                self._send(peer, [MAP, place, self._classes])
+
+    @property
+    def owes(self) -> int:
+        """Calls that are not answered, and bodies that are not sent to their end."""
+        return sum(len(peer.calls) + len(peer.outgoing) for peer in self._peers.values())
 
     # ------------------------------------------------------------------ in
     def _readable(self) -> None:
@@ -137,7 +191,15 @@ class Acceptor:
         if peer is None:
             peer = self._peers[identity] = Peer(identity)
         try:
-            for frame in decode(data):
+            frames = decode(data)
+        except ProtocolError as error:
+            self._refuse(peer, error)
+        else:
+            self._on_frames(peer, frames)
+
+    def _on_frames(self, peer: Peer, frames: list[Frame]) -> None:
+        try:
+            for frame in frames:
                 if frame[0] == CALL and peer.version:
                     self._on_call(peer, frame)
                 else:
@@ -164,7 +226,7 @@ class Acceptor:
         if epoch > self._map.epoch:
             if extras is not None:
                 frame.append(extras)
-            self._parked.append((peer, frame))  # the caller knows a newer map than we: it will come
+            self._park(peer, frame)  # the caller knows a newer map than we: it will come
             return
         if (
             type(object_id) is not bytes
@@ -173,6 +235,9 @@ class Acceptor:
             or type(call_id) is not int
         ):
             raise ProtocolError("malformed call")
+        if self._admits is not None and self._mine and not (extras and self._admits(extras[0])):
+            self._hold_back(peer, call_id)
+            return
         if object_id[0] >> 2 not in self._mine:
             self._send(peer, [MOVED, call_id, self._map.to_wire()])
             return
@@ -203,6 +268,15 @@ class Acceptor:
         peer.calls[call_id] = call
         self.calls += 1
         self._deliver(call)
+
+    def _park(self, peer: Peer, frame: Frame) -> None:
+        if len(self._parked) < PARKED_MAX:
+            self._parked.append((peer, frame))
+        else:
+            self._send(peer, [ERROR, frame[1], _too_many().to_wire()])
+
+    def _is_parked(self, peer: Peer, call_id: object) -> bool:
+        return any(parked is peer and frame[1] == call_id for parked, frame in self._parked)
 
     def _on_operate(self, peer: Peer, frame: Frame) -> None:
         """A call that is for no object's turn."""
@@ -240,12 +314,17 @@ class Acceptor:
             if body is not None:
                 error = PerdureError("the request's body broke off") if frame[4] is not None else None
                 body.feed(cast("bytes", frame[2]), bool(frame[3]), error)
+            elif self._is_parked(peer, frame[1]):
+                self._park(peer, frame)
         elif kind == CREDIT:
             writer = peer.outgoing.get(cast("int", frame[1]))
             if writer is not None:
                 writer.credit(cast("int", frame[2]))
         elif kind == PING:
-            self._send(peer, [PONG, frame[1]])
+            if self._admits is not None and self._mine:
+                self._later.append((peer, [PONG, frame[1]]))
+            else:
+                self._send(peer, [PONG, frame[1]])
         else:
             raise ProtocolError(f"a frame of kind {kind!r} is not for a shard")
 
@@ -261,6 +340,8 @@ class Acceptor:
             self._send(peer, [WELCOME, 0, {"versions": [VERSION], "session": self._session}])
 
     def _on_cancel(self, peer: Peer, call_id: int) -> None:
+        if self._parked:
+            self._parked = [(p, f) for p, f in self._parked if p is not peer or f[1] != call_id]
         call = peer.calls.get(call_id)
         if call is not None:
             self._cancel(call)
@@ -370,3 +451,7 @@ class Acceptor:
             "calls": self.calls,
             "running": sum(len(p.calls) for p in self._peers.values()),
         }
+
+
+def _too_many() -> Overloaded:
+    return Overloaded("too many calls wait for this shard", hint="back off, and try again")

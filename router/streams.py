@@ -1,7 +1,7 @@
 """Bodies that travel in chunks, with credit: a reader that stops reading stops its writer, and nobody's memory grows.
 
 What always holds: a writer has at most STREAM_CREDIT_BYTES on the way; a body that breaks off fails for its reader, it never
-just ends.
+just ends; until its reader has taken anything, a request's body can be sent again elsewhere.
 """
 
 from __future__ import annotations
@@ -58,6 +58,10 @@ class Incoming(AsyncIterator[bytes]):
             self._ended = True
         self._wake()
 
+    def forget(self) -> None:
+        """Nobody has begun to read it: it goes elsewhere, from its beginning."""
+        self._told = self._ended = True
+
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, None
         if waiting is not None and not waiting.done():
@@ -105,18 +109,24 @@ class Outgoing:
         body: AsyncIterator[bytes],
         send: Callable[[Frame], None],
         done: Callable[[], None],
+        *,
+        keep: bool = False,
     ) -> None:
+        """`keep`: it may have to be sent again, as long as nothing was taken."""
         self._loop = loop
         self._call_id = call_id
         self._body = body
         self._send = send
         self._done = done
         self._credit = STREAM_CREDIT_BYTES
+        self._kept: list[Frame] | None = [] if keep else None
+        """What was sent, until the reader has taken something; at most STREAM_CREDIT_BYTES."""
         self._more: asyncio.Future[None] | None = None
         self._task = loop.create_task(self._pump(), name="body")
 
     def credit(self, count: int) -> None:
         """The reader has taken that many bytes."""
+        self._kept = None
         self._credit += count
         more, self._more = self._more, None
         if more is not None and not more.done():
@@ -125,6 +135,22 @@ class Outgoing:
     def cancel(self) -> None:
         """The reader does not want the rest."""
         self._task.cancel()
+
+    def hold(self) -> bool:
+        """Who was to read it has not begun and never will: keep everything until `send_again`. False: too late for that."""
+        self._send = _nowhere
+        return self._kept is not None
+
+    def send_again(self, send: Callable[[Frame], None]) -> None:
+        """From the beginning, to another reader."""
+        self._send = send
+        for frame in self._kept or ():
+            send(frame)
+
+    def _pass(self, frame: Frame) -> None:
+        if self._kept is not None:
+            self._kept.append(frame)
+        self._send(frame)
 
     async def _pump(self) -> None:
         try:
@@ -135,11 +161,11 @@ class Outgoing:
                         self._more = self._loop.create_future()
                         await self._more
                     self._credit -= len(part)
-                    self._send([CHUNK, self._call_id, part, False, None])
-            self._send([CHUNK, self._call_id, b"", True, None])
+                    self._pass([CHUNK, self._call_id, part, False, None])
+            self._pass([CHUNK, self._call_id, b"", True, None])
         except asyncio.CancelledError:
             error = PerdureError("the body was given up by its writer")
-            self._send([CHUNK, self._call_id, b"", True, error.to_wire()])
+            self._pass([CHUNK, self._call_id, b"", True, error.to_wire()])
             raise
         except Exception as error:
             typed = (
@@ -147,9 +173,13 @@ class Outgoing:
                 if isinstance(error, PerdureError)
                 else PerdureError(f"{type(error).__name__}: {error}", remote=True)
             )
-            self._send([CHUNK, self._call_id, b"", True, typed.to_wire()])
+            self._pass([CHUNK, self._call_id, b"", True, typed.to_wire()])
         finally:
             closer = getattr(self._body, "aclose", None)
             if closer is not None:
                 await closer()
             self._done()
+
+
+def _nowhere(_frame: Frame) -> None:
+    """Between two readers."""

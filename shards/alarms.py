@@ -79,6 +79,8 @@ class Alarms:
         self._clock, self._limits, self._loop, self._report = clock, limits, loop, report
         self._notes, self._lost, self._on_catalogue = notes, list(lost), on_catalogue
         self._threads = threads or ThreadPoolExecutor(1, thread_name_prefix="alarms")
+        self._classes = residents.class_keys
+        """Alarms of classes that the program has no more wait until it has them again."""
         self._window = Window()
         self._running: dict[bytes, _Run] = {}
         self._failures: dict[bytes, int] = {}
@@ -118,6 +120,19 @@ class Alarms:
         """The catalogue has got rows that nobody was told of."""
         self._window.forget_horizon()
         self._wake.set()
+
+    def look(self) -> None:
+        """Look at the clock now: what is due is begun, what may be read is read."""
+        self._wake.set()
+
+    def look_ahead(self, ms: int) -> None:
+        """How far ahead alarms are known, instead of a minute: for tests that let time jump to the next one."""
+        self._window.ahead_ms = ms
+        self.refresh()
+
+    def next_ms(self) -> int | None:
+        """When the next one is due, as far ahead as is known."""
+        return self._window.next_ms()
 
     def statistics(self) -> dict[str, int]:
         return {"alarms_fired": self.fired, "alarms_running": len(self._running), "alarms_soon": len(self._window)}
@@ -168,10 +183,13 @@ class Alarms:
         for alarm in self._in_logs():
             known.add(alarm.object_id)
             if alarm.due_ms and alarm.object_id not in window and alarm.object_id not in self._running:
-                window.learn(alarm)
+                if alarm.class_key in self._classes:
+                    window.learn(alarm)
         self._changed = set()
         try:
-            rows = await self._loop.run_in_executor(self._threads, self._catalogue.due, until_ms, known, READ_MAX)
+            rows = await self._loop.run_in_executor(
+                self._threads, self._catalogue.due, until_ms, self._classes, known, READ_MAX
+            )
         except apsw.Error as error:
             window.forget_horizon()
             self._report("error", "alarms_not_read", {"error": str(error), "hint": "see the disk of the data folder"})

@@ -27,6 +27,9 @@ class Archive(Protocol):
         ...
 
     def close(self) -> None: ...
+    async def ended(self) -> None:
+        """After `close`: until nobody writes history any more."""
+        ...
 
 
 class ArchiveProcess:
@@ -47,6 +50,8 @@ class ArchiveProcess:
         self._running: tuple[Message, asyncio.Future[Message]] | None = None
         self._jobs = 0
         self._closed = False
+        self._gone = asyncio.Event()
+        """The process is dead."""
         self.beside: Callable[[], AbstractContextManager[None]] = nullcontext
         """Entered while a job is done: the disk is busy."""
 
@@ -66,6 +71,7 @@ class ArchiveProcess:
                 continue
             self._running = (job, future)
             if self._child is None or self._child.phase is Phase.DEAD:
+                self._gone.clear()
                 self._child = self._start()
             self._child.send(job)
 
@@ -88,6 +94,7 @@ class ArchiveProcess:
         self._next()
 
     def _on_death(self, child: Child) -> None:
+        self._gone.set()
         if self._closed:
             return
         self._report("warning", "archivist_died", {"code": child.returncode})
@@ -108,3 +115,7 @@ class ArchiveProcess:
                 future.set_exception(ShardLost("the shard is shutting down"))
         if self._child is not None:
             self._child.kill()
+
+    async def ended(self) -> None:
+        if self._child is not None:
+            await self._gone.wait()

@@ -287,17 +287,17 @@ class Catalogue:
                         due_ms, name = read_alarm(f"{path}/{file}")
                         yield Row(object_id, class_key, name, status.st_size, int(status.st_mtime * 1000), due_ms)
 
-    def due(self, until_ms: int, known: Container[bytes], limit: int) -> list[AlarmRow]:
-        """The first `limit` alarms that are due up to then, the soonest first, without those of the objects that are `known`."""
+    def due(self, until_ms: int, classes: Container[str], known: Container[bytes], limit: int) -> list[AlarmRow]:
+        """The first `limit` alarms of these classes that are due up to then, the soonest first, but those of `known` objects."""
         with contextlib.ExitStack() as stack:
             groups: list[Iterator[AlarmRow]] = []
             for group in self._groups:
                 connection = self.reader(group)
                 if connection is not None:
                     stack.callback(connection.close)
-                    groups.append(_due_rows(connection, until_ms))
+                    groups.append(_due_rows(connection, until_ms, classes, known))
             merged = heapq.merge(*groups, key=lambda row: (row.due_ms, row.object_id))
-            return list(itertools.islice((row for row in merged if row.object_id not in known), limit))
+            return list(itertools.islice(merged, limit))
 
     def set_alarms(self, due: Mapping[bytes, int]) -> None:
         """Object → when its alarm is due, 0 for never: of objects that are here."""
@@ -396,7 +396,10 @@ class Catalogue:
             connection.close()
 
 
-def _due_rows(connection: apsw.Connection, until_ms: int) -> Iterator[AlarmRow]:
+def _due_rows(
+    connection: apsw.Connection, until_ms: int, classes: Container[str], known: Container[bytes]
+) -> Iterator[AlarmRow]:
     query = "select alarm_ms, id, class, name from objects where alarm_ms <= ? order by alarm_ms, id"
     for due_ms, object_id, class_key, name in connection.execute(query, (until_ms,)):
-        yield AlarmRow(int(due_ms), bytes(object_id), str(class_key), name)
+        if class_key in classes and object_id not in known:
+            yield AlarmRow(int(due_ms), bytes(object_id), str(class_key), name)

@@ -99,6 +99,17 @@ class Child:
             self.phase = Phase.DRAINING
             self.send({"type": "drain", "seconds": seconds})
 
+    def drain_gently(self) -> None:
+        """Ask a gateway whose successor listens to end without failing a request, also one that is not yet sent."""
+        if self.phase is not Phase.DEAD:
+            self.phase = Phase.DRAINING
+            self.send({"type": "retire"})
+
+    def begin(self, message: Message) -> None:
+        """Give a process that stands by what it is to serve."""
+        self.start = {**self.start, **message}
+        self.send({"type": "begin", **message})
+
     def kill(self) -> None:
         """End it now. The log brings back whatever was acknowledged."""
         if self.phase is not Phase.DEAD:

@@ -240,7 +240,7 @@ class SessionLog:
 
     # ------------------------------------------------------------------ the end
     def close(self, *, clean: bool) -> None:
-        """Stop writing. `clean`: every object's file is complete and synced; the END record says so."""
+        """Stop writing, let go of the session's lock. `clean`: nothing comes any more; the END record says so."""
         try:
             if clean:
                 self.append([Head(END)], [], control=True)

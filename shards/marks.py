@@ -39,6 +39,9 @@ _GROUP_MAX = 2_048
 _LARGE_IMAGES = 1_024
 _SLICE_BYTES = 8 << 20
 _CATCH_UP = 256
+_AHEAD_CYCLES = 3
+_LITTLE = 256
+"""Objects that the next session may have to bring up to date when it begins."""
 _BEHIND = 0.9
 """Part of the log's bytes beyond which segments go without being folded."""
 
@@ -101,16 +104,29 @@ class Marker:
         residents.on_settled = files.complete
         committer.no_room = self.give_up_history
         self._giving_up: asyncio.Task[None] | None = None
+        self._asked: asyncio.Future[None] | None = None
+        """Done after a cycle that marks everything."""
 
     async def run(self) -> None:
         """Work until cancelled. Ends the shard through `stop` when something fails that must not."""
         try:
             while True:
-                await self.cycle()
-                await asyncio.sleep(_HURRY_S if self._behind() else CYCLE_S)
+                asked, self._asked = self._asked, None
+                await self.cycle(everything=asked is not None)
+                if asked is not None and not asked.done():
+                    asked.set_result(None)
+                await asyncio.sleep(_HURRY_S if self._behind() or self._asked is not None else CYCLE_S)
         except (OSError, PerdureError) as error:
             self._report("error", "marks_failed", {"error": str(error)})
             self._stop(error)
+
+    async def mark_ahead(self) -> None:
+        """Mark what was written until now, and what is written meanwhile, as far as that gets less: little shall be left."""
+        for _ in range(_AHEAD_CYCLES):
+            self._asked = self._loop.create_future()
+            await self._asked
+            if len(self._files.live) < _LITTLE:
+                return
 
     def pressure(self) -> float:
         """How full the log is: 1 at the first of its bounds (bytes, page images, live objects)."""
@@ -337,8 +353,16 @@ class Marker:
                 return True
         return False
 
+    async def shut_behind(self) -> None:
+        """Like `shut`, but what the thread is at may take its time: other things go on meanwhile."""
+        self._cancel()
+        await asyncio.to_thread(self.thread.shutdown)
+
     def shut(self) -> None:
+        self._cancel()
+        self.thread.shutdown()
+
+    def _cancel(self) -> None:
         for task in (self._folding, self._dead_folding, self._giving_up, self._aging):
             if task is not None:
                 task.cancel()
-        self.thread.shutdown()

@@ -1,7 +1,9 @@
 """One session: everything that a shard is made of beside its process: log, files, objects, marks, catalogue, past, meters.
 
-startup (dead logs synced and indexed, everything put together) → start → end. What always holds: nothing is served before the
-dead logs are read. The shard's process gives it its doors; tests and `perdure.testing` run it in theirs.
+startup (dead logs synced and indexed, everything put together) → start → end, or hand over. What always holds: nothing is served
+before the dead logs are read; a session that has handed over has closed its log and let go of its lock, so it is as good as dead
+to whoever replays it, whatever its process still does. The shard's process gives it its doors; tests and `perdure.testing` run it
+in theirs.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from ..engine.disk import Disk
 from ..engine.limits import Limits
 from ..engine.residents import Residents
 from ..engine.stubs import Transport
+from ..engine.superseding import supersede
 from ..router.slots import group_of
 from .alarm_notes import RunNotes, read_notes
 from .alarms import Alarms
@@ -31,6 +34,8 @@ from .meters import Ledger
 from .recovery import DeadLogs
 from .timeline import Timeline
 
+_EMPTIED_S = 0.5
+"""For removing the files of emptied objects before a hand-over; what is not done stays for the next time."""
 Begin = Callable[[Coroutine[object, object, None], str], asyncio.Task[None]]
 
 
@@ -177,8 +182,8 @@ class Session:
         self._marking.cancel()
         self.residents.stop()
         self.residents.close_all()
-        self.alarms.close()
         await self.committer.flush()
+        self.alarms.close()
         await self.emptied.finish(seconds)
         self.residents.take_all_meters()
         self.ledger.end()
@@ -189,3 +194,26 @@ class Session:
         self.marker.shut()
         self.archive.close()
         return complete
+
+    async def hand_over(self) -> None:
+        """Give the data to the next session: all that was committed is in the log, and nothing here is open any more.
+
+        No event may be let in any more; those that run go on without storage. Files are not completed: the next session takes
+        from the log what no mark covers, as after a death.
+        """
+        self.alarms.stop()
+        await self.emptied.finish(_EMPTIED_S)
+        await supersede(self.residents)
+        await self.committer.flush()
+        self._marking.cancel()
+        self.residents.stop()
+        self.residents.take_all_meters()
+        self.ledger.end()
+        await self._metering
+        await self.marker.shut_behind()
+        self.archive.close()
+        await self.archive.ended()
+        await self.committer.flush()
+        self.alarms.close()  # what runs on stays noted: the next session tries it again
+        self.log.close(clean=True)
+        self.committer.close()

@@ -1,7 +1,8 @@
 """A shard process: `python -m perdure.shards.shard`, started by the supervisor.
 
-startup (lock, program, logs of dead sessions) → serve → drain. What always holds: nothing is served before the dead logs are
-synced and indexed; when nothing can be made durable any more the process ends, and recovery goes on from the log.
+[stand by] → startup (lock, program, logs of dead sessions) → serve → drain, or hand over and linger. What always holds: nothing
+is served before the dead logs are synced and indexed; who stands by has opened nothing of the data; when nothing can be made
+durable any more the process ends, and recovery goes on from the log.
 """
 
 from __future__ import annotations
@@ -14,24 +15,29 @@ import sys
 from dataclasses import replace
 from typing import cast
 
+import setproctitle
+
 from ..engine.clock import SystemClock
 from ..engine.context import GatedTransport
 from ..engine.disk import Disk, LocalDisk
+from ..engine.errors import ProtocolError
 from ..engine.ids import ClassKey
 from ..engine.limits import Limits
 from ..router.client import Client
 from ..router.control import Control, Message
 from ..router.logs import reporter
-from ..router.process import main, settings_of, settle_garbage
+from ..router.process import deployments_of, main, settings_of, settle_garbage
 from ..router.server import Acceptor
 from ..router.slots import SlotMap
 from ..sdk.program import Program, load
 from .archive import ArchiveProcess
+from .leaving import Leaving
 from .listing import Listing
 from .measured import measure
 from .object_operations import ObjectOperations
 from .operations import Operations
 from .quotas import Exceeded, Quotas, refusal
+from .removal import Removal
 from .session import Session
 from .upgrades import Upgrades
 
@@ -68,6 +74,7 @@ class Shard:
         self._report = reporter(f"shard {self._index}")
         self._ended: asyncio.Future[int] = loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._leaving: Leaving | None = None
 
     # ------------------------------------------------------------------ startup
     def startup(self) -> None:
@@ -130,6 +137,7 @@ class Shard:
         self.operations.add("describe", self.listing.describe)
         self.operations.add("about", self._about)
         self.operations.add("measured", self.measured)
+        self.operations.add("hot", self._hot)
         singles = ObjectOperations(self.session.timeline, SystemClock())
         self.operations.add("export", singles.export)
         self.operations.add("import", singles.import_file)
@@ -167,6 +175,8 @@ class Shard:
             self._begin(self._watch_quotas(), "quotas")
         if self.session.catalogue.missing:
             self.listing.rebuild = self._begin(self._rebuild_catalogue(), "catalogue")
+        if self._program.removing:
+            self._begin(self._remove_classes(), "removal")
         return await self._ended
 
     def _begin(self, work: object, name: str) -> asyncio.Task[None]:
@@ -181,11 +191,18 @@ class Shard:
             self._stop(cast("BaseException", task.exception()))
 
     async def _rebuild_catalogue(self) -> None:
-        folders = {ClassKey(key).folder: key for key in self._program.keys().values()}
+        keys = [*self._program.keys().values(), *self._program.removing]
+        folders = {ClassKey(key).folder: key for key in keys}
         count = await asyncio.to_thread(self.session.catalogue.rebuild, folders)
         if count:
             self._report("info", "catalogue_rebuilt", {"objects": count})
         self.session.alarms.refresh()
+
+    async def _remove_classes(self) -> None:
+        """What migrations have deleted."""
+        session = self.session
+        removal = Removal(self.listing, session.timeline, session.archive.ask, session.catalogue.groups, self._report)
+        await removal.run(self._program.removing, lambda key: self._control.send({"type": "removed", "class_key": key}))
 
     async def _watch_quotas(self) -> None:
         """Say what was used; refuse what a quota refuses. A quota of a day that is over is lifted here, asked by nobody."""
@@ -227,6 +244,13 @@ class Shard:
             self.upgrades.adopt(cast("list[str]", message["classes"]))
         elif kind == "dropped":
             self.session.marker.may_trim = not message["older_left"]
+        elif kind == "mark_ahead":
+            self._begin(self._mark_ahead(), "mark ahead")
+        elif kind == "release" and self._leaving is None:
+            self._leaving = Leaving(self._loop, self.session, self.acceptor, self.operations)
+            self._begin(self._hand_over(self._leaving, cast("float", message["wait_s"])), "hand over")
+        elif kind == "drain" and self._leaving is not None:
+            self._leaving.hurry(cast("float", message["seconds"]))
         elif kind == "drain" and not self._ended.done():
             self._begin(self._drain(cast("float", message["seconds"])), "drain")
 
@@ -242,6 +266,20 @@ class Shard:
         self._report("error", "stopped", {"error": f"{type(error).__name__}: {error}"})
         sys.stderr.flush()
         os._exit(_EXIT_STOPPED)
+
+    async def _hot(self, count: int) -> list[dict[str, object]]:
+        """The operation `hot`: the objects that were called most in the last ten seconds, the most called first."""
+        return [
+            {
+                "id": found.object_id.hex(),
+                "class": found.class_name,
+                "name": found.name,
+                "requests_per_s": found.requests_per_s,
+                "queued": found.queued,
+                "above_soft_limit": found.above_soft_limit,
+            }
+            for found in self.session.residents.rates.hottest(max(count, 0))
+        ]
 
     async def _about(self) -> dict[str, object]:
         """The operation `about`: which shard this is, where its data folder is, and what can be asked of it."""
@@ -267,6 +305,22 @@ class Shard:
         await self.client.close()
         self._ended.set_result(0 if clean else 1)
 
+    # ------------------------------------------------------------------ the hand-off
+    async def _mark_ahead(self) -> None:
+        await self.session.marker.mark_ahead()
+        self._control.send({"type": "marked"})
+
+    async def _hand_over(self, leaving: Leaving, wait_s: float) -> None:
+        """Give the slots to the next session, then let what runs end."""
+        setproctitle.setproctitle(f"perdure leaving shard {self._index}")
+        took_s = await leaving.release(wait_s)
+        self._report("info", "released", {"session": self._name, "ms": round(took_s * 1000)})
+        self._control.send({"type": "released", "session": self._name})
+        await leaving.linger()
+        self.acceptor.close()
+        await self.client.close()
+        self._ended.set_result(0)
+
 
 # ---------------------------------------------------------------------- the process
 def _forbid_forks() -> None:
@@ -285,10 +339,26 @@ def _raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def _stand_by(control: Control, start: Message, program: Program) -> Message:
+    """Wait, with the program imported and nothing opened, to be given a session: the start message with it."""
+    control.send({"type": "standby", "classes": program.keys()})
+    given = next(control.messages(), None)  # the watch of the supervisor ends us when it is gone
+    if given is None or given.get("type") != "begin":
+        raise ProtocolError(f"a process that stood by was told {given}")
+    setproctitle.setproctitle(f"perdure shard {start['index']}")
+    return {**start, **given}
+
+
 async def _body(control: Control, start: Message, loop: asyncio.AbstractEventLoop) -> int:
     _raise_file_limit()
-    program = load(cast("str", start["program"]), cast("str | None", start["env_name"]))
+    program = load(cast("str", start["program"]), cast("str | None", start["env_name"]), deployments_of(start))
     _forbid_forks()
+    if start.get("standby"):
+        settle_garbage()  # nobody waits for it yet
+        start = _stand_by(control, start, program)
+        shard = Shard(control, start, program, loop, LocalDisk())
+        shard.startup()
+        return await shard.serve()
     shard = Shard(control, start, program, loop, LocalDisk())
     shard.startup()
     settle_garbage()
@@ -296,4 +366,4 @@ async def _body(control: Control, start: Message, loop: asyncio.AbstractEventLoo
 
 
 if __name__ == "__main__":
-    main(lambda start: f"shard {start['index']}", _body)
+    main(lambda start: f"{'standby ' if start.get('standby') else ''}shard {start['index']}", _body)

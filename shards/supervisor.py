@@ -7,6 +7,7 @@ has said that the one before is dead; SIGTERM loses no accepted request, a secon
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import secrets
@@ -14,24 +15,27 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import structlog
 
 from ..engine.clock import SystemClock
 from ..engine.disk import LocalDisk
-from ..engine.errors import ConfigError, PerdureError, from_wire
+from ..engine.errors import ConfigError, NotConnected, PerdureError, from_wire
 from ..engine.limits import Limits
 from ..router.control import Message
 from ..router.slots import deal
 from .children import Child, Phase
-from .commands import Commands
+from .class_migrations import ClassMigrations
+from .commands import Commands, Progress
+from .cron_runs import CronRuns
 from .dead_sessions import DeadSessions
 from .log import delete_session, sessions
 from .meta import LocalMeta
 from .ownership import DataFolder
 from .quotas import DayUse, Quotas, QuotaWatch
+from .reloading import Reload
 from .restarts import Restarts
 
 SHARD = "perdure.shards.shard"
@@ -40,6 +44,10 @@ ENDPOINT = "perdure.router.endpoint"
 SHARDS_MAX = 64
 STOP_FD_VARIABLE = "PERDURE_STOP_FD"
 DRAIN_S = 25.0
+_FIXED = (
+    *("program", "data", "host", "port", "shards", "gateways", "tls_certificate", "tls_key", "router", "router_keys"),
+)
+"""What a reload leaves as it is."""
 _UPGRADED = "upgraded_classes"
 """In Meta: keys of classes of the key-value backend that were given SQL."""
 
@@ -86,13 +94,20 @@ class Setup:
 class Supervisor:
     """One run. `ready(url)` is called once, when everything serves."""
 
-    def __init__(self, setup: Setup, ready: Callable[[str, dict[str, object]], None]) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        ready: Callable[[str, dict[str, object]], None],
+        reread: Callable[[], Setup] | None = None,
+    ) -> None:
+        """`reread`: the setup as its sources have it now, for a reload."""
         setup.check()
+        self._reread = reread
         self._setup = setup
         self._ready = ready
         self._log = structlog.get_logger("supervisor")
-        self._shards: dict[int, Child] = {}
-        self._gateways: dict[int, Child] = {}
+        self.shards: dict[int, Child] = {}
+        self.gateways: dict[int, Child] = {}
         self._endpoint: Child | None = None
         self._restarts: dict[str, Restarts] = {}
         self._map: dict[str, object] = {}
@@ -105,6 +120,15 @@ class Supervisor:
         self._changed = asyncio.Event()
         self._failure: PerdureError | None = None
         self.commands = Commands(self._tell)
+        self.commands.add("reload", self.reload)
+        self._reload: Reload | None = None
+        self._reloading: asyncio.Task[Message] | None = None
+        self._one_reload = asyncio.Lock()
+        self._hangups: set[asyncio.Task[None]] = set()
+        self._retired: list[Child] = []
+        """Processes of an earlier generation that answer their last; a shard's has no session any more."""
+        self._crons = CronRuns(SystemClock(), self._serving_gateways, self._tell)
+        self.commands.add("trigger", self._crons.trigger)
         self._timers: set[asyncio.TimerHandle] = set()
 
     async def run(self) -> int:
@@ -117,8 +141,11 @@ class Supervisor:
             self._listener = _listen(self._setup.host, self._setup.port)
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._loop.add_signal_handler(number, self._on_signal)
+            self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
             self._watch_owner()
             await self.commands.listen(self._data.run)
+            self._migrations = ClassMigrations(self._meta, self._tell)
+            await self.prepare()
             self._start_all()
             code = await self._ended
         finally:
@@ -147,6 +174,14 @@ class Supervisor:
         self._loop.add_reader(descriptor, gone)
 
     # ------------------------------------------------------------------ startup
+    async def prepare(self) -> None:
+        """Read the configuration and apply its migrations: before any process of it starts. Raises ConfigError."""
+        settings = await self._migrations.prepare(self._setup.program, self._setup.env_name)
+        self._crons.adopt(settings.crons if settings is not None else ())
+
+    def _serving_gateways(self) -> list[Child]:
+        return [child for child in self.gateways.values() if child.phase is Phase.SERVING]
+
     def _start_all(self) -> None:
         setup = self._setup
         log = f"{self._data.path}/log"
@@ -167,25 +202,26 @@ class Supervisor:
                 return number
 
     def _start_shard(self, index: int) -> None:
+        self.shards[index] = self._spawn(SHARD, f"shard {index}", self._session_of(index), [self._data.lock_fd])
+
+    def _session_of(self, index: int) -> Message:
+        """A new session of the shard, told to everybody: its start message."""
         session = f"{self._next('session_number'):012d}-{secrets.token_hex(4)}"
         shards = cast("dict[str, object]", self._map["shards"])
         shards[str(index)] = {"session": session, "endpoint": None}
         self._push_map()
-        self._shards[index] = self._spawn(
-            SHARD,
-            f"shard {index}",
-            {
-                "index": index,
-                "data": self._data.path,
-                "session": session,
-                "dead_sessions": self._dead.of(index),
-                "lock_fd": self._data.lock_fd,
-                "upgraded": self._upgraded(),
-            },
-            [self._data.lock_fd],
-        )
+        return {
+            "index": index,
+            "data": self._data.path,
+            "session": session,
+            "dead_sessions": self._dead.of(index),
+            "lock_fd": self._data.lock_fd,
+            "upgraded": self._upgraded(),
+            "map": self._map,
+            "classes": self._classes,
+        }
 
-    def _start_gateway(self, index: int) -> None:
+    def start_gateway(self, index: int) -> None:
         setup = self._setup
         tls = {"cert": setup.tls_certificate, "key": setup.tls_key} if setup.tls_certificate else None
         start: Message = {
@@ -196,7 +232,7 @@ class Supervisor:
             "tls": tls,
             "development": setup.development,
         }
-        self._gateways[index] = self._spawn(GATEWAY, f"gateway {index}", start, [self._listener.fileno()])
+        self.gateways[index] = self._spawn(GATEWAY, f"gateway {index}", start, [self._listener.fileno()])
 
     def _start_endpoint(self) -> None:
         setup = self._setup
@@ -217,6 +253,7 @@ class Supervisor:
             "settings": setup.settings,
             "quotas": setup.quotas,
             "class_settings": setup.classes,
+            "deployments": self._migrations.to_wire(),
             **start,
         }
         return Child(self._loop, module, name, message, keep_fds, self._on_message, self._on_death)
@@ -226,12 +263,22 @@ class Supervisor:
         kind = message.get("type")
         if kind == "ready":
             self._on_ready(child, message)
+            if self._reload is not None:
+                self._reload.on_message(child, "ready")
+        elif kind in ("standby", "marked", "released"):
+            if self._reload is not None:
+                self._reload.on_message(child, cast("str", kind))
         elif kind == "upgrade":
             self._on_upgrade(cast("str", message["class_key"]))
         elif kind == "recovered":
             self._on_recovered(cast("str", message["session"]), cast("int", child.start["index"]))
         elif kind == "usage":
             self._on_usage(cast("int", child.start["index"]), DayUse.from_wire(message))
+        elif kind == "scheduled":
+            self._crons.answered(message)
+        elif kind == "removed":
+            index = cast("int", child.start["index"])
+            self._migrations.removed(cast("str", message["class_key"]), index, self._setup.shards)
         elif kind == "failed":
             error = from_wire(cast("dict[str, object]", message["error"]))
             self._log.error("failed", process=child.name, error=error.message, hint=error.hint or None)
@@ -243,7 +290,7 @@ class Supervisor:
             found = self._meta.get(_UPGRADED)
             self._meta.compare_and_set(_UPGRADED, found, json.dumps(sorted([*upgraded, class_key])).encode())
             self._log.info("class_upgraded", class_key=class_key)
-        for child in self._shards.values():
+        for child in self.shards.values():
             child.send({"type": "upgraded", "classes": self._upgraded()})
 
     def _upgraded(self) -> list[str]:
@@ -259,13 +306,14 @@ class Supervisor:
             self._push_map()
             if self._quotas:
                 child.send({"type": "quotas", **self._quotas.exceeded.to_wire()})
-            if all(shard.phase is Phase.SERVING for shard in self._shards.values()) and not self._gateways:
+            if all(shard.phase is Phase.SERVING for shard in self.shards.values()) and not self.gateways:
                 self._start_endpoint()
                 for index in range(self._setup.gateways):
-                    self._start_gateway(index)
+                    self.start_gateway(index)
         elif child.module == ENDPOINT:
             self._data.publish_address(f"ipc://{self._data.run}/router")
         self._log.info("serving", process=child.name, pid=child.pid)
+        self._crons.give()
         self._announce()
 
     def _on_usage(self, shard: int, use: DayUse) -> None:
@@ -277,14 +325,15 @@ class Supervisor:
             self._log.warning(
                 "quota_used_up", quotas=[*found.events, *found.writes], hint="daily ones reset at 00:00 UTC"
             )
-        for child in self._shards.values():
+        for child in self.shards.values():
             child.send({"type": "quotas", **found.to_wire()})
 
     def _announce(self) -> None:
         everyone = self._everyone()
-        if self._announced or not self._gateways or any(child.phase is not Phase.SERVING for child in everyone):
+        if self._announced or not self.gateways or any(child.phase is not Phase.SERVING for child in everyone):
             return
         self._announced = True
+        self._crons.start()
         host = f"[{self._setup.host}]" if ":" in self._setup.host else self._setup.host
         scheme = "https" if self._setup.tls_certificate else "http"
         about: dict[str, object] = {
@@ -298,11 +347,11 @@ class Supervisor:
 
     def _everyone(self) -> list[Child]:
         endpoint = [self._endpoint] if self._endpoint is not None else []
-        return [*self._gateways.values(), *endpoint, *self._shards.values()]
+        return [*self.gateways.values(), *endpoint, *self.shards.values()]
 
     def _push_map(self) -> None:
         self._map["epoch"] = self._next("epoch")
-        for child in self._everyone():
+        for child in [*self._everyone(), *self._retired]:
             child.send({"type": "map", "map": self._map, "classes": self._classes})
 
     def _on_recovered(self, session: str, shard: int) -> None:
@@ -311,13 +360,23 @@ class Supervisor:
             delete_session(LocalDisk(), f"{self._data.path}/log", name)
             self._log.info("log_dropped", session=name)
         if done:
-            for child in self._shards.values():
+            for child in self.shards.values():
                 child.send({"type": "dropped", "sessions": done, "older_left": len(self._dead)})
 
     def _on_death(self, child: Child) -> None:
         self._changed.set()
+        if child.module == SHARD and "session" not in child.start:  # it stood by
+            if self._reload is not None:
+                self._reload.on_death(child)
+            return
+        if child in self._retired:
+            self._retired.remove(child)
+            return
+        if self._reload is not None and self._reload.on_death(child):
+            return
+        self._crons.gone(child)
         if child.module == SHARD:
-            self._dead.died(cast("str", child.start["session"]), cast("int", child.start["index"]))
+            self.bury(child)
         if self._signals:
             return
         restarts = self._restarts.setdefault(child.name, Restarts())
@@ -327,6 +386,8 @@ class Supervisor:
             self._fail(child)
             return
         if decision.crash_loop:
+            if self._reload is not None:
+                self._reload.on_crash_loop(child)
             self._log.error("crash_loop", process=child.name, hint="it dies before it serves: see its messages above")
         self._later(decision.delay_s, self._again, child)
 
@@ -336,7 +397,7 @@ class Supervisor:
         if child.module == SHARD:
             self._start_shard(cast("int", child.start["index"]))
         elif child.module == GATEWAY:
-            self._start_gateway(cast("int", child.start["index"]))
+            self.start_gateway(cast("int", child.start["index"]))
         else:
             self._start_endpoint()
 
@@ -363,6 +424,76 @@ class Supervisor:
         if not self._ended.done():
             self._ended.set_result(1)
 
+    # ------------------------------------------------------------------ reload
+    async def reload(self, progress: Progress) -> Message:
+        """The command `reload`: the next generation of code, process by process. Raises PerdureError."""
+        async with self._one_reload:
+            if self._signals or not self._announced:
+                raise NotConnected("the runtime is not serving", hint="try again when it is")
+            before = self._setup
+            self._reload = Reload(self, self._loop, progress, self._report, self._hand_off_wait_s())
+            self._reloading = self._loop.create_task(self._reload.run(), name="reload")
+            try:
+                done = await self._reloading
+            except PerdureError as error:
+                self._setup = before
+                self._log.error("reload_failed", error=error.message, hint=error.hint or None)
+                raise
+            finally:
+                self._reload = self._reloading = None
+            self._log.info("reloaded", **done)
+            return done
+
+    def _hand_off_wait_s(self) -> float:
+        return Limits.from_settings(self._setup.settings).hand_off_wait_ms_max / 1000
+
+    def _report(self, level: str, event: str, **fields: object) -> None:
+        getattr(self._log, level)(event, **fields)
+
+    def _on_hangup(self) -> None:
+        """SIGHUP: like the command, its end is in the log only."""
+
+        async def reload() -> None:
+            with contextlib.suppress(PerdureError):  # said in the log
+                await self.reload(Progress(lambda _: None))
+
+        task = self._loop.create_task(reload(), name="hangup")
+        self._hangups.add(task)
+        task.add_done_callback(self._hangups.discard)
+
+    async def reread(self) -> None:
+        if self._reread is not None:
+            found = self._reread()
+            changed = [name for name in _FIXED if getattr(found, name) != getattr(self._setup, name)]
+            if changed:
+                self._log.warning("needs_a_restart", settings=changed, hint="they stay as they were until then")
+            self._setup = replace(found, **{name: getattr(self._setup, name) for name in _FIXED})
+        await self.prepare()
+
+    def start_standby(self, index: int) -> Child:
+        return self._spawn(SHARD, f"shard {index}", {"index": index, "standby": True}, [self._data.lock_fd])
+
+    def begin_session(self, index: int, child: Child) -> None:
+        child.begin(self._session_of(index))
+        self.shards[index] = child
+
+    def retire(self, child: Child) -> None:
+        """It ends by itself, and is not started again."""
+        if child.module == SHARD:
+            self.bury(child)
+        self._retired.append(child)
+
+    def take_back(self, child: Child) -> None:
+        """A gateway that was to be retired stays."""
+        self._retired.remove(child)
+        self.gateways[cast("int", child.start["index"])] = child
+
+    def bury(self, child: Child) -> None:
+        """A session has ended: whoever gets its shard next recovers its log. One that died before it had a log left nothing."""
+        session = cast("str", child.start["session"])
+        if os.path.isdir(f"{self._data.path}/log/{session}"):
+            self._dead.died(session, cast("int", child.start["index"]))
+
     # ------------------------------------------------------------------ drain
     def _on_signal(self) -> None:
         self._signals += 1
@@ -375,10 +506,16 @@ class Supervisor:
 
     async def _drain(self) -> None:
         """Gateways first, so that what they accepted can still reach the shards; then the shards."""
+        self._crons.stop()
         seconds = self._setup.drain_s
-        front = [*self._gateways.values(), *([self._endpoint] if self._endpoint else [])]
+        if self._reloading is not None:
+            self._reloading.cancel()
+        retired = list(self._retired)
+        for child in retired:
+            child.drain(seconds * 0.6)
+        front = [*self.gateways.values(), *([self._endpoint] if self._endpoint else [])]
         clean = await self._drain_some(front, seconds * 0.6)
-        clean = await self._drain_some(list(self._shards.values()), seconds * 0.4) and clean
+        clean = await self._drain_some(list(self.shards.values()), seconds * 0.4) and clean
         if not self._ended.done():
             self._ended.set_result(0 if clean else 1)
 
@@ -402,7 +539,8 @@ class Supervisor:
         self._signals = max(self._signals, 1)
         for timer in self._timers:
             timer.cancel()
-        alive = [child for child in self._everyone() if child.phase is not Phase.DEAD]
+        standbys = [] if self._reload is None else self._reload.standbys
+        alive = [child for child in [*self._everyone(), *self._retired, *standbys] if child.phase is not Phase.DEAD]
         for child in alive:
             child.kill()
         while any(child.phase is not Phase.DEAD for child in alive):
@@ -430,9 +568,11 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def supervise(setup: Setup, ready: Callable[[str, dict[str, object]], None]) -> int:
+def supervise(
+    setup: Setup, ready: Callable[[str, dict[str, object]], None], reread: Callable[[], Setup] | None = None
+) -> int:
     """Run a supervisor to its end on a loop of its own; the exit code. Raises PerdureError when it cannot start."""
-    supervisor = Supervisor(setup, ready)
+    supervisor = Supervisor(setup, ready, reread)
     try:
         return asyncio.run(supervisor.run())
     except KeyboardInterrupt:

@@ -562,6 +562,25 @@ def test_a_constructor_that_raises_counts(tmp_path) -> None:
     on_box(tmp_path, body, FailsToBegin)
 
 
+class SetsAnew(Ringing):
+    def __init__(self, ctx, env):
+        super().__init__(ctx, env)
+        if ctx.storage.kv.get("postpone"):
+            ctx.storage.setAlarm(NOW + 5_000)
+
+
+def test_what_the_constructor_sets_when_an_alarm_wakes_it_runs_in_its_own_time(tmp_path) -> None:
+    async def body(box: Box) -> None:
+        await box.do(arm())
+        await box.do(lambda ctx: ctx.storage.kv.put("postpone", True))
+        box.shard.residents._evict(box.instance())
+        assert await box.shard.fire("a") == (False, NOW + 5_000)
+        assert RUNS == []
+        assert await box.do(get_alarm) == NOW + 5_000
+
+    on_box(tmp_path, body, SetsAnew)
+
+
 def test_a_violated_constraint_at_the_end_of_the_run_counts(tmp_path) -> None:
     async def body(box: Box) -> None:
         def violate(ctx):

@@ -381,7 +381,7 @@ def test_a_restored_object_has_the_alarm_that_it_had(tmp_path) -> None:
             await world.do("a", lambda ctx: ctx.abort("restore"))
         assert await world.do("a", lambda ctx: ctx.storage.getAlarm()._value) == due_ms
         await world.wait(1)
-        rows = machine.catalogue.due(1 << 60, set(), 10)
+        rows = machine.catalogue.due(1 << 60, {KEY.unique}, set(), 10)
         assert rows == [AlarmRow(due_ms, KEY.id_from_name("a"), KEY.unique, "a")]
         world.kill()
         world.start()
@@ -404,7 +404,7 @@ def test_a_wrong_row_of_the_catalogue_is_put_right(tmp_path) -> None:
         world.start()
         await world.wait(3)
         assert world.rang == []
-        assert [row.due_ms for row in world.machines[0].catalogue.due(1 << 60, set(), 10)] == [due_ms]
+        assert [row.due_ms for row in world.machines[0].catalogue.due(1 << 60, {KEY.unique}, set(), 10)] == [due_ms]
 
     World(tmp_path).run(body)
 
