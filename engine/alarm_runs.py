@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from .instance import Instance
 
 
+_WHY = {
+    Outcome.RAISED: "the run broke its object: see object_reset",
+    Outcome.LOST: "the run was lost: its object was reset, or its process died or was replaced",
+}
+
+
 class AlarmInfo(JsDict):
     """What `alarm` is told: `retryCount`, `isRetry`, `scheduledTime` (ms since the epoch, what `setAlarm` was given)."""
 
@@ -44,7 +50,11 @@ def prepare(instance: Instance, call: AlarmCall) -> bytes | None:
     """Before the object is constructed: the answer when there is nothing to run, None when there is."""
     alarm = instance.storage.alarm
     if instance.name is None:
-        instance.name = alarm.name()
+        name = alarm.name()
+        if (
+            name is not None and instance.key.id_from_name(name) == instance.object_id
+        ):  # else: the data of another object
+            instance.name = name
     armed = alarm.armed()
     if armed is None:
         return packed_answer(False, None)
@@ -122,9 +132,7 @@ def _settle(instance: Instance, armed: Armed, outcome: Outcome) -> Armed | None:
     if outcome is Outcome.DROPPED:
         _report(instance, "info", "alarm_dropped", armed, reason="abort() with retryAlarm: False")
     else:
-        _report_failed(
-            instance, armed, following, f"the run was {outcome.value}: the object was reset, or its shard died"
-        )
+        _report_failed(instance, armed, following, _WHY[outcome])
     return following
 
 

@@ -233,6 +233,8 @@ class Alarms:
         elif class_key is not None:
             self._window.learn(AlarmRow(UNSURE_MS, object_id, class_key, None), certainly=True)
             self._wake.set()
+        else:
+            self._window.forget(object_id)
 
     # ------------------------------------------------------------------ runs
     async def fire(self, object_id: bytes) -> bool:

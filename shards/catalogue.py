@@ -26,6 +26,7 @@ from typing import cast
 import apsw
 
 from ..engine.errors import VersionMismatch
+from ..engine.ids import ClassKey
 from ..engine.meters import METER_NAMES, Meters
 from ..router.slots import group_of
 from .alarm_rows import read_alarm
@@ -147,7 +148,7 @@ class Catalogue:
                 f"{self._path(group)} has format {found}, this perdure understands up to {FORMAT}",
                 hint="upgrade perdure",
             )
-        if 0 < found <= _WITHOUT_ALARMS:
+        if found <= _WITHOUT_ALARMS:
             self._add_alarms(group)
         return found > _WITHOUT_ALARMS
 
@@ -155,7 +156,8 @@ class Catalogue:
         """To a file of an older format; `rebuild` says which are set."""
         connection = apsw.Connection(self._path(group))
         try:
-            if not connection.execute("select 1 from pragma_table_info('objects') where name = 'alarm_ms'").fetchall():
+            columns = {row[0] for row in connection.execute("select name from pragma_table_info('objects')")}
+            if columns and "alarm_ms" not in columns:
                 connection.execute("alter table objects add column alarm_ms int")
         finally:
             connection.close()
@@ -285,6 +287,8 @@ class Catalogue:
                     with contextlib.suppress(FileNotFoundError):  # deleted since
                         status = os.stat(f"{path}/{file}")
                         due_ms, name = read_alarm(f"{path}/{file}")
+                        if name is not None and ClassKey(class_key).id_from_name(name) != object_id:
+                            name = None  # the data of another object
                         yield Row(object_id, class_key, name, status.st_size, int(status.st_mtime * 1000), due_ms)
 
     def due(self, until_ms: int, classes: Container[str], known: Container[bytes], limit: int) -> list[AlarmRow]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -208,6 +209,23 @@ def test_edge_5_the_name_is_known_to_an_object_that_the_alarm_wakes(tmp_path) ->
         box.shard.residents._evict(box.instance())
         await box.shard.fire("a")
         assert RUNS == ["a"]
+
+    on_box(tmp_path, body, WithoutArgument)
+
+
+def test_the_name_in_the_data_of_another_object_is_not_believed(tmp_path) -> None:
+    """An import brings the rows of the object that was exported, its name among them."""
+
+    async def body(box: Box) -> None:
+        await box.do(arm())
+        await box.do(lambda ctx: None, name="b")
+        await box.do(arm(), name="b")
+        files, key = box.shard.files, box.shard.key
+        for name in ("a", "b"):
+            box.shard.residents._evict(box.instance(name))
+        shutil.copy(files.path(key.id_from_name("a")), files.path(key.id_from_name("b")))
+        await box.shard.fire("b")
+        assert RUNS == [None]
 
     on_box(tmp_path, body, WithoutArgument)
 
