@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 from .alarm_calls import AlarmCall, packed_answer
 from .alarm_retries import RETRIES_MAX, Armed, Outcome, after
 from .errors import DurableObjectAbort, ObjectReset
-from .handlers import call_relaxed, find_handler, has_handler
+from .handlers import Method, call_relaxed, has_handler
 from .turns import Event, InstanceGone, one_round
 from .values import JsDict
 
@@ -76,7 +76,7 @@ def prepare(instance: Instance, call: AlarmCall) -> bytes | None:
     return None
 
 
-async def run(instance: Instance, event: Event, call: AlarmCall) -> bytes:
+async def run(instance: Instance, event: Event, call: AlarmCall, method: Method) -> bytes:
     """Run the handler and write what comes of it. Raises when the object breaks, or loses its storage, meanwhile."""
     alarm = instance.storage.alarm
     armed = alarm.begin()
@@ -84,8 +84,6 @@ async def run(instance: Instance, event: Event, call: AlarmCall) -> bytes:
         alarm.running = None  # the constructor has deleted it, or set another
         return packed_answer(False, armed)
     call.armed = armed
-    method = find_handler(instance, "alarm")
-    assert method is not None, "the class has a handler"
     instance.meters.alarms += 1
     text = ""
     timer = instance.turns.loop.call_later(instance.limits.alarm_wall_ms_max / 1000, _overran, instance, event, call)

@@ -20,17 +20,16 @@ _ANY = 1 << 30
 
 
 def find_handler(instance: Instance, name: str) -> Method | None:
-    """The handler of that name; None: the class has none."""
-    target = instance.object
+    """The handler of that name of a constructed object; None: the class has none."""
     for known in _names(instance.runtime, name):
-        found = getattr(target, known, None)
+        found = getattr(instance.object, known, None)
         if callable(found):
             return found
     return None
 
 
 def has_handler(runtime: ClassRuntime, name: str) -> bool:
-    """Whether objects of the class have that handler, as far as the class says."""
+    """Whether the class declares it: known before an object is constructed."""
     return any(callable(getattr(runtime.cls, known, None)) for known in _names(runtime, name))
 
 

@@ -70,10 +70,12 @@ class Handler:
             return await self._once(event, call)
         if call.kind == FETCH:
             return await self._fetch(event, call)
-        if call.kind == ALARM:
-            return await alarm_runs.run(instance, event, alarm_runs.as_alarm(call))
         if call.kind == PRE_SHUTDOWN:
             return pack(await run_handler(instance, call))
+        if call.kind == ALARM:
+            alarm = find_handler(instance, "alarm")
+            assert alarm is not None, "looked for before the object was constructed"
+            return await alarm_runs.run(instance, event, alarm_runs.as_alarm(call), alarm)
         method = self._methods.get(call.method) or self._find(call.method)
         result: Any
         if call.payload == EMPTY_ARGS:
