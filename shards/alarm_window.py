@@ -26,6 +26,7 @@ class Window:
     __slots__ = ("_cut", "_heap", "_here", "ahead_ms", "horizon_ms")
 
     def __init__(self) -> None:
+        self.ahead_ms = AHEAD_MS
         self.horizon_ms = 0
         self.ahead_ms = AHEAD_MS
         self._cut = True
