@@ -133,19 +133,6 @@ class Alarms:
         self._window.forget_horizon()
         self._wake.set()
 
-    def look(self) -> None:
-        """Look at the clock now: what is due is begun, what may be read is read."""
-        self._wake.set()
-
-    def look_ahead(self, ms: int) -> None:
-        """How far ahead alarms are known, instead of a minute: for tests that let time jump to the next one."""
-        self._window.ahead_ms = ms
-        self.refresh()
-
-    def next_ms(self) -> int | None:
-        """When the next one is due, as far ahead as is known."""
-        return self._window.next_ms()
-
     def statistics(self) -> dict[str, int]:
         return {"alarms_fired": self.fired, "alarms_running": len(self._running), "alarms_soon": len(self._window)}
 
