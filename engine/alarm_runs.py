@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from .instance import Instance
 
 
+_WHY = {
+    Outcome.RAISED: "the run broke its object: see object_reset",
+    Outcome.LOST: "the run was lost: its object was reset, or its process died or was replaced",
+}
+
+
 class AlarmInfo(JsDict):
     """What `alarm` is told: `retryCount`, `isRetry`, `scheduledTime` (ms since the epoch, what `setAlarm` was given)."""
 
@@ -44,7 +50,11 @@ def prepare(instance: Instance, call: AlarmCall) -> bytes | None:
     """Before the object is constructed: the answer when there is nothing to run, None when there is."""
     alarm = instance.storage.alarm
     if instance.name is None:
-        instance.name = alarm.name()
+        name = alarm.name()
+        if (
+            name is not None and instance.key.id_from_name(name) == instance.object_id
+        ):  # else: the data of another object
+            instance.name = name
     armed = alarm.armed()
     if armed is None:
         return packed_answer(False, None)
@@ -67,11 +77,12 @@ def prepare(instance: Instance, call: AlarmCall) -> bytes | None:
 
 
 async def run(instance: Instance, event: Event, call: AlarmCall, method: Method) -> bytes:
-    """Run the handler and write what comes of it. Raises when the object breaks meanwhile."""
+    """Run the handler and write what comes of it. Raises when the object breaks, or loses its storage, meanwhile."""
     alarm = instance.storage.alarm
     armed = alarm.begin()
-    if armed is None:  # the constructor has deleted it
-        return packed_answer(False, None)
+    if armed is None or (armed.due_ms > instance.clock.now_ms() and not call.forced):
+        alarm.running = None  # the constructor has deleted it, or set another
+        return packed_answer(False, armed)
     call.armed = armed
     instance.meters.alarms += 1
     text = ""
@@ -91,6 +102,8 @@ async def run(instance: Instance, event: Event, call: AlarmCall, method: Method)
         timer.cancel()
     while instance.input.section is not None:  # begun by the handler and not awaited
         await one_round()
+    if instance.storage.failure is not None:  # taken away: the next session writes what becomes of it
+        raise instance.storage.failure
     next_armed = _finish(instance, armed, text)
     return packed_answer(True, next_armed)
 
@@ -117,9 +130,7 @@ def _settle(instance: Instance, armed: Armed, outcome: Outcome) -> Armed | None:
     if outcome is Outcome.DROPPED:
         _report(instance, "info", "alarm_dropped", armed, reason="abort() with retryAlarm: False")
     else:
-        _report_failed(
-            instance, armed, following, f"the run was {outcome.value}: the object was reset, or its shard died"
-        )
+        _report_failed(instance, armed, following, _WHY[outcome])
     return following
 
 

@@ -168,6 +168,11 @@ class Residents:
         return next((key for key, runtime in self._classes.items() if runtime.key.owns(object_id)), None)
 
     @property
+    def class_keys(self) -> frozenset[str]:
+        """Of the classes that the program has."""
+        return frozenset(self._classes)
+
+    @property
     def refuses(self) -> bool:
         """Whether new events are refused: a quota is used up, or the process drains."""
         return self._refusal is not None

@@ -88,6 +88,8 @@ class StorageBackend(Protocol):
     """What a resident object asks of its storage."""
 
     alarm: StoredAlarm
+    failure: PerdureError | None
+    """Why nothing can be done with it any more."""
 
     def end_turn(self) -> None:
         """The turn that wrote has ended: commit its own transaction, or leave KV writes to be shared.

@@ -58,6 +58,8 @@ class RunNotes:
 
     def end(self, slot: int) -> None:
         """The outcome of the run is known. Raises OSError."""
+        if self._fd < 0:  # closed: the next session reads what is left
+            return
         self._disk.pwrite(self._fd, _FREE, slot * _SLOT)
         self._free.append(slot)
 

@@ -28,6 +28,7 @@ class Window:
     def __init__(self) -> None:
         self.ahead_ms = AHEAD_MS
         self.horizon_ms = 0
+        self.ahead_ms = AHEAD_MS
         self._cut = True
         """More lie between the last one here and what was asked for."""
         self._here: dict[bytes, AlarmRow] = {}

@@ -79,6 +79,8 @@ class Alarms:
         self._clock, self._limits, self._loop, self._report = clock, limits, loop, report
         self._notes, self._lost, self._on_catalogue = notes, list(lost), on_catalogue
         self._threads = threads or ThreadPoolExecutor(1, thread_name_prefix="alarms")
+        self._classes = residents.class_keys
+        """Alarms of classes that the program has no more wait until it has them again."""
         self._window = Window()
         self._running: dict[bytes, _Run] = {}
         self._failures: dict[bytes, int] = {}
@@ -180,10 +182,13 @@ class Alarms:
         for alarm in self._in_logs():
             known.add(alarm.object_id)
             if alarm.due_ms and alarm.object_id not in window and alarm.object_id not in self._running:
-                window.learn(alarm)
+                if alarm.class_key in self._classes:
+                    window.learn(alarm)
         self._changed = set()
         try:
-            rows = await self._loop.run_in_executor(self._threads, self._catalogue.due, until_ms, known, READ_MAX)
+            rows = await self._loop.run_in_executor(
+                self._threads, self._catalogue.due, until_ms, self._classes, known, READ_MAX
+            )
         except apsw.Error as error:
             window.forget_horizon()
             self._report("error", "alarms_not_read", {"error": str(error), "hint": "see the disk of the data folder"})
@@ -227,6 +232,8 @@ class Alarms:
         elif class_key is not None:
             self._window.learn(AlarmRow(UNSURE_MS, object_id, class_key, None), certainly=True)
             self._wake.set()
+        else:
+            self._window.forget(object_id)
 
     # ------------------------------------------------------------------ runs
     async def fire(self, object_id: bytes) -> bool:

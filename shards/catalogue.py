@@ -26,6 +26,7 @@ from typing import cast
 import apsw
 
 from ..engine.errors import VersionMismatch
+from ..engine.ids import ClassKey
 from ..engine.meters import METER_NAMES, Meters
 from ..router.slots import group_of
 from .alarm_rows import read_alarm
@@ -146,7 +147,7 @@ class Catalogue:
                 f"{self._path(group)} has format {found}, this perdure understands up to {FORMAT}",
                 hint="upgrade perdure",
             )
-        if 0 < found <= _WITHOUT_ALARMS:
+        if found <= _WITHOUT_ALARMS:
             self._add_alarms(group)
         return found > _WITHOUT_ALARMS
 
@@ -154,7 +155,8 @@ class Catalogue:
         """To a file of an older format; `rebuild` says which are set."""
         connection = apsw.Connection(self._path(group))
         try:
-            if not connection.execute("select 1 from pragma_table_info('objects') where name = 'alarm_ms'").fetchall():
+            columns = {row[0] for row in connection.execute("select name from pragma_table_info('objects')")}
+            if columns and "alarm_ms" not in columns:
                 connection.execute("alter table objects add column alarm_ms int")
         finally:
             connection.close()
@@ -284,10 +286,12 @@ class Catalogue:
                     with contextlib.suppress(FileNotFoundError):  # deleted since
                         status = os.stat(f"{path}/{file}")
                         due_ms, name = read_alarm(f"{path}/{file}")
+                        if name is not None and ClassKey(class_key).id_from_name(name) != object_id:
+                            name = None  # the data of another object
                         yield Row(object_id, class_key, name, status.st_size, int(status.st_mtime * 1000), due_ms)
 
-    def due(self, until_ms: int, known: Container[bytes], limit: int) -> list[AlarmRow]:
-        """The first `limit` alarms that are due up to then, the soonest first, without those of the objects that are `known`."""
+    def due(self, until_ms: int, classes: Container[str], known: Container[bytes], limit: int) -> list[AlarmRow]:
+        """The first `limit` alarms of these classes that are due up to then, the soonest first, but those of `known` objects."""
         with contextlib.ExitStack() as stack:
             groups: list[Iterator[AlarmRow]] = []
             there = frozenset(os.listdir(self._folder))
@@ -295,9 +299,9 @@ class Catalogue:
                 connection = self.reader(group) if f"{group:02x}.sqlite" in there else None
                 if connection is not None:
                     stack.callback(connection.close)
-                    groups.append(_due_rows(connection, until_ms))
+                    groups.append(_due_rows(connection, until_ms, classes, known))
             merged = heapq.merge(*groups, key=lambda row: (row.due_ms, row.object_id))
-            return list(itertools.islice((row for row in merged if row.object_id not in known), limit))
+            return list(itertools.islice(merged, limit))
 
     def set_alarms(self, due: Mapping[bytes, int]) -> None:
         """Object → when its alarm is due, 0 for never: of objects that are here."""
@@ -396,7 +400,10 @@ class Catalogue:
             connection.close()
 
 
-def _due_rows(connection: apsw.Connection, until_ms: int) -> Iterator[AlarmRow]:
+def _due_rows(
+    connection: apsw.Connection, until_ms: int, classes: Container[str], known: Container[bytes]
+) -> Iterator[AlarmRow]:
     query = "select alarm_ms, id, class, name from objects where alarm_ms <= ? order by alarm_ms, id"
     for due_ms, object_id, class_key, name in connection.execute(query, (until_ms,)):
-        yield AlarmRow(int(due_ms), bytes(object_id), str(class_key), name)
+        if class_key in classes and object_id not in known:
+            yield AlarmRow(int(due_ms), bytes(object_id), str(class_key), name)

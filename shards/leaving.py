@@ -39,6 +39,7 @@ class Leaving:
     async def release(self, wait_s: float) -> float:
         """Let go of everything; how long that took, in seconds. `wait_s`: for events that run."""
         began_s = self._loop.time()
+        self._session.alarms.stop()
         self._acceptor.hold(self._leads_from_here)
         self._take_back(chained=False)
         await events_ended(self._residents, wait_s)

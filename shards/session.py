@@ -182,8 +182,8 @@ class Session:
         self._marking.cancel()
         self.residents.stop()
         self.residents.close_all()
-        self.alarms.close()
         await self.committer.flush()
+        self.alarms.close()
         await self.emptied.finish(seconds)
         self.residents.take_all_meters()
         self.ledger.end()
@@ -201,6 +201,7 @@ class Session:
         No event may be let in any more; those that run go on without storage. Files are not completed: the next session takes
         from the log what no mark covers, as after a death.
         """
+        self.alarms.stop()
         await self.emptied.finish(_EMPTIED_S)
         await supersede(self.residents)
         await self.committer.flush()
@@ -213,5 +214,6 @@ class Session:
         self.archive.close()
         await self.archive.ended()
         await self.committer.flush()
+        self.alarms.close()  # what runs on stays noted: the next session tries it again
         self.log.close(clean=True)
         self.committer.close()

@@ -18,7 +18,4 @@ class InlineArchive:
         return self.archivist.work({"kind": kind, **fields})
 
     async def ended(self) -> None:
-        """At once: no process has to end."""
-
-    def close(self) -> None:
-        self.archivist.close()
+        """After `close`: it works in this process, so nobody writes any more."""

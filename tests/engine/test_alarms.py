@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -74,6 +75,12 @@ def due(box: Box) -> list[int]:
     return [record.alarm_ms for record in box.shard.commits.records if record.alarm_ms is not None]
 
 
+def move(box: Box, seconds: float) -> None:
+    """Time goes on, for the coarse clock too: what has just arrived must not seem to have waited."""
+    box.shard.clock.s += seconds
+    box.shard.residents.now_s = box.shard.clock.s
+
+
 async def fails(box: Box, match: str = "") -> None:
     with pytest.raises(PerdureError, match=match):
         await box.shard.fire("a")
@@ -102,10 +109,10 @@ def test_edge_3_with_an_argument_or_without(tmp_path, kind: type, told: object) 
 def test_what_the_handler_is_told(tmp_path) -> None:
     async def body(box: Box) -> None:
         await box.do(arm(NOW + 123.75))
-        box.shard.clock.s += 1
+        move(box, 1)
         RING.append(lambda ctx: 1 / 0)
         await box.shard.fire("a")
-        box.shard.clock.s += 3
+        move(box, 3)
         await box.shard.fire("a")
 
     on_box(tmp_path, body)
@@ -120,9 +127,9 @@ def test_edge_6_never_before_its_time(tmp_path) -> None:
     async def body(box: Box) -> None:
         await box.do(arm(NOW + 500))
         assert await box.shard.fire("a") == (False, NOW + 500)
-        box.shard.clock.s -= 50
+        move(box, -50)
         assert await box.shard.fire("a") == (False, NOW + 500)
-        box.shard.clock.s += 50.5
+        move(box, 50.5)
         assert await box.shard.fire("a") == (True, 0)
         assert RUNS[0].scheduledTime == NOW + 500
         assert await box.shard.fire("a") == (False, 0)
@@ -195,7 +202,7 @@ def test_edge_4b_set_and_deleted_in_the_handler_it_runs_once(tmp_path) -> None:
         RING.append(both)
         await box.do(arm())
         assert await box.shard.fire("a") == (True, 0)
-        box.shard.clock.s += 10
+        move(box, 10)
         assert await box.shard.fire("a") == (False, 0)
         assert len(RUNS) == 1
 
@@ -212,13 +219,30 @@ def test_edge_5_the_name_is_known_to_an_object_that_the_alarm_wakes(tmp_path) ->
     on_box(tmp_path, body, WithoutArgument)
 
 
+def test_the_name_in_the_data_of_another_object_is_not_believed(tmp_path) -> None:
+    """An import brings the rows of the object that was exported, its name among them."""
+
+    async def body(box: Box) -> None:
+        await box.do(arm())
+        await box.do(lambda ctx: None, name="b")
+        await box.do(arm(), name="b")
+        files, key = box.shard.files, box.shard.key
+        for name in ("a", "b"):
+            box.shard.residents._evict(box.instance(name))
+        shutil.copy(files.path(key.id_from_name("a")), files.path(key.id_from_name("b")))
+        await box.shard.fire("b")
+        assert RUNS == [None]
+
+    on_box(tmp_path, body, WithoutArgument)
+
+
 def test_a_deadline_runs_every_time_that_it_is_set(tmp_path) -> None:
     async def body(box: Box) -> None:
         RING.extend([arm(NOW + 100), arm(NOW + 200)])
         await box.do(arm())
         for ms in (100, 200, 0):
             assert await box.shard.fire("a") == (True, NOW + ms if ms else 0)
-            box.shard.clock.s += 0.1
+            move(box, 0.1)
         assert [info.scheduledTime for info in RUNS] == [NOW, NOW + 100, NOW + 200]
         assert due(box) == [NOW, NOW + 100, NOW + 200, 0]
 
@@ -320,7 +344,7 @@ def test_what_it_raises_is_retried_with_growing_waits_then_dropped(tmp_path) -> 
                 waits.append(due_ms - before)
                 assert await box.do(get_alarm) == NOW  # the original time
                 assert await box.shard.fire("a") == (False, due_ms)
-                box.shard.clock.s = due_ms / 1000
+                move(box, due_ms / 1000 - box.shard.clock.s)
         assert waits == [2_250, 4_500, 9_000, 18_000, 36_000, 72_000]
         assert await box.do(get_alarm) is None
         assert await box.do(lambda ctx: ctx.storage.kv.get("n")) == 7
@@ -341,7 +365,7 @@ def test_retries_outlive_the_object(tmp_path) -> None:
 
     async def go_on(box: Box) -> None:
         assert await box.shard.fire("a") == (False, NOW + 2_000)
-        box.shard.clock.s += 2
+        move(box, 2)
         RING.append(lambda ctx: 1 / 0)
         assert await box.shard.fire("a") == (True, NOW + 6_000)
         assert RUNS[-1].retryCount == 1
@@ -359,7 +383,7 @@ def test_between_retries_it_can_be_deleted_or_set_anew(tmp_path) -> None:
             assert due(box)[-1] == NOW + 2_000
             await box.do(change)
         assert due(box) == [NOW, NOW + 2_000, 0, NOW, NOW + 2_000, NOW + 700]
-        box.shard.clock.s += 0.7
+        move(box, 0.7)
         assert await box.shard.fire("a") == (True, 0)
         assert RUNS[-1].retryCount == 0
 
@@ -375,7 +399,7 @@ def test_set_in_a_failed_run_it_replaces_the_retry(tmp_path) -> None:
         RING.append(set_and_fail)
         await box.do(arm())
         assert await box.shard.fire("a") == (True, NOW + 60_000)
-        box.shard.clock.s += 60
+        move(box, 60)
         await box.shard.fire("a")
         assert [info.retryCount for info in RUNS] == [0, 0]
 
@@ -425,7 +449,7 @@ def test_abort_is_retried_by_default_and_undoes_its_turn(tmp_path) -> None:
         assert await box.do(lambda ctx: ctx.storage.kv.get("k")) is None
         assert due(box)[-1] == NOW + 2_000
         assert await box.do(get_alarm) == NOW
-        box.shard.clock.s += 2
+        move(box, 2)
         assert await box.shard.fire("a") == (True, 0)
         assert RUNS[-1].retryCount == 1
 
@@ -457,7 +481,7 @@ def test_aborts_count_like_exceptions(tmp_path) -> None:
         await box.do(arm())
         for _ in range(7):
             await fails(box, "again")
-            box.shard.clock.s += 100
+            move(box, 100)
         assert await box.do(get_alarm) is None
         assert len(said(box, "alarm_dropped")) == 1
 
@@ -479,7 +503,7 @@ def test_a_reset_that_another_event_made_does_not_count(tmp_path) -> None:
             with pytest.raises(PerdureError, match="by another"):
                 await fired
             assert due(box)[-1] == box.shard.clock.now_ms() + (2_000 << times)
-            box.shard.clock.s = due(box)[-1] / 1000
+            move(box, due(box)[-1] / 1000 - box.shard.clock.s)
         assert await box.shard.fire("a") == (True, 0)
         assert RUNS[-1].retryCount == 8
 
@@ -503,7 +527,7 @@ def test_an_alarm_set_before_a_lost_run_ended_replaces_it(tmp_path) -> None:
             seen.append(await ctx.storage.getAlarm())
 
         RING.append(look)
-        box.shard.clock.s += 9
+        move(box, 9)
         assert await box.shard.fire("a") == (True, 0)
         assert seen == [None]
         assert (RUNS[-1].retryCount, RUNS[-1].scheduledTime) == (0, NOW + 9_000)
@@ -524,12 +548,12 @@ def test_a_run_that_takes_too_long_is_cancelled_and_counts(tmp_path) -> None:
         assert caught.value.name == "Error"
         assert due(box)[-1] == NOW + 2_000
         assert await box.do(get_alarm) == NOW
-        box.shard.clock.s += 2
+        move(box, 2)
         RING.extend([lambda ctx: 1 / 0] * 6)
         for _ in range(6):  # with it seven runs: it counted
             ran, _ = await box.shard.fire("a")
             assert ran
-            box.shard.clock.s += 100
+            move(box, 100)
         assert await box.do(get_alarm) is None
 
     on_box(tmp_path, body, limits=Limits(alarm_wall_ms_max=1))
@@ -556,10 +580,29 @@ def test_a_constructor_that_raises_counts(tmp_path) -> None:
         FailsToBegin.failing = 7
         for _ in range(7):
             await fails(box, "cannot begin")
-            box.shard.clock.s += 100
+            move(box, 100)
         assert await box.do(get_alarm) is None
 
     on_box(tmp_path, body, FailsToBegin)
+
+
+class SetsAnew(Ringing):
+    def __init__(self, ctx, env):
+        super().__init__(ctx, env)
+        if ctx.storage.kv.get("postpone"):
+            ctx.storage.setAlarm(NOW + 5_000)
+
+
+def test_what_the_constructor_sets_when_an_alarm_wakes_it_runs_in_its_own_time(tmp_path) -> None:
+    async def body(box: Box) -> None:
+        await box.do(arm())
+        await box.do(lambda ctx: ctx.storage.kv.put("postpone", True))
+        box.shard.residents._evict(box.instance())
+        assert await box.shard.fire("a") == (False, NOW + 5_000)
+        assert RUNS == []
+        assert await box.do(get_alarm) == NOW + 5_000
+
+    on_box(tmp_path, body, SetsAnew)
 
 
 def test_a_violated_constraint_at_the_end_of_the_run_counts(tmp_path) -> None:

@@ -301,6 +301,24 @@ def test_only_what_is_due_soon_is_in_memory(tmp_path) -> None:
     World(tmp_path).run(body)
 
 
+def test_alarms_of_a_class_that_is_gone_wait_and_keep_nobody_waiting(tmp_path) -> None:
+    async def body(world: World) -> None:
+        now_ms = world.clock.now_ms()
+        ids = [KEY.id_from_name(f"gone{n}") for n in range(3_000)]
+        world.machines[0].catalogue.write([Row(id, "of-another-program", None, 4096, 1, now_ms) for id in ids])
+        await world.arm("a", 2.0)
+        await world.cycle()
+        world.kill()
+        world.start()
+        await world.wait(3)
+        assert [name for name, _, _ in world.rang] == ["a"]
+        assert world.said("alarm_postponed") == []
+        rows = world.machines[0].catalogue.due(1 << 60, {"of-another-program"}, set(), 10_000)
+        assert len(rows) == 3_000
+
+    World(tmp_path).run(body)
+
+
 def test_fire_runs_it_now(tmp_path) -> None:
     async def body(world: World) -> None:
         alarms = world.machines[0].alarms
@@ -381,7 +399,7 @@ def test_a_restored_object_has_the_alarm_that_it_had(tmp_path) -> None:
             await world.do("a", lambda ctx: ctx.abort("restore"))
         assert await world.do("a", lambda ctx: ctx.storage.getAlarm()._value) == due_ms
         await world.wait(1)
-        rows = machine.catalogue.due(1 << 60, set(), 10)
+        rows = machine.catalogue.due(1 << 60, {KEY.unique}, set(), 10)
         assert rows == [AlarmRow(due_ms, KEY.id_from_name("a"), KEY.unique, "a")]
         world.kill()
         world.start()
@@ -404,7 +422,7 @@ def test_a_wrong_row_of_the_catalogue_is_put_right(tmp_path) -> None:
         world.start()
         await world.wait(3)
         assert world.rang == []
-        assert [row.due_ms for row in world.machines[0].catalogue.due(1 << 60, set(), 10)] == [due_ms]
+        assert [row.due_ms for row in world.machines[0].catalogue.due(1 << 60, {KEY.unique}, set(), 10)] == [due_ms]
 
     World(tmp_path).run(body)
 
