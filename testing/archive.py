@@ -19,3 +19,6 @@ class InlineArchive:
 
     async def ended(self) -> None:
         """After `close`: it works in this process, so nobody writes any more."""
+
+    def close(self) -> None:
+        self.archivist.close()
