@@ -15,7 +15,7 @@ import sys
 
 import click
 
-from . import history_cost, stalls, starts, storage
+from . import history_cost, reloads, stalls, starts, storage
 from .load import Sample
 from .report import Row, show
 from .rigs import Bare, Product
@@ -38,7 +38,7 @@ def row(scenario: Scenario, pairs: list[tuple[Sample, Sample]]) -> Row:
 def _on_data_folders(names: tuple[str, ...], folder: str | None, quick: bool) -> list[Row]:
     """The rows that start runtimes of their own: stalls, starts, the cost of history."""
     rows: list[Row] = []
-    for part in (stalls, starts, history_cost):
+    for part in (stalls, starts, history_cost, reloads):
         wanted = [name for name in part.NAMES if not names or name in names]
         if wanted:
             found = part.measure(wanted, folder, quick=quick)
@@ -58,7 +58,7 @@ def main(
 ) -> None:
     """Run the scenarios (all, or those named)."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
-    own = (*stalls.NAMES, *starts.NAMES, *history_cost.NAMES)
+    own = (*stalls.NAMES, *starts.NAMES, *history_cost.NAMES, *reloads.NAMES)
     known = [*storage.NAMES, *own, *(scenario.name for scenario in SCENARIOS)]
     for name in names:
         if name not in known:
