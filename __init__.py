@@ -4,6 +4,8 @@ The public face: the names that applications import. They are resolved on first 
 the package (the client in an application, the engine in a shard) never loads what it does not need.
 """
 
+# pyright: reportUnsupportedDunderAll=false
+# pyright: reportUnsupportedDunderAll=false
 from __future__ import annotations
 
 from importlib import import_module
@@ -13,12 +15,26 @@ _PUBLIC = {
     "Client": ".router.client",
     "connect_blocking": ".router.blocking",
     "local": ".cli.local",
+    "Retry": ".router.retries",
+    "with_retry": ".router.retries",
+    "with_key": ".router.retries",
     "DurableObject": ".engine.durable",
     "PerdureError": ".engine.errors",
 }
 _MODULES = frozenset({"migrations"})
 """Public modules: `import perdure` is enough to use them."""
-__all__ = ["Client", "DurableObject", "PerdureError", "connect", "connect_blocking", "local", "migrations"]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [
+    "Client",
+    "DurableObject",
+    "PerdureError",
+    "Retry",
+    "connect",
+    "connect_blocking",
+    "local",
+    "migrations",
+    "with_key",
+    "with_retry",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -15,11 +15,21 @@ import sys
 
 import click
 
-from . import history_cost, reloads, stalls, starts, storage
+from . import fairness, history_cost, idle, reloads, stalls, starts, storage
 from .load import Sample
 from .report import Row, show
 from .rigs import Bare, Product
 from .scenarios import SCENARIOS, Scenario, measure
+
+PARTS = (
+    stalls,
+    starts,
+    history_cost,
+    reloads,
+    fairness,
+    idle,
+)
+"""Scenarios that start runtimes of their own."""
 
 
 def row(scenario: Scenario, pairs: list[tuple[Sample, Sample]]) -> Row:
@@ -36,9 +46,9 @@ def row(scenario: Scenario, pairs: list[tuple[Sample, Sample]]) -> Row:
 
 
 def _on_data_folders(names: tuple[str, ...], folder: str | None, quick: bool) -> list[Row]:
-    """The rows that start runtimes of their own: stalls, starts, the cost of history."""
+    """The rows that start runtimes of their own."""
     rows: list[Row] = []
-    for part in (stalls, starts, history_cost, reloads):
+    for part in PARTS:
         wanted = [name for name in part.NAMES if not names or name in names]
         if wanted:
             found = part.measure(wanted, folder, quick=quick)
@@ -58,7 +68,7 @@ def main(
 ) -> None:
     """Run the scenarios (all, or those named)."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
-    own = (*stalls.NAMES, *starts.NAMES, *history_cost.NAMES, *reloads.NAMES)
+    own = [name for part in PARTS for name in part.NAMES]
     known = [*storage.NAMES, *own, *(scenario.name for scenario in SCENARIOS)]
     for name in names:
         if name not in known:

@@ -102,6 +102,12 @@ def memory_peak_kib(pid: int) -> int:
         return next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
 
 
+def memory_now_kib(pid: int) -> int:
+    """Resident memory."""
+    with open(f"/proc/{pid}/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
+
+
 def forget_memory_peak(pid: int) -> int:
     """Begin to watch the peak anew; what it is now, in KiB."""
     with open(f"/proc/{pid}/clear_refs", "w") as file:

@@ -20,7 +20,7 @@ from .readable import readable, stored
 KEYS = "_cf_KV"
 """The table whose rows are the object's keys; their values are decoded."""
 _ROWIDS = ("rowid", "_rowid_", "oid")
-_SILENT = frozenset({"_cf_METADATA"})
+_SILENT = frozenset({"_cf_METADATA", "_cf_ANSWERS"})
 Values = dict[str, object]
 
 

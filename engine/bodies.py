@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from .errors import PerdureError
+from .errors import DurableObjectAbort, PerdureError
+from .raised import as_remote
 
 if TYPE_CHECKING:
     from .instance import Instance
@@ -40,10 +41,11 @@ class OutgoingBody(AsyncIterator[bytes]):
                 emit(self._hand_over, chunk)
                 if chunk is None:
                     return
-        except Exception as error:
-            from .handling import as_remote
-
-            emit(self.fail, as_remote(error))
+        except BaseException as error:
+            gone = self._ended or self._instance.broken is not None or self._loop.is_closed()
+            if gone or isinstance(error, DurableObjectAbort):
+                raise  # the reader or the object is gone
+            emit(self.fail, as_remote(error, with_properties=self._instance.runtime.errors_keep_properties))
         finally:
             closer = getattr(body, "aclose", None)
             if closer is not None and self._instance.broken is None:

@@ -19,6 +19,8 @@ OPERATE = 2
 """Asks the shard about an object, or about all that it has, outside any turn; `method` names the operation."""
 ALARM = 3
 """The object's alarm is due. Never on the wire: the shard itself delivers it."""
+PRE_SHUTDOWN = 4
+"""The object is told that its process is about to end. Never on the wire either."""
 Chain = tuple[tuple[bytes, int], ...]
 """Events that led to a call, outermost first: the object's id, and the number of its event there."""
 CHAIN_LENGTH_MAX = 64  # calls inside calls: deeper is a program that recurses, and each call carries the whole chain

@@ -31,5 +31,9 @@ class ClassRuntime:
     """`deleteAll` disarms the alarm too (compatibility date 2026-02-24)."""
     pending_prevents_eviction: bool = True
     """Tasks, timers and calls keep an object that nobody calls in memory (compatibility date 2026-10-01)."""
+    errors_keep_properties: bool = True
+    """What a program sets on an exception reaches the caller (compatibility date 2026-04-21)."""
+    legacy_handler_names: bool = False
+    """Handlers are `on_fetch`, `on_alarm`, … (before compatibility date 2025-08-14)."""
     limits: Limits | None = None
     """Bounds of the class's own; None: the shard's."""

@@ -9,6 +9,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, cast
 
+DOM_NAMES = (
+    "AbortError",
+    "ConstraintError",
+    "DataError",
+    "EncodingError",
+    "HierarchyRequestError",
+    "InUseAttributeError",
+    "InvalidAccessError",
+    "InvalidCharacterError",
+    "InvalidModificationError",
+    "InvalidNodeTypeError",
+    "InvalidStateError",
+    "NamespaceError",
+    "NetworkError",
+    "NotAllowedError",
+    "NotFoundError",
+    "NotReadableError",
+    "NotSupportedError",
+    "OperationError",
+    "QuotaExceededError",
+    "ReadOnlyError",
+    "SecurityError",
+    "TimeoutError",
+    "TransactionInactiveError",
+    "UnknownError",
+    "VersionError",
+    "WrongDocumentError",
+)
+"""Names of a DOMException."""
 SURVIVING_NAMES = frozenset(
     {
         "Error",
@@ -17,7 +46,7 @@ SURVIVING_NAMES = frozenset(
         "SyntaxError",
         "ReferenceError",
         "DataCloneError",
-        "InvalidAccessError",
+        *DOM_NAMES,
     }
 )
 
@@ -59,17 +88,32 @@ class PerdureError(Exception):
         self.durableObjectId = object_id
         self.hint = hint
         self.stack = stack
+        self.extra = b""
+        """What the program set on the exception, packed; each is an attribute of this one too."""
 
     def __str__(self) -> str:
         text = f"{self.name}: {self.message}"
         return f"{text} (hint: {self.hint})" if self.hint else text
+
+    def set_extra(self, properties: Mapping[str, object]) -> None:
+        """Take over what the program set on its exception. What this class has itself is not replaced."""
+        from .values import pack  # which needs the errors itself
+
+        taken = {name: value for name, value in properties.items() if not hasattr(self, name)}
+        if taken:
+            self.extra = pack(taken)
+            self.__dict__.update(taken)
+
+    def copy(self, object_id: str) -> PerdureError:
+        """The same for another object; `object_id`: its hex id."""
+        return from_wire({**self.to_wire(), "object_id": object_id})
 
     def __reduce__(self) -> tuple[object, ...]:
         return (from_wire, (self.to_wire(),))
 
     def to_wire(self) -> dict[str, object]:
         """The error as plain values; `from_wire` turns it back into the same class."""
-        return {
+        fields: dict[str, object] = {
             "name": self.name,
             "message": self.message,
             "code": self.code,
@@ -81,6 +125,9 @@ class PerdureError(Exception):
             "hint": self.hint,
             "stack": self.stack,
         }
+        if self.extra:
+            fields["extra"] = self.extra
+        return fields
 
 
 class InvalidArgument(PerdureError):
@@ -311,7 +358,7 @@ def from_wire(fields: Mapping[str, object]) -> PerdureError:
     """The error that `to_wire` described; an unknown code becomes the root class, nothing is lost."""
     cls = _BY_CODE.get(str(fields.get("code")), PerdureError)
     object_id = fields.get("object_id")
-    return cls(
+    error = cls(
         str(fields.get("message", "")),
         name=str(fields.get("name", "Error")),
         remote=bool(fields.get("remote")),
@@ -322,3 +369,11 @@ def from_wire(fields: Mapping[str, object]) -> PerdureError:
         hint=str(fields.get("hint") or ""),
         stack=str(fields.get("stack") or ""),
     )
+    extra = fields.get("extra")
+    if isinstance(extra, bytes) and extra:
+        from .values import unpack  # which needs the errors itself
+
+        found = unpack(extra)
+        if isinstance(found, dict):
+            error.set_extra(cast("dict[str, object]", found))
+    return error

@@ -6,51 +6,30 @@ raises reaches the caller as an error marked `remote`, with the traceback in its
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import os
-import traceback
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, cast
 
 from .bodies import OutgoingBody
-from .calls import FETCH, Call
+from .calls import FETCH, PRE_SHUTDOWN, RPC, Call
 from .context import DurableObjectContext
 from .durable import DurableObject
 from .errors import DurableObjectAbort, InvalidArgument, MethodNotFound, PerdureError
+from .handlers import call_relaxed, find_handler
 from .http import HttpResponse
 from .lifecycle import State
+from .raised import as_remote
 from .restoring import restore
+from .shutting_down import run_handler
 from .stubs import RESERVED_METHODS
-from .turns import Event, InstanceGone
+from .turns import Event, InstanceGone, unwound
 from .values import EMPTY_ARGS, pack, unpack
 
 if TYPE_CHECKING:
     from .instance import Instance
 
-_HERE = os.path.dirname(__file__)
 Method = Callable[..., object]
-
-
-def as_remote(error: BaseException) -> PerdureError:
-    """What the caller gets for an exception of the callee (spec: objects, exceptions crossing fetch and RPC)."""
-    if isinstance(error, PerdureError):
-        copy = type(error)(error.message, name=error.name, remote=True, hint=error.hint, stack=error.stack)
-        copy.retryable, copy.overloaded = error.retryable, error.overloaded
-        copy.durableObjectReset, copy.durableObjectId = error.durableObjectReset, error.durableObjectId
-        return copy
-    if isinstance(error, asyncio.CancelledError):
-        return PerdureError("The call was cancelled", remote=True)
-    if isinstance(error, DurableObjectAbort):
-        return PerdureError(error.reason, remote=True, reset=True)
-    frames = error.__traceback__
-    while frames is not None and os.path.dirname(frames.tb_frame.f_code.co_filename) == _HERE:
-        frames = frames.tb_next
-    text = "".join(traceback.format_exception(type(error), error, frames))
-    if not text.startswith("Traceback"):
-        text = f"Traceback (most recent call last):\n{text}"
-    return PerdureError(f"PythonError: {text}", remote=True)
 
 
 @types.coroutine
@@ -72,12 +51,13 @@ class Handler:
         self._instance = instance
         self._methods: dict[str, Method] = {}
 
-    async def handle(self, event: Event, call: Call) -> bytes | HttpResponse:
+    async def handle(self, event: Event, call: Call, *, begun: bool = False) -> bytes | HttpResponse:
         """The result of a call, packed. Raises what the program raised, or a PerdureError."""
         instance = self._instance
-        late = instance.begin(event, call)
-        if late is not None:
-            raise late
+        if not begun:
+            late = instance.begin(event, call)
+            if late is not None:
+                raise late
         if instance.object is None:
             position = instance.storage.pending_restore()
             if position is not None:
@@ -85,8 +65,12 @@ class Handler:
             self._construct()
             while instance.input.section is not None:  # begun by the constructor: events come after it
                 await one_round()
+        if call.key is not None and not begun:
+            return await self._once(event, call)
         if call.kind == FETCH:
             return await self._fetch(event, call)
+        if call.kind == PRE_SHUTDOWN:
+            return pack(await run_handler(instance, call))
         method = self._methods.get(call.method) or self._find(call.method)
         result: Any
         if call.payload == EMPTY_ARGS:
@@ -97,9 +81,19 @@ class Handler:
             result = await result
         return pack(result)
 
+    async def _once(self, event: Event, call: Call) -> bytes:
+        """A call with an idempotency key."""
+        if call.kind == FETCH:
+            raise InvalidArgument("fetch() takes no idempotency key", hint="call a method")
+
+        async def perform() -> bytes:
+            return cast("bytes", await self.handle(event, call, begun=True))
+
+        return await self._instance.storage.answers().once(call, perform, as_remote)
+
     def ready(self, call: Call) -> Method | None:
         """The method of a call that needs nothing else first; None: take the long way (`handle`)."""
-        if call.kind == FETCH or self._instance.object is None:
+        if call.kind != RPC or call.key is not None or self._instance.object is None:
             return None
         return self._methods.get(call.method)
 
@@ -120,6 +114,8 @@ class Handler:
                     return True, (value, True, value.send(None))
                 except StopIteration as stop:
                     return False, stop.value
+        except GeneratorExit as error:
+            raise unwound() from error
         finally:
             turns.running = turns.scope = None
         if hasattr(value, "__await__"):
@@ -146,7 +142,7 @@ class Handler:
         except DurableObjectAbort:
             raise
         except BaseException as error:
-            failure = as_remote(error)
+            failure = as_remote(error, with_properties=runtime.errors_keep_properties)
             instance.fatal = instance.fatal or failure
             instance.break_now()
             raise InstanceGone from error
@@ -176,21 +172,13 @@ class Handler:
         instance = self._instance
         http = instance.runtime.http
         assert call.request is not None, "a fetch carries its request"
-        fetch = cast("Method | None", getattr(instance.object, "fetch", None))
-        if fetch is None or not callable(fetch):
+        fetch = find_handler(instance, "fetch")
+        if fetch is None:
             raise MethodNotFound("Method fetch does not exist")
-        result = fetch(http.to_request(call.request)) if _parameters(fetch) else fetch()
+        result = call_relaxed(fetch, http.to_request(call.request))
         if hasattr(result, "__await__"):
             result = await cast("Awaitable[object]", result)
         response = await http.from_response(result)
         if isinstance(response.body, AsyncIterator):
             response.body = OutgoingBody(instance, response.body)
         return response
-
-
-def _parameters(method: Method) -> bool:
-    """Whether the handler takes an argument: handlers may leave out what they do not need."""
-    code = getattr(method, "__code__", None)
-    if isinstance(code, types.CodeType) and inspect.ismethod(method):
-        return code.co_argcount > 1 or bool(code.co_flags & inspect.CO_VARARGS)
-    return bool(inspect.signature(method).parameters)

@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
-from . import call_cycles, leaving, resetting
+from . import call_cycles, leaving, rates, resetting
+from .ages import TOO_LONG
 from .awake import Pending
 from .bodies import OutgoingBody
 from .bookmarks import History
@@ -31,13 +33,15 @@ from .errors import (
     StorageFull,
     StorageUnavailable,
 )
+from .fairness import EVENTS_A_ROUND
 from .gate import BLOCKED, InputGate, OutputGate
-from .handling import Handler, as_remote
+from .handling import Handler
 from .http import HttpResponse
 from .ids import ObjectId
 from .lifecycle import State, check_move
 from .mailbox import overloaded
 from .meters import Meters
+from .raised import as_remote
 from .sections import Sections
 from .settling import Settling
 from .shelf import Shelf
@@ -60,8 +64,11 @@ class Instance:
         "abandoned",
         "active_s",
         "active_since_s",
+        "backlog",
         "bodies",
         "broken",
+        "calls_left",
+        "calls_max",
         "circling",
         "clock",
         "context",
@@ -84,6 +91,7 @@ class Instance:
         "sections",
         "settles",
         "settling",
+        "share",
         "shelf",
         "storage",
         "storage_api",
@@ -123,6 +131,12 @@ class Instance:
         self.bodies: set[OutgoingBody] = set()
         self.circling: dict[Event, float | None] = {}
         """Events that this object's own calls have led to; `call_cycles` watches them."""
+        self.calls_max = self.calls_left = rates.first_bound(self)
+        """Calls that it may be given until `rates` reads how many it was given."""
+        self.backlog: deque[Event] = deque()
+        """Events that wait for their share of a loop round (`fairness`)."""
+        self.share = EVENTS_A_ROUND
+        """Events that it may still begin in this loop round."""
         self.queued = 0
         self.queued_bytes = 0
         self.used_s = shelf.now_s
@@ -172,6 +186,11 @@ class Instance:
         if call.name is not None and self.name is None:
             self.name = call.name
         limits = self.limits
+        left = self.calls_left
+        if left <= 0:
+            call.answer(call, rates.refusal(self))
+            return
+        self.calls_left = left - 1
         if self.queued >= limits.mailbox_length_max or self.queued_bytes > limits.mailbox_bytes_max:
             what = "Too many requests queued" if self.queued >= limits.mailbox_length_max else "Too much data queued"
             call.answer(call, overloaded(self, what))
@@ -184,7 +203,18 @@ class Instance:
         self.used_s = call.arrived_s = self.shelf.now_s
         if call.chain:
             call_cycles.arrived(self, event)
+        share = self.share
+        if share == EVENTS_A_ROUND:
+            self.shelf.rotation.begins(self)
+        elif not share:
+            self.shelf.rotation.wait(self, event)
+            return
+        self.share = share - 1
         event.task = asyncio.Task(self._run(event, call), loop=self.turns.loop, name="event")
+
+    def start(self, event: Event) -> None:
+        """Begin an event that has waited for its share of a loop round."""
+        event.task = asyncio.Task(self._run(event, cast("Call", event.call)), loop=self.turns.loop, name="event")
 
     async def _run(self, event: Event, call: Call) -> None:
         SCOPE.set(event)
@@ -207,11 +237,11 @@ class Instance:
         except asyncio.CancelledError as error:
             if self.broken is not None:
                 return
-            result = as_remote(error)
+            result = as_remote(error, with_properties=self.runtime.errors_keep_properties)
         except BaseException as error:
             if self.broken is not None:
                 return
-            result = as_remote(error)
+            result = as_remote(error, with_properties=self.runtime.errors_keep_properties)
             self.handler.report_raised(call, error, result)
         if self.fatal is not None:
             self.break_now()
@@ -253,7 +283,7 @@ class Instance:
         self.queued -= 1
         self.queued_bytes -= len(call.payload)
         if (self.shelf.now_s - call.arrived_s) * 1000 > self.limits.mailbox_age_ms_max:
-            return overloaded(self, "Requests queued for too long")
+            return overloaded(self, TOO_LONG)
         self.meters.requests += 1
         return None
 
@@ -353,7 +383,11 @@ class Instance:
 
     def break_object(self, error: BaseException) -> None:
         if self.fatal is None and self.broken is None:
-            self.fatal = error if isinstance(error, PerdureError) else as_remote(error)
+            self.fatal = (
+                error
+                if isinstance(error, PerdureError)
+                else as_remote(error, with_properties=self.runtime.errors_keep_properties)
+            )
             self.fatal.durableObjectReset = True
 
     # ------------------------------------------------------------------ Committable

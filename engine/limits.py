@@ -23,6 +23,12 @@ OF_CLASS = (
     "mailbox_length_max",
     "mailbox_bytes_max",
     "mailbox_age_ms_max",
+    "soft_limit_rps",
+    "soft_limit_enforce",
+    "idempotency_window_ms",
+    "idempotency_keys_max",
+    "idempotency_bytes_max",
+    "idempotency_answer_bytes_max",
     "critical_section_ms_max",
     "statement_cpu_ms_max",
     "cursor_buffer_bytes_max",
@@ -44,6 +50,14 @@ class Limits:
     mailbox_length_max: int = 4_096  # events waiting for one object; above it callers get Overloaded
     mailbox_bytes_max: int = 64 << 20
     mailbox_age_ms_max: int = 30_000
+    soft_limit_rps: int = (
+        1_000  # requests/s of one object, over 10 s: above it the log advises to shard (spec/limits.md)
+    )
+    soft_limit_enforce: bool = False  # refuse what is above it, instead of serving what can be served
+    idempotency_window_ms: int = 86_400_000  # how long an object remembers what it answered to a call with a key
+    idempotency_keys_max: int = 10_000  # answers of one object; above it calls with new keys get Overloaded
+    idempotency_bytes_max: int = 16 << 20
+    idempotency_answer_bytes_max: int = 256 << 10  # a larger one is not kept: a repeat is told so, and does not run
     critical_section_ms_max: int = 30_000  # blockConcurrencyWhile and transaction() (spec: 30 s)
     critical_section_depth_max: int = 64
     hand_off_wait_ms_max: int = (
@@ -120,6 +134,11 @@ def _checked(source: str, settings: Mapping[str, object], known: Iterable[str]) 
                 else f"known: {', '.join(names)}"
             )
             raise ConfigError(f"{source}: {text}", hint=hint)
+        if isinstance(defaults[name], bool):
+            if not isinstance(value, bool):
+                raise ConfigError(f"{source}: {name} must be true or false, got {value!r}")
+            given[name] = value
+            continue
         whole = isinstance(defaults[name], int)
         if isinstance(value, bool) or not isinstance(value, int | float) or (whole and not isinstance(value, int)):
             raise ConfigError(f"{source}: {name} must be a {'whole ' if whole else ''}number, got {value!r}")

@@ -35,13 +35,15 @@ def take_back(instance: Instance, event: Event, call: Call, error: PerdureError)
 
 
 def cancel(instance: Instance, call: Call) -> None:
-    """The caller is gone: cancel the event's task, unless it is inside a critical section."""
+    """The caller is gone: cancel the event's task; while a critical section is open, when that has ended."""
     event = call.handle
-    if not isinstance(event, Event) or event.answered or event.task is None or event not in instance.events:
+    if not isinstance(event, Event) or event.answered or event not in instance.events:
         return
     if not event.begun:
         take_back(instance, event, call, PerdureError("The call was cancelled by its caller"))
         return
     if instance.input.section is not None:
+        instance.sections.cancel_later(event)
         return
-    event.task.cancel()
+    if event.task is not None:
+        event.task.cancel()

@@ -13,6 +13,7 @@ from typing import NoReturn
 import apsw
 
 from .alarms import StoredAlarm
+from .answers import Answers
 from .bookmarks import Position
 from .connections import is_critical, translate
 from .database import PAGE, Database, Files
@@ -53,6 +54,7 @@ class ObjectStorage:
         self._database: Database | None = None
         self._absent: bool | None = None
         self._generation = 1
+        self._answers: Answers | None = None
         self._wiped = False
         """A deleteAll() has left a hidden row that says so: when the database is closed it may be empty."""
         self._empty_at: int | None = None
@@ -62,6 +64,12 @@ class ObjectStorage:
         """Inside `transaction()`: whether it has written, True when somebody waits for it to be durable."""
         self._durable_change = 0
         self.api = DurableObjectStorage(self)
+
+    def answers(self) -> Answers:
+        """What the object answered to calls with idempotency keys."""
+        if self._answers is None:
+            self._answers = Answers(self, self.limits, self.host.clock)
+        return self._answers
 
     # ------------------------------------------------------------------ opening
     def opened(self) -> Database:
@@ -409,12 +417,15 @@ class ObjectStorage:
                 overwrite_free_pages(connection)
             drop_everything(connection)
             connection.execute("delete from _cf_KV")
+            connection.execute("drop table if exists _cf_ANSWERS")
             self.tally.wiped(connection.changes())
             connection.execute("insert or replace into _cf_METADATA values('wiped', 1)")
             connection.execute("pragma secure_delete=off").fetchall()
         except apsw.Error as error:
             self.fail(error)
         self._wiped = True
+        if self._answers is not None:
+            self._answers.wiped()
         if self.delete_all_deletes_alarm:
             self.alarm.set(None)
         self.kv.forget()

@@ -28,7 +28,7 @@ def abort_error(instance: Instance, reason: object) -> PerdureError:
 
 def failed(instance: Instance, error: BaseException, dropped: Sequence[Effect]) -> None:
     """A batch with this object's commits failed: nothing in memory or scratch can be trusted."""
-    cause = error if isinstance(error, PerdureError) else ObjectReset(str(error))
+    cause = error.copy(instance.object_id.hex()) if isinstance(error, PerdureError) else ObjectReset(str(error))
     answer_dropped(instance, dropped, cause)
     if instance.abandoned:
         return
@@ -62,10 +62,10 @@ def let_go(instance: Instance, error: PerdureError, to: State, *, discard: bool 
     if instance.broken is not None:
         return False
     instance.move(to)
+    if error.durableObjectId != instance.object_id.hex():  # it may be told to several objects, or come from another one
+        error = error.copy(instance.object_id.hex())
     instance.broken = error
     instance.fatal = None
-    if error.durableObjectId is None:
-        error.durableObjectId = instance.object_id.hex()
     instance.turn_dirty = False
     if instance.turns.running is instance:
         instance.turns.running = None  # the step goes on until it suspends, but without storage

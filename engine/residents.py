@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, ValuesView
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
+from .ages import expire
 from .awake import Fate, fate_of, may_hibernate
 from .bookmarks import History, Position
 from .busy import take_meters
@@ -22,6 +23,7 @@ from .commits import Commits
 from .database import Files
 from .disk import Disk
 from .errors import ClassNotFound, InvalidArgument, ObjectReset, Overloaded, PerdureError
+from .fairness import Rotation
 from .freed import give_back
 from .gate import BLOCKED, OutputGate
 from .instance import Instance
@@ -33,14 +35,16 @@ from .mailbox import cancel
 from .meters import Meters
 from .object_storage import ObjectStorage
 from .open_databases import OpenDatabases
+from .rates import Rates
 from .resetting import fail_late
+from .shutting_down import Reason, tell
 from .stubs import Transport
 from .turns import Turns
 
 TICK_S = 0.05
 """Grain of the coarse clock that ages and idle times are measured with."""
 _SCAN_S = 1.0
-_SHRINK_FROM = 2_000
+_SHRINK_FROM = 500
 RESIDENT_BYTES = 8 << 10
 """What an object in memory is taken to need, without its database and what the program keeps in it."""
 DATABASE_BYTES = 100 << 10
@@ -102,6 +106,10 @@ class Residents:
         """Objects that another process has now; what ran here may end."""
         self._waiting: dict[bytes, list[asyncio.Future[None]]] = {}
         """Who waits for an object's main file to be complete, or its storage to be closed."""
+        self.rotation = Rotation(loop)
+        self.rates = Rates(self)
+        self.kept_out: dict[Instance, None] = {}
+        """Objects whose gate has kept somebody out, since it last had nobody waiting."""
         self.circling: dict[Instance, None] = {}
         """Objects that calls of their own have led back to; `call_cycles` looks at them."""
         self._resets = 0
@@ -185,6 +193,7 @@ class Residents:
         if self._by_id.get(instance.object_id) is instance:
             del self._by_id[instance.object_id]
         self._closing[instance.object_id] = instance
+        self.rates.forget(instance)
         self._left += 1
         if instance.state is State.EVICTED:
             self._evictions += 1
@@ -311,18 +320,23 @@ class Residents:
                 fail_late(instance, since_s)
         for instance in list(self.circling):
             look(instance)
+        for instance in list(self.kept_out):
+            expire(instance)
         self._timers[:1] = [self.turns.loop.call_later(TICK_S, self._tick)]
 
     def _look_for_idle(self) -> None:
         """Once a second: evict what was idle too long, take meters when due. In slices of 2,000 objects."""
         if not self._scan:
             self._scan = list(self._by_id.values())
+            self.rates.slide()
             self._meters_since_s = None
             if self.now_s - self._metered_s >= self.meters_every_s:
                 self._meters_since_s, self._metered_s = self._metered_s, self.now_s
         part, self._scan = self._scan[:2_000], self._scan[2_000:]
         idle_since = self.now_s - self.limits.idle_hibernate_ms / 1000
         for instance in part:
+            if instance.calls_left != instance.calls_max:
+                self.rates.read(instance)
             still_here = self._by_id.get(instance.object_id) is instance  # slices are ticks apart
             if still_here and instance.used_s <= idle_since:
                 self._look_at(instance)
@@ -357,6 +371,7 @@ class Residents:
         del self._by_id[instance.object_id]
         self._left += 1
         self._hibernations += 1
+        self.rates.forget(instance)
         instance.hibernate()
 
     def _is_full(self) -> bool:
@@ -420,13 +435,21 @@ class Residents:
             self.superseded[instance.object_id] = instance
 
     # ------------------------------------------------------------------ the end
-    async def drain(self, seconds: float) -> bool:
-        """Refuse new events with a retryable error and let running ones end; False when the time was too short."""
+    async def tell_shutdown(self, reason: Reason, seconds: float) -> int:
+        """Run `preShutdown` where a class has it, at most its bound or so long. Call it when new events are refused."""
+        return await tell(list(self._by_id.values()), reason, min(seconds, self.limits.pre_shutdown_ms_max / 1000))
+
+    async def drain(self, seconds: float, reason: Reason = "inactive") -> bool:
+        """Refuse new events with a retryable error and let running ones end, and `preShutdown`; `reason`: what it is told.
+
+        False when the time was too short.
+        """
         self._drains = True
         self._refusal = ObjectReset(
             "This Durable Object's process is shutting down: retry on a new stub", retryable=True, reset=False
         )
         end = self.clock.monotonic_s() + seconds
+        await self.tell_shutdown(reason, seconds)
         while any(instance.events or instance.settling.folding for instance in self._by_id.values()):
             if self.clock.monotonic_s() > end:
                 return False
@@ -457,4 +480,6 @@ class Residents:
             "resets": self._resets,
             "hibernations": self._hibernations,
             "evictions": self._evictions,
+            **self.rates.statistics(),
+            **self.rotation.statistics(),
         }

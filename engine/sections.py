@@ -48,11 +48,12 @@ class _Pending:
 class Sections:
     """Opens and closes the sections of one instance."""
 
-    __slots__ = ("_instance", "_waiting")
+    __slots__ = ("_instance", "_late_cancels", "_waiting")
 
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
         self._waiting: deque[_Pending] = deque()
+        self._late_cancels: list[Event] = []
 
     def open(self) -> bool:
         """Whether one is open now."""
@@ -156,8 +157,20 @@ class Sections:
                 del self._waiting[index]
                 self._begin(waiting)
                 break
+        if gate.section is None and self._late_cancels:
+            self._cancel_now()
         gate.admit()  # tasks of the same event that waited for the section; the turn is still its own
         instance.task_ended(pending.event)
+
+    def cancel_later(self, event: Event) -> None:
+        """Its caller is gone: cancel it when no section is open any more."""
+        self._late_cancels.append(event)
+
+    def _cancel_now(self) -> None:
+        events, self._late_cancels = self._late_cancels, []
+        for event in events:
+            if event in self._instance.events and not event.answered and event.task is not None:
+                event.task.cancel()
 
     def _timed_out(self, pending: _Pending) -> None:
         instance = self._instance

@@ -9,6 +9,7 @@ from .bookmarks import History, Position
 from .clock import Clock
 from .disk import Disk
 from .errors import PerdureError
+from .fairness import Rotation
 from .limits import Limits
 from .meters import Meters
 from .stubs import Transport
@@ -31,6 +32,9 @@ class Shelf(Protocol):
     threads: Executor
     """For checkpoints that would stop the loop for too long."""
     now_s: float
+    rotation: Rotation
+    kept_out: dict[Instance, None]
+    """Objects whose gate has kept somebody out: `ages` looks at them with each tick."""
     circling: dict[Instance, None]
     """Objects that `call_cycles` looks at with each tick."""
     write_refusal: PerdureError | None

@@ -10,10 +10,11 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import NoReturn, Protocol, cast
 
-from .calls import Extras
+from .calls import KEY_CHARACTERS_MAX, Extras
 from .errors import InvalidArgument, MethodNotFound, OutOfRange, PerdureError, from_wire
 from .http import HttpRequest, HttpResponse
 from .ids import ClassKey, ObjectId
+from .retrying import RetryPolicy, again
 from .values import EMPTY_ARGS, pack
 
 RESERVED_METHODS = frozenset(
@@ -80,6 +81,20 @@ class Stub:
         self._transport = transport
         self._fetch_adapter = fetch_adapter
         self._broken: PerdureError | None = None
+        self._retry: RetryPolicy | None = None
+        self._extras: Extras | None = None
+
+    def _with_retry(self, policy: RetryPolicy | None) -> Stub:
+        stub = Stub(self._key, self.id, self._transport, self._fetch_adapter)
+        stub._retry, stub._extras = policy, self._extras
+        return stub
+
+    def _with_key(self, key: str) -> Stub:
+        if not isinstance(key, str) or not 0 < len(key) <= KEY_CHARACTERS_MAX:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidArgument(f"an idempotency key is a text of 1 to {KEY_CHARACTERS_MAX} characters, got {key!r}")
+        stub = self._with_retry(self._retry)
+        stub._extras = Extras(key=key)
+        return stub
 
     def _on_reset(self, error: PerdureError) -> None:
         self._broken = self._broken or error
@@ -98,7 +113,12 @@ class Stub:
     def _send(self, request: HttpRequest) -> Awaitable[HttpResponse]:
         if self._broken is not None:
             return _fail_again(self._broken)
-        return self._transport.fetch(self._key.unique, self.id.raw, self.id.name, request, None, self._on_reset)
+        if self._extras is not None:
+            raise InvalidArgument("fetch() takes no idempotency key", hint="call a method")
+        transport, unique, raw, name = self._transport, self._key.unique, self.id.raw, self.id.name
+        if self._retry is not None and (request.body is None or isinstance(request.body, bytes)):
+            return again(self._retry, False, lambda: transport.fetch(unique, raw, name, request))
+        return transport.fetch(unique, raw, name, request, None, self._on_reset)
 
     def __getattr__(self, method: str) -> Callable[..., Awaitable[object]]:
         if method.startswith("__"):
@@ -106,7 +126,7 @@ class Stub:
         if method in RESERVED_METHODS:
             raise MethodNotFound(f"'{method}' is a reserved method and cannot be called over RPC")
         transport, unique, raw, name = self._transport, self._key.unique, self.id.raw, self.id.name
-        on_reset = self._on_reset
+        on_reset, retry, extras = self._on_reset, self._retry, self._extras
 
         def remote(*args: object, **kwargs: object) -> Awaitable[object]:
             if self._broken is not None:
@@ -117,7 +137,12 @@ class Stub:
                 payload = pack(list(args))
             else:
                 payload = EMPTY_ARGS
-            return transport.call(unique, raw, name, method, payload, None, on_reset)
+            if retry is not None:
+                keyed = extras is not None
+                return again(
+                    retry, keyed, lambda: transport.call(unique, raw, name, method, payload, None, None, extras)
+                )
+            return transport.call(unique, raw, name, method, payload, None, on_reset, extras)
 
         remote.__name__ = method
         return remote
@@ -138,6 +163,18 @@ class Namespace:
         self._key = key
         self._transport = transport
         self._fetch_adapter = fetch_adapter
+        self._retry: RetryPolicy | None = None
+
+    def _with_retry(self, policy: RetryPolicy | None) -> Namespace:
+        namespace = Namespace(self._key, self._transport, self._fetch_adapter)
+        namespace._retry = policy
+        return namespace
+
+    def _stub(self, object_id: ObjectId) -> Stub:
+        stub = Stub(self._key, object_id, self._transport, self._fetch_adapter)
+        if self._retry is not None:
+            stub._retry = self._retry
+        return stub
 
     def idFromName(self, name: str) -> ObjectId:
         """The id of a name, the same at every call."""
@@ -163,11 +200,11 @@ class Namespace:
         mode = {**given, **kwargs}.get("routingMode")
         if mode not in (None, "primary-only"):
             raise OutOfRange(f"unknown routingMode: {mode}")
-        return Stub(self._key, id, self._transport, self._fetch_adapter)
+        return self._stub(id)
 
     def getByName(self, name: str, options: object = None, **kwargs: object) -> Stub:
         """The same as `get(idFromName(name))`."""
-        return Stub(self._key, ObjectId.from_name(self._key, name), self._transport, self._fetch_adapter)
+        return self._stub(ObjectId.from_name(self._key, name))
 
     def jurisdiction(self, name: str | None = None) -> Namespace:
         """`None` gives an unrestricted copy; jurisdictions themselves are not implemented on one machine."""

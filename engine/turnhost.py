@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from .answers import Answers
 from .bookmarks import History, Position
 from .clock import Clock
 from .commits import CommitRecord
@@ -126,6 +127,10 @@ class StorageBackend(Protocol):
 
     def in_transaction(self) -> bool:
         """Whether anything is written that no commit holds."""
+        ...
+
+    def answers(self) -> Answers:
+        """What it answered to calls with idempotency keys."""
         ...
 
     def pending_restore(self) -> Position | None:

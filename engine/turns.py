@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, cast
 
 from .busy import task_began
 from .calls import Call
+from .errors import DurableObjectAbort, ProgramBug
 from .gate import Section
 
 if TYPE_CHECKING:
@@ -164,6 +165,8 @@ def drive(
                 signal = coroutine.send(None) if error is None else coroutine.throw(error)
             except StopIteration as stop:
                 return stop.value
+            except GeneratorExit as exit:
+                raise unwound() from exit
             finally:
                 turns.running = turns.scope = None
                 error = None
@@ -186,6 +189,7 @@ def drive(
 def _queue(scope: Scope, coroutine: Coroutine[object, None, object]) -> Generator[object, None, BaseException | None]:
     """Wait until the gate lets the scope in. Gives the cancellation that came meanwhile, which is kept until then."""
     instance, gate = scope.instance, scope.instance.input
+    instance.shelf.kept_out[instance] = None
     error: BaseException | None = None
     while not gate.try_enter(scope):
         if instance.broken is not None:
@@ -206,6 +210,11 @@ def _queue(scope: Scope, coroutine: Coroutine[object, None, object]) -> Generato
     return error
 
 
+def unwound() -> ProgramBug:
+    """The program raised GeneratorExit, which means something else to whoever runs a coroutine."""
+    return ProgramBug("GeneratorExit was raised by the program")
+
+
 def _close(coroutine: Coroutine[object, None, object]) -> None:
     """End a coroutine whose object is gone. What its `finally` blocks raise concerns nobody any more."""
     try:
@@ -217,8 +226,10 @@ def _close(coroutine: Coroutine[object, None, object]) -> None:
 async def _child(scope: Scope, coroutine: Coroutine[object, None, object]) -> object:
     try:
         return await drive(scope, coroutine)
-    except InstanceGone:
+    except (InstanceGone, DurableObjectAbort):
         raise asyncio.CancelledError from None
+    except (SystemExit, KeyboardInterrupt) as error:  # asyncio would end the process
+        raise ProgramBug(f"{error!r} was raised in a task: it ends nothing but the task") from error
     finally:
         if scope.instance.fatal is not None:
             scope.instance.break_now()

@@ -18,8 +18,10 @@ from typing import TypeVar, cast
 
 from ..engine.errors import NotConnected, ProgramBug
 from ..engine.ids import ObjectId
+from ..engine.retrying import RetryPolicy
 from ..engine.stubs import Namespace, Stub
 from .client import DEADLINE_S, Client, connect
+from .retries import with_key, with_retry
 
 T = TypeVar("T")
 
@@ -50,6 +52,12 @@ class BlockingStub:
         self._client = client
         self._stub = stub
         self.id = stub.id
+
+    def _with_retry(self, policy: RetryPolicy | None) -> BlockingStub:
+        return BlockingStub(self._client, with_retry(self._stub, policy))
+
+    def _with_key(self, key: str) -> BlockingStub:
+        return BlockingStub(self._client, with_key(self._stub, key))
 
     @property
     def name(self) -> str | None:
@@ -84,6 +92,9 @@ class BlockingNamespace:
         self.idFromString = namespace.idFromString
         self.newUniqueId = namespace.newUniqueId
 
+    def _with_retry(self, policy: RetryPolicy | None) -> BlockingNamespace:
+        return BlockingNamespace(self._client, with_retry(self._namespace, policy))
+
     def get(self, id: ObjectId) -> BlockingStub:
         return BlockingStub(self._client, self._namespace.get(id))
 
@@ -96,14 +107,23 @@ class BlockingNamespace:
 class BlockingClient:
     """A connected client for threads. Close it, or use it as a context manager."""
 
-    def __init__(self, address: str | None, deadline_s: float, relay: bool | None, keys: str | None) -> None:
+    def __init__(
+        self,
+        address: str | None,
+        deadline_s: float,
+        relay: bool | None,
+        keys: str | None,
+        retry: RetryPolicy | None = None,
+    ) -> None:
         self._pid = os.getpid()
         self._closed = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="perdure client", daemon=True)
         self._thread.start()
         try:
-            self._client: Client = self.run(lambda: connect(address, deadline_s=deadline_s, relay=relay, keys=keys))
+            self._client: Client = self.run(
+                lambda: connect(address, deadline_s=deadline_s, relay=relay, keys=keys, retry=retry)
+            )
         except BaseException:
             self._end()
             raise
@@ -195,7 +215,12 @@ class BlockingClient:
 
 
 def connect_blocking(
-    address: str | None = None, *, deadline_s: float = DEADLINE_S, relay: bool | None = None, keys: str | None = None
+    address: str | None = None,
+    *,
+    deadline_s: float = DEADLINE_S,
+    relay: bool | None = None,
+    keys: str | None = None,
+    retry: RetryPolicy | None = None,
 ) -> BlockingClient:
     """`perdure.connect` for threads. Raises NotConnected, VersionMismatch, ConfigError."""
-    return BlockingClient(address, deadline_s, relay, keys)
+    return BlockingClient(address, deadline_s, relay, keys, retry)

@@ -32,11 +32,13 @@ from ..engine.errors import (
 from ..engine.http import HttpRequest, HttpResponse
 from ..engine.ids import ClassKey
 from ..engine.limits import BODY_INLINE_BYTES_MAX, VALUE_BYTES_MAX
+from ..engine.retrying import RetryPolicy
 from ..engine.stubs import Namespace, OnReset
 from ..engine.values import pack, unpack
 from .addresses import find_address
 from .calls import CallFuture
 from .lanes import Lane
+from .retries import with_retry
 from .slots import EMPTY, ShardPlace, SlotMap
 from .streams import Incoming
 from .wire import CALL, CANCEL, decode_response, encode_request
@@ -66,8 +68,14 @@ class Client:
     """Implements the engine's Transport over one lane a shard. Belongs to the event loop that it was made on."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, *, deadline_s: float = DEADLINE_S, role: str = "client"
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        deadline_s: float = DEADLINE_S,
+        role: str = "client",
+        retry: RetryPolicy | None = None,
     ) -> None:
+        self._retry = retry
         self.pending: dict[int, CallFuture] = {}
         self.classes: dict[str, str] = {}
         """Class name → its key."""
@@ -135,10 +143,12 @@ class Client:
             self._mapped.set_exception(error)
 
     async def close(self) -> None:
-        """Fail what is pending, close the sockets."""
+        """Fail what is pending, and cancel what of it runs; close the sockets."""
         if self._closed:
             return
         for future in list(self.pending.values()):
+            if future.sent and future.lane is not None:
+                future.lane.send_frame([CANCEL, future.call_id])
             self.failed(future, NotConnected("the client was closed"))
         self._closed = True
         if self._timer is not None:
@@ -188,7 +198,7 @@ class Client:
             raise ClassNotFound(f"no class {name!r} is served", hint=f"known: {known}")
         from ..sdk.adapter import fetch_through
 
-        return Namespace(ClassKey(unique), self, fetch_through)
+        return with_retry(Namespace(ClassKey(unique), self, fetch_through), self._retry)
 
     def get(self, cls: type[T], name: str) -> T:
         """The stub of an object, typed as its class: `await client.get(Counter, "a").increment()`."""
@@ -363,7 +373,7 @@ class Client:
             future.incoming.fail(error)
         elif not future.done():
             future.set_exception(error)
-        if error.durableObjectReset and future.on_reset is not None:
+        if error.durableObjectReset and future.on_reset is not None and _is_of(error, future):
             future.on_reset(error)
 
     def moved(self, future: CallFuture, fields: object) -> None:
@@ -400,16 +410,29 @@ class Client:
         return {"pending": len(self.pending), "parked": parked, "epoch": self._map.epoch}
 
 
+def _is_of(error: PerdureError, future: CallFuture) -> bool:
+    """Whether the object that was called was reset, not one that it called in its turn."""
+    return error.durableObjectId is None or error.durableObjectId == cast("bytes", future.frame[4]).hex()
+
+
 class Connecting:
     """What `connect` gives: `async with` it, or `await` it and close the client yourself."""
 
-    def __init__(self, address: str | None, deadline_s: float, relay: bool | None, keys: str | None) -> None:
+    def __init__(
+        self,
+        address: str | None,
+        deadline_s: float,
+        relay: bool | None,
+        keys: str | None,
+        retry: RetryPolicy | None = None,
+    ) -> None:
         self._address, self._deadline_s, self._relay, self._keys = address, deadline_s, relay, keys
+        self._retry = retry
         self._client: Client | None = None
 
     async def _open(self) -> Client:
         address = self._address or find_address()
-        client = Client(asyncio.get_running_loop(), deadline_s=self._deadline_s)
+        client = Client(asyncio.get_running_loop(), deadline_s=self._deadline_s, retry=self._retry)
         relay = address.startswith("tcp://") if self._relay is None else self._relay
         try:
             await client.open(address, relay=relay, keys=self._keys)
@@ -431,12 +454,18 @@ class Connecting:
 
 
 def connect(
-    address: str | None = None, *, deadline_s: float = DEADLINE_S, relay: bool | None = None, keys: str | None = None
+    address: str | None = None,
+    *,
+    deadline_s: float = DEADLINE_S,
+    relay: bool | None = None,
+    keys: str | None = None,
+    retry: RetryPolicy | None = None,
 ) -> Connecting:
     """Connect to a running perdure. `address`: of its router endpoint (ipc:// or tcp://).
 
     None: PERDURE_ADDRESS, else the one runtime of this user that is running. `deadline_s`: for calls that say nothing else.
     `relay`: send everything through the endpoint; by default over tcp:// only. `keys`: folder of `perdure keys new`, needed
-    over tcp://. Raises NotConnected, VersionMismatch, ConfigError when it is awaited or entered.
+    over tcp://. `retry`: for calls of all stubs (`Retry`); by default none is made twice. Raises NotConnected, VersionMismatch,
+    ConfigError when it is awaited or entered.
     """
-    return Connecting(address, deadline_s, relay, keys)
+    return Connecting(address, deadline_s, relay, keys, retry)

@@ -17,7 +17,7 @@ from ..engine.calls import REQUEST_ID
 from ..engine.errors import DeadlineExceeded, PerdureError, QuotaExceeded, ValueTooLarge
 from ..engine.http import Body, HttpRequest, HttpResponse
 from ..engine.limits import BODY_INLINE_BYTES_MAX
-from ..sdk.entrypoints import ExecutionContext
+from ..sdk.entrypoints import CURRENT, ExecutionContext
 from ..sdk.request import Request
 from ..sdk.response import Response
 from .logs import Report
@@ -150,15 +150,18 @@ class Front:
                 "Handler does not export a fetch() function: the program has no `Default` WorkerEntrypoint"
             )
         context = ExecutionContext(self._report)
+        CURRENT.set(context)
         worker = self._make_worker(context)
         fetch = getattr(worker, "fetch", None)
         if fetch is None:
             raise PerdureError("Handler does not export a fetch() function", name="TypeError")
-        result = fetch(Request.from_wire(request)) if _takes_request(fetch) else fetch()
-        if hasattr(result, "__await__"):
-            result = await result
-        if context.tasks:
-            self._contexts.add(context)
+        try:
+            result = fetch(Request.from_wire(request)) if _takes_request(fetch) else fetch()
+            if hasattr(result, "__await__"):
+                result = await result
+        finally:
+            if context.tasks:
+                self._contexts.add(context)
         if not isinstance(result, Response):
             raise TypeError(f"fetch() must return a Response, it returned {type(result).__name__}")
         return result.to_wire()

@@ -17,6 +17,7 @@ from .wire import FLUSH_BYTES, MESSAGE_BYTES_MAX, Frame, encode
 # Plain ints: pyzmq's enums cost a microsecond at each use.
 POLLIN, EVENTS, NOBLOCK = int(zmq.POLLIN), int(zmq.EVENTS), int(zmq.NOBLOCK)
 _DRAIN = 64  # messages handled before other callbacks of the loop get a turn
+_LAST_WORDS_MS = 100  # the loop stands still so long at most when a client closes and a peer takes nothing
 _LOST = zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 
 
@@ -118,12 +119,14 @@ class Link:
             self._on_lost(self, reason)
 
     def close(self) -> None:
-        """Close the sockets. Frames still queued are dropped."""
+        """Close the sockets. Frames still queued leave if the peer takes them at once."""
         if self.closed:
             return
+        linger_ms = _LAST_WORDS_MS if self._queue else 0
+        self._flush_queue()
         self.closed = True
         self._loop.remove_reader(self._fd)
         self._loop.remove_reader(descriptor(self._monitor))
         self._socket.disable_monitor()
         self._monitor.close(0)
-        self._socket.close(0)
+        self._socket.close(linger_ms)

@@ -21,6 +21,11 @@ class Change:
     """yyyy-mm-dd"""
 
 
+NO_GLOBAL_HANDLERS = Change("python_no_global_handlers", "disable_python_no_global_handlers", "2025-08-14")
+ENHANCED_ERRORS = Change("enhanced_error_serialization", "legacy_error_serialization", "2026-04-21")
+PENDING_PREVENTS_EVICTION = Change(
+    "durable_object_io_tasks_prevent_eviction", "durable_object_io_tasks_allow_eviction", "2026-10-01"
+)
 DELETE_ALL_DELETES_ALARM = Change("delete_all_deletes_alarm", "delete_all_preserves_alarm", "2026-02-24")
 
 

@@ -23,7 +23,14 @@ from ..engine.ids import ClassKey
 from ..engine.stubs import Namespace, Transport
 from . import aliases, config
 from .adapter import SdkHttp, fetch_through
-from .compatibility import DELETE_ALL_DELETES_ALARM, applies
+from .compatibility import (
+    DELETE_ALL_DELETES_ALARM,
+    ENHANCED_ERRORS,
+    NO_GLOBAL_HANDLERS,
+    PENDING_PREVENTS_EVICTION,
+    Change,
+    applies,
+)
 from .config import Binding, Config
 from .entrypoints import ExecutionContext, WorkerEntrypoint
 from .env import Env
@@ -62,10 +69,22 @@ class Program:
         """Class key → how a shard runs the class."""
         env, http = self.env(transport), SdkHttp()
         settings = self.config
-        deletes = applies(DELETE_ALL_DELETES_ALARM, settings.compatibility_date, settings.compatibility_flags)
+
+        def asks_for(change: Change) -> bool:
+            return applies(change, settings.compatibility_date, settings.compatibility_flags)
+
         return {
             self.key(name): ClassRuntime(
-                ClassKey(self.key(name)), name, cls, env, http, name in settings.sqlite, deletes
+                ClassKey(self.key(name)),
+                name,
+                cls,
+                env,
+                http,
+                name in settings.sqlite,
+                delete_all_deletes_alarm=asks_for(DELETE_ALL_DELETES_ALARM),
+                pending_prevents_eviction=asks_for(PENDING_PREVENTS_EVICTION),
+                errors_keep_properties=asks_for(ENHANCED_ERRORS),
+                legacy_handler_names=not asks_for(NO_GLOBAL_HANDLERS),
             )
             for name, cls in self.classes.items()
         }

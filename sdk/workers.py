@@ -8,8 +8,10 @@ from .entrypoints import ExecutionContext, WorkerEntrypoint
 from .headers import Headers
 from .request import Request
 from .response import Response
+from .wait_until import waitUntil
 
 Context = ExecutionContext
+wait_until = waitUntil
 
 __all__ = [
     "Context",
@@ -19,4 +21,6 @@ __all__ = [
     "Request",
     "Response",
     "WorkerEntrypoint",
+    "waitUntil",
+    "wait_until",
 ]

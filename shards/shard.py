@@ -136,6 +136,7 @@ class Shard:
         self.operations.add("describe", self.listing.describe)
         self.operations.add("about", self._about)
         self.operations.add("measured", self.measured)
+        self.operations.add("hot", self._hot)
         singles = ObjectOperations(self.session.timeline, SystemClock())
         self.operations.add("export", singles.export)
         self.operations.add("import", singles.import_file)
@@ -254,6 +255,20 @@ class Shard:
         self._report("error", "stopped", {"error": f"{type(error).__name__}: {error}"})
         sys.stderr.flush()
         os._exit(_EXIT_STOPPED)
+
+    async def _hot(self, count: int) -> list[dict[str, object]]:
+        """The operation `hot`: the objects that were called most in the last ten seconds, the most called first."""
+        return [
+            {
+                "id": found.object_id.hex(),
+                "class": found.class_name,
+                "name": found.name,
+                "requests_per_s": found.requests_per_s,
+                "queued": found.queued,
+                "above_soft_limit": found.above_soft_limit,
+            }
+            for found in self.session.residents.rates.hottest(max(count, 0))
+        ]
 
     async def _about(self) -> dict[str, object]:
         """The operation `about`: which shard this is, where its data folder is, and what can be asked of it."""

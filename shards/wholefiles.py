@@ -176,7 +176,8 @@ def _convert(disk: Disk, target: str, source: str) -> None:
         if connection.pragma("page_size") != PAGE or connection.pragma("auto_vacuum"):
             connection.execute(f"pragma page_size={PAGE};pragma auto_vacuum=none;vacuum").fetchall()
         hidden = connection.execute(
-            "select name from sqlite_schema where name like '\\_cf\\_%' escape '\\' and name not in ('_cf_KV', '_cf_METADATA')"
+            "select name from sqlite_schema where name like '\\_cf\\_%' escape '\\' "
+            "and name not in ('_cf_KV', '_cf_METADATA', '_cf_ANSWERS')"
         ).fetchall()
         if hidden:
             raise ImportRefused(

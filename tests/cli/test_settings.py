@@ -84,6 +84,11 @@ def test_quotas_are_a_table_of_the_file(tmp_path, program: str) -> None:
 
 def test_limits_are_checked() -> None:
     assert Limits.from_settings({"open_databases_max": 5}).open_databases_max == 5
+    assert Limits.from_settings({"soft_limit_enforce": True}).soft_limit_enforce is True
+    with pytest.raises(ConfigError, match="soft_limit_enforce must be true or false, got 1"):
+        Limits.from_settings({"soft_limit_enforce": 1})
+    with pytest.raises(ConfigError, match="mailbox_length_max must be a whole number, got True"):
+        Limits.from_settings({"mailbox_length_max": True})
     for bad in ({"nothing": 1}, {"open_databases_max": 0}, {"open_databases_max": "x"}, {"open_databases_max": 1.5}):
         with pytest.raises(ConfigError):
             Limits.from_settings(bad)

@@ -44,3 +44,30 @@ def test_delete_all_deletes_alarm(tmp_path, settings, expected: bool) -> None:
 def test_flags_that_make_no_sense(tmp_path, flags, phrase: str) -> None:
     with pytest.raises(ConfigError, match=phrase):
         load(write(tmp_path, compatibility_flags=flags))
+
+
+CHANGES = {
+    # flag → its opposite, the date, what the class's runtime then says
+    "python_no_global_handlers": ("disable_python_no_global_handlers", "2025-08-14", ("legacy_handler_names", False)),
+    "enhanced_error_serialization": ("legacy_error_serialization", "2026-04-21", ("errors_keep_properties", True)),
+    "durable_object_io_tasks_prevent_eviction": (
+        "durable_object_io_tasks_allow_eviction",
+        "2026-10-01",
+        ("pending_prevents_eviction", True),
+    ),
+}
+
+
+@pytest.mark.parametrize("flag", CHANGES)
+def test_changes_of_the_life_of_objects(tmp_path, flag: str) -> None:
+    opposite, date, (name, new) = CHANGES[flag]
+    day_before = f"{date[:8]}{int(date[8:]) - 1:02}" if date[8:] != "01" else "2026-09-30"
+    for settings, value in (
+        ({}, new),
+        ({"compatibility_date": date}, new),
+        ({"compatibility_date": day_before}, not new),
+        ({"compatibility_date": "2025-01-01", "compatibility_flags": [flag]}, new),
+        ({"compatibility_date": date, "compatibility_flags": [opposite]}, not new),
+    ):
+        (runtime,) = load(write(tmp_path, **settings)).runtimes(None).values()
+        assert getattr(runtime, name) is value, settings

@@ -181,7 +181,8 @@ def test_what_is_wrong_with_bounds_of_classes(settings, phrase: str, hint: str) 
 
 @pytest.mark.parametrize("name", OF_CLASS)
 def test_each_bound_of_a_class_is_one_of_the_shard(name: str) -> None:
-    assert getattr(Limits().of_classes({"Room": {name: 7}})["Room"], name) == 7
+    value = True if isinstance(getattr(Limits(), name), bool) else 7
+    assert getattr(Limits().of_classes({"Room": {name: value}})["Room"], name) == value
 
 
 @on_a_loop
