@@ -147,8 +147,8 @@ class Client:
         if self._closed:
             return
         for future in list(self.pending.values()):
-            if future.sent and future.lane is not None:
-                future.lane.send_frame([CANCEL, future.call_id])
+            if future.sent:
+                future.send_also([CANCEL, future.call_id])
             self.failed(future, NotConnected("the client was closed"))
         self._closed = True
         if self._timer is not None:
