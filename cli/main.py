@@ -16,6 +16,7 @@ from .reload import reload
 from .run import run
 from .supervise import supervise
 from .terminal import print_error
+from .trigger import trigger
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,6 +33,7 @@ cli.add_command(keys)
 cli.add_command(costs)
 cli.add_command(objects)
 cli.add_command(reload)
+cli.add_command(trigger)
 
 
 def main() -> None:

@@ -21,7 +21,8 @@ from .client import Client
 from .control import Control, Message
 from .gateway_http import Front
 from .logs import reporter
-from .process import main, settle_garbage
+from .process import deployments_of, main, settle_garbage
+from .scheduled import ScheduledRuns
 from .slots import SlotMap
 
 RETIRE_IDLE_S_MAX = 10.0
@@ -45,15 +46,17 @@ class Gateway:
     async def serve(self) -> int:
         """Until drained; the exit code. Raises PerdureError when the program or the certificate cannot be used."""
         start, loop = self._start, self._loop
-        program = load(cast("str", start["program"]), cast("str | None", start["env_name"]))
+        program = load(cast("str", start["program"]), cast("str | None", start["env_name"]), deployments_of(start))
         client = Client.in_process(
             loop,
             SlotMap.from_wire(start["map"]),
             cast("dict[str, str]", start.get("classes") or {}),
             role=f"gateway {start['index']}",
         )
+        worker = program.worker(client)
+        scheduled = ScheduledRuns(worker, loop, self._report, self._control.send)
         front = Front(
-            program.worker(client),
+            worker,
             loop,
             self._report,
             development=bool(start["development"]),
@@ -65,6 +68,8 @@ class Gateway:
         def on_control(message: Message) -> None:
             if message.get("type") == "map":
                 client.adopt(SlotMap.from_wire(message["map"]), cast("dict[str, str]", message.get("classes") or {}))
+            elif message.get("type") == "scheduled":
+                scheduled.begin(message)
             elif message.get("type") == "drain" and not self._drained.done():
                 self._drained.set_result(cast("float", message["seconds"]))
             elif message.get("type") == "retire" and self._retiring is None:
@@ -83,6 +88,7 @@ class Gateway:
         server.should_exit = True
         await serving
         await front.close(seconds)
+        await scheduled.close(seconds)
         await client.close()
         return 0
 

@@ -16,6 +16,7 @@ import setproctitle
 import uvloop
 
 from ..engine.errors import DataFolderError, PerdureError, StorageFull
+from ..sdk.class_migrations import Deployed
 from .control import Control, Message
 from .logs import configure
 
@@ -79,6 +80,12 @@ def settle_garbage() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)
+
+
+def deployments_of(start: Message) -> dict[str, Deployed]:
+    """Program name → which migrations are applied."""
+    given = cast("dict[str, dict[str, object]]", start.get("deployments") or {})
+    return {name: Deployed.from_wire(fields) for name, fields in given.items()}
 
 
 def settings_of(start: Message) -> dict[str, object]:

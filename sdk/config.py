@@ -15,6 +15,8 @@ import json5
 
 from ..engine.errors import ConfigError
 from . import compatibility
+from .class_migrations import NOTHING, Deployed, Step, check_bindings, plan
+from .crons import Cron
 
 NAMES = ("wrangler.json", "wrangler.jsonc", "wrangler.toml")
 _KNOWN = frozenset(
@@ -41,6 +43,7 @@ _KNOWN = frozenset(
         "base_dir",
         "limits",
         "account_id",
+        "triggers",
     ]
 )
 _LATER = frozenset(
@@ -51,7 +54,6 @@ _LATER = frozenset(
         "r2_buckets",
         "queues",
         "workflows",
-        "triggers",
         "assets",
         "exports",
         "vectorize",
@@ -93,6 +95,14 @@ class Config:
     compatibility_date: str = ""
     compatibility_flags: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
+    path: str = ""
+    """Of the configuration file; empty: there is none."""
+    steps: tuple[Step, ...] = ()
+    """Its migrations."""
+    deployed: Deployed = NOTHING
+    """What the deployment remembers when the steps are applied."""
+    crons: tuple[Cron, ...] = ()
+    """When the Worker's `scheduled` runs."""
 
 
 def find(folder: str) -> str | None:
@@ -104,8 +114,8 @@ def find(folder: str) -> str | None:
     return None
 
 
-def read(path: str, env_name: str | None = None) -> Config:
-    """The configuration in a file. Raises ConfigError."""
+def read(path: str, env_name: str | None = None, deployments: Mapping[str, Deployed] | None = None) -> Config:
+    """The configuration in a file. `deployments`: program name → what is deployed already. Raises ConfigError."""
     found = _parse(path)
     warnings: list[str] = []
     if env_name is not None:
@@ -122,13 +132,13 @@ def read(path: str, env_name: str | None = None) -> Config:
     if not os.path.isfile(main):
         raise ConfigError(f"{path}: main '{main}' does not exist")
     bindings = _bindings(path, found)
-    keys, sqlite = _migrate(path, found)
-    for binding in bindings:
-        if binding.class_name not in keys:
-            keys[binding.class_name] = binding.class_name
-            warnings.append(
-                f"{path}: class {binding.class_name} has no migration; add it to new_sqlite_classes to give it SQL"
-            )
+    steps, bound = _steps(path, found), [binding.class_name for binding in bindings]
+    before = (deployments or {}).get(name, NOTHING)
+    deployed = plan(before, steps, where=path, bound=bound)
+    keys = dict(deployed.keys)
+    for class_name in check_bindings(keys, bound, bool(steps), path):
+        keys[class_name] = class_name
+        warnings.append(f"{path}: class {class_name} has no migration; add it to new_sqlite_classes to give it SQL")
     given = found.get("vars") or {}
     if not isinstance(given, dict):
         raise ConfigError(f"{path}: vars must be a table")
@@ -136,7 +146,21 @@ def read(path: str, env_name: str | None = None) -> Config:
     date = str(found.get("compatibility_date") or "")
     flags = frozenset(_names(path, found, "compatibility_flags", "flags"))
     compatibility.applies(compatibility.DELETE_ALL_DELETES_ALARM, date, flags)  # contradictions are found here
-    return Config(name, main, tuple(bindings), variables, keys, frozenset(sqlite), date, flags, tuple(warnings))
+    return Config(
+        name,
+        main,
+        tuple(bindings),
+        variables,
+        keys,
+        deployed.sqlite,
+        date,
+        flags,
+        tuple(warnings),
+        path,
+        steps,
+        deployed,
+        _crons(path, found),
+    )
 
 
 def _parse(path: str) -> Table:
@@ -209,37 +233,38 @@ def _names(path: str, item: Table, key: str, what: str = "class names") -> list[
     return cast("list[str]", value)
 
 
-def _migrate(path: str, found: Table) -> tuple[dict[str, str], set[str]]:
-    """Replay the migrations: class → the name that its key was made of, and which have SQL."""
-    keys: dict[str, str] = {}
-    sqlite: set[str] = set()
-    tags: set[str] = set()
+def _steps(path: str, found: Table) -> tuple[Step, ...]:
+    """The migrations, as they are written."""
+    steps: list[Step] = []
     for item in _tables(path, found.get("migrations"), "migrations"):
-        tag = _text(path, item, "tag")
-        if tag in tags:
-            raise ConfigError(f"{path}: two migrations have the tag '{tag}'")
-        tags.add(tag)
-        for name in _names(path, item, "new_classes") + _names(path, item, "new_sqlite_classes"):
-            if name in keys:
-                raise ConfigError(
-                    f"{path}: migration '{tag}': class {name} is already depended on by existing Durable Objects"
-                )
-            keys[name] = name
-        sqlite.update(_names(path, item, "new_sqlite_classes"))
-        for pair in _tables(path, item.get("renamed_classes"), "renamed_classes"):
-            old, new = _text(path, pair, "from"), _text(path, pair, "to")
-            if old not in keys or new in keys:
-                raise ConfigError(f"{path}: migration '{tag}': cannot rename {old} to {new}")
-            keys[new] = keys.pop(old)
-            if old in sqlite:
-                sqlite.remove(old)
-                sqlite.add(new)
-        for name in _names(path, item, "deleted_classes"):
-            if name not in keys:
-                raise ConfigError(f"{path}: deleted_classes migration to non-existent class {name}")
-            del keys[name]
-            sqlite.discard(name)
-    return keys, sqlite
+        if item.get("transferred_classes"):
+            raise ConfigError(
+                f"{path}: transferred_classes is not supported",
+                hint="one program is served: copy objects with `perdure objects`",
+            )
+        pairs = _tables(path, item.get("renamed_classes"), "renamed_classes")
+        steps.append(
+            Step(
+                _text(path, item, "tag"),
+                tuple(_names(path, item, "new_classes")),
+                tuple(_names(path, item, "new_sqlite_classes")),
+                tuple((_text(path, pair, "from"), _text(path, pair, "to")) for pair in pairs),
+                tuple(_names(path, item, "deleted_classes")),
+            )
+        )
+    return tuple(steps)
+
+
+def _crons(path: str, found: Table) -> tuple[Cron, ...]:
+    """`triggers.crons`; one that stands there twice runs once."""
+    section = found.get("triggers") or {}
+    if not isinstance(section, dict):
+        raise ConfigError(f"{path}: triggers must be a table")
+    texts = _names(path, cast("Table", section), "crons", "cron expressions")
+    try:
+        return tuple(Cron.parse(text) for text in dict.fromkeys(texts))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.message}", hint=error.hint) from error
 
 
 def _secrets(folder: str, env_name: str | None) -> dict[str, str]:

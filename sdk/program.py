@@ -11,7 +11,7 @@ import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType, TracebackType
 from typing import cast
@@ -23,6 +23,7 @@ from ..engine.ids import ClassKey
 from ..engine.stubs import Namespace, Transport
 from . import aliases, config
 from .adapter import SdkHttp, fetch_through
+from .class_migrations import Deployed, check_exports
 from .compatibility import (
     DELETE_ALL_DELETES_ALARM,
     ENHANCED_ERRORS,
@@ -56,6 +57,11 @@ class Program:
     def keys(self) -> dict[str, str]:
         """Class name → key."""
         return {name: self.key(name) for name in self.classes}
+
+    @property
+    def removing(self) -> list[str]:
+        """Keys of classes that a migration has deleted, and whose objects may not all be gone yet."""
+        return [f"{self.config.name}-{key_name}" for key_name in self.config.deployed.removing]
 
     def env(self, transport: Transport) -> Env:
         """Bindings and variables. Objects are reached through `transport`."""
@@ -98,9 +104,24 @@ class Program:
         return lambda context: cls(context, env)
 
 
-def load(path: str, env_name: str | None = None) -> Program:
-    """The program in a folder with a wrangler file, in such a file, or in a Python file. Raises ConfigError."""
+Deployments = Mapping[str, Deployed]
+"""Program name → the migrations that are applied already."""
+
+
+def configuration(path: str, env_name: str | None = None, deployments: Deployments | None = None) -> Config | None:
+    """The configuration of a program, without importing it; None for a plain Python file. Raises ConfigError."""
+    path = _find(path)
+    return None if path.endswith(".py") else config.read(path, env_name, deployments)
+
+
+def exported_classes(path: str, env_name: str | None, deployments: Deployments) -> list[str]:
+    """Import the program and say which classes its main module has. Raises ConfigError."""
     aliases.install()
+    settings = configuration(path, env_name, deployments)
+    return [] if settings is None else sorted(_exported(_import(settings.main)))
+
+
+def _find(path: str) -> str:
     path = os.path.abspath(path)
     if os.path.isdir(path):
         found = config.find(path)
@@ -110,8 +131,15 @@ def load(path: str, env_name: str | None = None) -> Program:
                 hint="name a Python file instead, or make a program with `perdure new NAME`",
             )
         path = found
+    return path
+
+
+def load(path: str, env_name: str | None = None, deployments: Deployments | None = None) -> Program:
+    """The program in a folder with a wrangler file, in such a file, or in a Python file. Raises ConfigError."""
+    aliases.install()
+    path = _find(path)
     if not path.endswith(".py"):
-        settings = config.read(path, env_name)
+        settings = config.read(path, env_name, deployments)
         module = _import(settings.main)
         return Program(settings, module, _bound(settings, module))
     if env_name is not None:
@@ -162,16 +190,14 @@ def _from_program(error: BaseException) -> TracebackType | None:
 
 def _bound(settings: Config, module: ModuleType) -> dict[str, type]:
     """The classes that bindings and migrations name."""
-    classes: dict[str, type] = {}
-    for name in dict.fromkeys([b.class_name for b in settings.bindings] + list(settings.keys)):
-        found = getattr(module, name, None)
-        if not isinstance(found, type):
-            raise ConfigError(
-                f"There is no '{name}' class defined in {settings.main}",
-                hint="the configuration binds or migrates it; declare it, or add a deleted_classes migration",
-            )
-        classes[name] = found
-    return classes
+    names = list(dict.fromkeys([b.class_name for b in settings.bindings] + list(settings.keys)))
+    exported = _exported(module)
+    check_exports(settings.keys, [b.class_name for b in settings.bindings], exported, settings.path)
+    return {name: exported[name] for name in names}
+
+
+def _exported(module: ModuleType) -> dict[str, type]:
+    return {name: value for name, value in vars(module).items() if isinstance(value, type)}
 
 
 def _declared(module: ModuleType) -> dict[str, type]:

@@ -57,6 +57,7 @@ class Archivist:
             "prepare": self._prepare,
             "confirm": self._confirm,
             "forget": self._forget,
+            "of_class": self._of_class,
             "export": self._export,
             "adopt": self._adopt,
         }
@@ -229,6 +230,14 @@ class Archivist:
         """The last commit that is known of the object: (0, 0) for none."""
         base = self._history.base(bytes.fromhex(cast("str", job["object"])))
         return {"newest": list(base.last) if base is not None else [0, 0]}
+
+    def _of_class(self, job: Message) -> Message:
+        """The first objects of a class in those groups, up to a number: `{"objects": [hex…]}`."""
+        found: list[str] = []
+        for group in cast("list[int]", job["groups"]):
+            limit = cast("int", job["limit"]) - len(found)
+            found += [object_id.hex() for object_id in self._history.of_class(group, str(job["class_key"]), limit)]
+        return {"objects": found}
 
     def _forget(self, job: Message) -> Message:
         object_id = bytes.fromhex(cast("str", job["object"]))

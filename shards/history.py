@@ -329,6 +329,13 @@ class History:
         query = "select coalesce(max(last_generation), 0) from objects"
         return cast("int", self.of_group(group).execute(query).fetchall()[0][0])
 
+    def of_class(self, group: int, class_key: str, limit: int) -> list[bytes]:
+        """Ids of objects of a class that something is known of, up to that number."""
+        if not os.path.exists(self.path(group)):
+            return []
+        query = "select id from objects where class = ? limit ?"
+        return [bytes(cast("bytes", row[0])) for row in self.of_group(group).execute(query, (class_key, limit))]
+
     def wash(self, group: int) -> None:
         """Let no page that was overwritten be left in the file beside."""
         self.of_group(group).execute("pragma wal_checkpoint(truncate)").fetchall()

@@ -19,8 +19,8 @@ from .restarts import Restarts
 
 IMPORT_S_MAX = 60.0
 MARK_S_MAX = 10.0
-RELEASE_S_MAX = 10.0
-"""Beyond what running events get: then the old process is killed, and its log recovered."""
+RELEASE_S_MAX = 20.0
+"""With 10 s of `preShutdown`, and beyond what running events get: then the old process is killed, and its log recovered."""
 GATEWAY_S_MAX = 60.0
 Tell = Callable[..., None]
 
@@ -31,8 +31,8 @@ class Processes(Protocol):
     shards: dict[int, Child]
     gateways: dict[int, Child]
 
-    def reread(self) -> None:
-        """Take what may change of the settings from where they come from. Raises ConfigError."""
+    async def reread(self) -> None:
+        """Take what may change of the settings from where they come from, and apply new class migrations. Raises ConfigError."""
         ...
 
     def start_standby(self, index: int) -> Child: ...
@@ -165,7 +165,7 @@ class Reload:
     # ------------------------------------------------------------------ standing by
     async def _stand_by(self) -> None:
         """One after the other: an error in the program is found by the first."""
-        self._processes.reread()
+        await self._processes.reread()
         for index in sorted(self._processes.shards):
             child = self._standbys[index] = self._processes.start_standby(index)
             await self._until(

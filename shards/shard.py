@@ -26,7 +26,7 @@ from ..engine.limits import Limits
 from ..router.client import Client
 from ..router.control import Control, Message
 from ..router.logs import reporter
-from ..router.process import main, settings_of, settle_garbage
+from ..router.process import deployments_of, main, settings_of, settle_garbage
 from ..router.server import Acceptor
 from ..router.slots import SlotMap
 from ..sdk.program import Program, load
@@ -37,6 +37,7 @@ from .measured import measure
 from .object_operations import ObjectOperations
 from .operations import Operations
 from .quotas import Exceeded, Quotas, refusal
+from .removal import Removal
 from .session import Session
 from .upgrades import Upgrades
 
@@ -174,6 +175,8 @@ class Shard:
             self._begin(self._watch_quotas(), "quotas")
         if self.session.catalogue.missing:
             self.listing.rebuild = self._begin(self._rebuild_catalogue(), "catalogue")
+        if self._program.removing:
+            self._begin(self._remove_classes(), "removal")
         return await self._ended
 
     def _begin(self, work: object, name: str) -> asyncio.Task[None]:
@@ -188,10 +191,17 @@ class Shard:
             self._stop(cast("BaseException", task.exception()))
 
     async def _rebuild_catalogue(self) -> None:
-        folders = {ClassKey(key).folder: key for key in self._program.keys().values()}
+        keys = [*self._program.keys().values(), *self._program.removing]
+        folders = {ClassKey(key).folder: key for key in keys}
         count = await asyncio.to_thread(self.session.catalogue.rebuild, folders)
         if count:
             self._report("info", "catalogue_rebuilt", {"objects": count})
+
+    async def _remove_classes(self) -> None:
+        """What migrations have deleted."""
+        session = self.session
+        removal = Removal(self.listing, session.timeline, session.archive.ask, session.catalogue.groups, self._report)
+        await removal.run(self._program.removing, lambda key: self._control.send({"type": "removed", "class_key": key}))
 
     async def _watch_quotas(self) -> None:
         """Say what was used; refuse what a quota refuses. A quota of a day that is over is lifted here, asked by nobody."""
@@ -339,7 +349,7 @@ def _stand_by(control: Control, start: Message, program: Program) -> Message:
 
 async def _body(control: Control, start: Message, loop: asyncio.AbstractEventLoop) -> int:
     _raise_file_limit()
-    program = load(cast("str", start["program"]), cast("str | None", start["env_name"]))
+    program = load(cast("str", start["program"]), cast("str | None", start["env_name"]), deployments_of(start))
     _forbid_forks()
     if start.get("standby"):
         settle_garbage()  # nobody waits for it yet

@@ -27,7 +27,9 @@ from ..engine.limits import Limits
 from ..router.control import Message
 from ..router.slots import deal
 from .children import Child, Phase
+from .class_migrations import ClassMigrations
 from .commands import Commands, Progress
+from .cron_runs import CronRuns
 from .dead_sessions import DeadSessions
 from .log import delete_session, sessions
 from .meta import LocalMeta
@@ -125,6 +127,8 @@ class Supervisor:
         self._hangups: set[asyncio.Task[None]] = set()
         self._retired: list[Child] = []
         """Processes of an earlier generation that answer their last; a shard's has no session any more."""
+        self._crons = CronRuns(SystemClock(), self._serving_gateways, self._tell)
+        self.commands.add("trigger", self._crons.trigger)
         self._timers: set[asyncio.TimerHandle] = set()
 
     async def run(self) -> int:
@@ -140,6 +144,8 @@ class Supervisor:
             self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
             self._watch_owner()
             await self.commands.listen(self._data.run)
+            self._migrations = ClassMigrations(self._meta, self._tell)
+            await self.prepare()
             self._start_all()
             code = await self._ended
         finally:
@@ -168,6 +174,14 @@ class Supervisor:
         self._loop.add_reader(descriptor, gone)
 
     # ------------------------------------------------------------------ startup
+    async def prepare(self) -> None:
+        """Read the configuration and apply its migrations: before any process of it starts. Raises ConfigError."""
+        settings = await self._migrations.prepare(self._setup.program, self._setup.env_name)
+        self._crons.adopt(settings.crons if settings is not None else ())
+
+    def _serving_gateways(self) -> list[Child]:
+        return [child for child in self.gateways.values() if child.phase is Phase.SERVING]
+
     def _start_all(self) -> None:
         setup = self._setup
         log = f"{self._data.path}/log"
@@ -239,6 +253,7 @@ class Supervisor:
             "settings": setup.settings,
             "quotas": setup.quotas,
             "class_settings": setup.classes,
+            "deployments": self._migrations.to_wire(),
             **start,
         }
         return Child(self._loop, module, name, message, keep_fds, self._on_message, self._on_death)
@@ -259,6 +274,11 @@ class Supervisor:
             self._on_recovered(cast("str", message["session"]), cast("int", child.start["index"]))
         elif kind == "usage":
             self._on_usage(cast("int", child.start["index"]), DayUse.from_wire(message))
+        elif kind == "scheduled":
+            self._crons.answered(message)
+        elif kind == "removed":
+            index = cast("int", child.start["index"])
+            self._migrations.removed(cast("str", message["class_key"]), index, self._setup.shards)
         elif kind == "failed":
             error = from_wire(cast("dict[str, object]", message["error"]))
             self._log.error("failed", process=child.name, error=error.message, hint=error.hint or None)
@@ -293,6 +313,7 @@ class Supervisor:
         elif child.module == ENDPOINT:
             self._data.publish_address(f"ipc://{self._data.run}/router")
         self._log.info("serving", process=child.name, pid=child.pid)
+        self._crons.give()
         self._announce()
 
     def _on_usage(self, shard: int, use: DayUse) -> None:
@@ -312,6 +333,7 @@ class Supervisor:
         if self._announced or not self.gateways or any(child.phase is not Phase.SERVING for child in everyone):
             return
         self._announced = True
+        self._crons.start()
         host = f"[{self._setup.host}]" if ":" in self._setup.host else self._setup.host
         scheme = "https" if self._setup.tls_certificate else "http"
         about: dict[str, object] = {
@@ -352,6 +374,7 @@ class Supervisor:
             return
         if self._reload is not None and self._reload.on_death(child):
             return
+        self._crons.gone(child)
         if child.module == SHARD:
             self.bury(child)
         if self._signals:
@@ -438,14 +461,14 @@ class Supervisor:
         self._hangups.add(task)
         task.add_done_callback(self._hangups.discard)
 
-    def reread(self) -> None:
-        if self._reread is None:
-            return
-        found = self._reread()
-        changed = [name for name in _FIXED if getattr(found, name) != getattr(self._setup, name)]
-        if changed:
-            self._log.warning("needs_a_restart", settings=changed, hint="they stay as they were until then")
-        self._setup = replace(found, **{name: getattr(self._setup, name) for name in _FIXED})
+    async def reread(self) -> None:
+        if self._reread is not None:
+            found = self._reread()
+            changed = [name for name in _FIXED if getattr(found, name) != getattr(self._setup, name)]
+            if changed:
+                self._log.warning("needs_a_restart", settings=changed, hint="they stay as they were until then")
+            self._setup = replace(found, **{name: getattr(self._setup, name) for name in _FIXED})
+        await self.prepare()
 
     def start_standby(self, index: int) -> Child:
         return self._spawn(SHARD, f"shard {index}", {"index": index, "standby": True}, [self._data.lock_fd])
@@ -483,6 +506,7 @@ class Supervisor:
 
     async def _drain(self) -> None:
         """Gateways first, so that what they accepted can still reach the shards; then the shards."""
+        self._crons.stop()
         seconds = self._setup.drain_s
         if self._reloading is not None:
             self._reloading.cancel()

@@ -158,6 +158,13 @@ def test_toml_and_comments(tmp_path) -> None:
         ({"vars": 5}, "vars must be a table"),
         ({"migrations": [{"tag": "1"}, {"tag": "1"}]}, "two migrations have the tag"),
         ({"migrations": [{"tag": "1", "deleted_classes": ["X"]}]}, "non-existent class X"),
+        (
+            {"migrations": [{"tag": "1", "transferred_classes": [{"from": "A"}]}]},
+            "transferred_classes is not supported",
+        ),
+        ({"triggers": ["* * * * *"]}, "triggers must be a table"),
+        ({"triggers": {"crons": "* * * * *"}}, "crons must be a list"),
+        ({"triggers": {"crons": ["* * * *"]}}, "4 fields"),
         ({"durable_objects": {"bindings": [{"name": "A"}]}}, "'class_name' is missing"),
         (
             {"durable_objects": {"bindings": [{"name": "A", "class_name": "X", "script_name": "other"}]}},
@@ -169,6 +176,14 @@ def test_configuration_mistakes_name_the_file_and_the_key(tmp_path, change, phra
     with pytest.raises(ConfigError, match=phrase) as caught:
         config.read(write(tmp_path, {**BASE, **change}))
     assert "wrangler.json" in caught.value.message
+
+
+def test_crons_are_inherited_by_environments_and_run_once_each(tmp_path) -> None:
+    found = {**BASE, "triggers": {"crons": ["0 5 * * *", "0 5 * * *"]}, "env": {"quiet": {"triggers": {"crons": []}}}}
+    path = write(tmp_path, {**found, "env": {**found["env"], "same": {}}})
+    assert [cron.text for cron in config.read(path).crons] == ["0 5 * * *"]
+    assert len(config.read(path, "same").crons) == 1
+    assert config.read(path, "quiet").crons == ()
 
 
 def test_what_is_no_json_is_said(tmp_path) -> None:

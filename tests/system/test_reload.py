@@ -8,7 +8,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -41,6 +41,12 @@ class Counter(DurableObject):
 
     def version(self):
         return VERSION
+
+    async def preShutdown(self, info):
+        await self.ctx.storage.put("told", info.reason)
+
+    async def told(self):
+        return await self.ctx.storage.get("told")
 
     async def slow(self, seconds, then):
         await asyncio.sleep(seconds)
@@ -347,3 +353,48 @@ def test_a_connection_that_is_kept_alive_is_told_to_close_and_never_reset(runtim
         assert client.get("/a").text.startswith("2 2")
     wait_gone(runtime.pids("leaving gateway"), 15)
     assert runtime.pids("leaving") == []
+
+
+def test_objects_are_told_before_their_storage_goes(runtime: Runtime, program: Path) -> None:
+    async def work() -> None:
+        async with perdure.connect(runtime.address) as client:
+            counter = client.namespace("Counter").getByName("a")
+            assert await counter.told() is None
+            write(program, 2)
+            await asyncio.to_thread(reload, runtime)
+            assert (await counter.version(), await counter.told()) == (2, "codeUpdated")
+
+    asyncio.run(work())
+
+
+def test_dev_reloads_on_a_change_and_shows_what_cannot_be_imported(tmp_path: Path, program: Path) -> None:
+    command = [PERDURE, "dev", str(program), "--port", "0", "--data", str(tmp_path / "data"), "--shards", "1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    said: list[str] = []
+    assert process.stdout is not None
+    assert process.stderr is not None
+    errors = process.stderr
+    reader = threading.Thread(target=lambda: said.extend(errors), daemon=True)
+    reader.start()
+    try:
+        url = process.stdout.readline().split()[1]
+        assert httpx.get(f"{url}/a").text == "1 1 0"
+        program.write_text("import nothing_of_that_name\n")
+        until(lambda: "goes on serving" in "".join(said))
+        assert "nothing_of_that_name" in "".join(said)
+        assert httpx.get(f"{url}/a").text == "1 1 0"
+        write(program, 2)
+        until(lambda: httpx.get(f"{url}/a").text == "2 2 0")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        reader.join(5)
+        process.stdout.close()
+        errors.close()
+
+
+def until(done: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.1)

@@ -1,0 +1,230 @@
+"""Migrations of classes: which namespaces a deployment has, and how a new configuration changes them (spec: config, migrations).
+
+Pure: `plan(deployed, steps, …)` gives the next state or raises. What always holds: steps are applied in order, all or none; a
+namespace keeps its key for life, through renames; a key is never used again, so what is left of a deleted namespace never
+comes back under a new class of the same name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from ..engine.errors import ConfigError
+
+NOT_CONFIGURED, NOT_EXPORTED, CLASS_LEFT_OUT, EXISTS = 10061, 10070, 10064, 10074
+"""Codes of the reference's API; messages end with them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One entry of `migrations`."""
+
+    tag: str
+    new: tuple[str, ...] = ()
+    """Of the key-value backend."""
+    new_sqlite: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
+    """From, to."""
+    deleted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What the deployment remembers. The empty one has applied nothing."""
+
+    tag: str | None = None
+    """Of the last step that was applied."""
+    keys: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Class → the name that its key is made of: that of its creation."""
+    sqlite: frozenset[str] = frozenset()
+    """Classes with SQL."""
+    used: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Class name → how many namespaces were ever created under it."""
+    removing: tuple[str, ...] = ()
+    """Key names of namespaces that are deleted and whose objects may not all be gone yet."""
+
+    def to_wire(self) -> dict[str, object]:
+        return {
+            "tag": self.tag,
+            "keys": dict(self.keys),
+            "sqlite": sorted(self.sqlite),
+            "used": dict(self.used),
+            "removing": list(self.removing),
+        }
+
+    @classmethod
+    def from_wire(cls, fields: Mapping[str, object]) -> Deployed:
+        return cls(
+            cast("str | None", fields["tag"]),
+            cast("dict[str, str]", fields["keys"]),
+            frozenset(cast("list[str]", fields["sqlite"])),
+            cast("dict[str, int]", fields["used"]),
+            tuple(cast("list[str]", fields["removing"])),
+        )
+
+
+NOTHING = Deployed()
+"""Of a deployment that has applied no migration."""
+
+
+class _Draft:
+    """The state while steps are applied to it."""
+
+    def __init__(self, before: Deployed, where: str, bound: Collection[str], exported: Collection[str] | None) -> None:
+        self.keys = dict(before.keys)
+        self.sqlite = set(before.sqlite)
+        self.used = dict(before.used)
+        self.removing = list(before.removing)
+        self._where = where
+        self._bound = bound
+        self._exported = exported
+        self.created: list[str] = []
+        self.deleted: list[str] = []
+
+    def apply(self, step: Step) -> None:
+        for name in (*step.new, *step.new_sqlite):
+            self._create(step, name)
+        self.sqlite.update(step.new_sqlite)
+        for old, new in step.renamed:
+            self._rename(step, old, new)
+        for name in step.deleted:
+            self._delete(name)
+
+    def _create(self, step: Step, name: str) -> None:
+        if name in self.keys:
+            raise ConfigError(
+                f"{self._where}: migration '{step.tag}': Cannot apply new-class migration to class {name}: it is "
+                f"already depended on by existing Durable Objects [code: {EXISTS}]",
+                hint="a class is created once, and its storage kind is fixed; give objects of the key-value backend SQL with "
+                "`perdure objects upgrade CLASS`",
+            )
+        count = self.used[name] = self.used.get(name, 0) + 1
+        self.keys[name] = name if count == 1 else f"{name}~{count}"
+        self.created.append(name)
+
+    def _rename(self, step: Step, old: str, new: str) -> None:
+        if old not in self.keys or new in self.keys:
+            why = (
+                f"{old} does not exist" if old not in self.keys else f"{new} exists: it must not be created separately"
+            )
+            raise ConfigError(
+                f"{self._where}: migration '{step.tag}': cannot rename {old} to {new}: {why}",
+                hint="`renamed_classes` alone makes the new name",
+            )
+        self.keys[new] = self.keys.pop(old)
+        if old in self.sqlite:
+            self.sqlite.remove(old)
+            self.sqlite.add(new)
+        self.created = [new if name == old else name for name in self.created]
+
+    def _delete(self, name: str) -> None:
+        if name not in self.keys:
+            raise ConfigError(f"{self._where}: deleted_classes migration to non-existent class {name}")
+        self.deleted.append(name)
+        self.removing.append(self.keys.pop(name))
+        self.sqlite.discard(name)
+        self.created = [each for each in self.created if each != name]
+
+    def check(self) -> None:
+        """What only the end of all steps tells: deleted classes are not bound, all others are in the code."""
+        for name in self.deleted:
+            if name in self._bound and name not in self.keys:
+                raise ConfigError(
+                    f"{self._where}: Cannot apply --delete-class migration to class '{name}' while a binding names it "
+                    f"[code: {NOT_CONFIGURED}]",
+                    hint=f"remove the binding of {name} first, then deploy the deletion",
+                )
+        if self._exported is None:
+            return
+        for name in self.created:
+            if name not in self._exported:
+                raise ConfigError(
+                    f"{self._where}: Cannot apply new-class migration to class {name}, which is not exported by the script "
+                    f"[code: {NOT_EXPORTED}]",
+                    hint=f"declare `class {name}(DurableObject)` in the main module",
+                )
+        check_exports(self.keys, self._bound, self._exported, self._where)
+
+
+def pending(deployed: Deployed, steps: Sequence[Step], where: str) -> tuple[Step, ...]:
+    """The steps after the last that was applied. Raises ConfigError for a tag that the configuration does not know."""
+    if deployed.tag is None:
+        return tuple(steps)
+    tags = [step.tag for step in steps]
+    if deployed.tag not in tags:
+        raise ConfigError(
+            f"{where}: migration tag precondition failed: the last migration applied here is '{deployed.tag}', and the "
+            "configuration has none of that tag",
+            hint="put the entry back: entries are only ever added. For another deployment of the program give another --data",
+        )
+    return tuple(steps[tags.index(deployed.tag) + 1 :])
+
+
+def plan(
+    deployed: Deployed,
+    steps: Sequence[Step],
+    *,
+    where: str,
+    bound: Collection[str] = (),
+    exported: Collection[str] | None = None,
+) -> Deployed:
+    """The state after the steps that are pending. `bound`: classes that bindings name. `exported`: None: not known yet.
+
+    Raises ConfigError; then nothing is applied.
+    """
+    _check_tags(steps, where)
+    todo = pending(deployed, steps, where)
+    draft = _Draft(deployed, where, bound, exported)
+    for step in todo:
+        draft.apply(step)
+    draft.check()
+    tag = todo[-1].tag if todo else deployed.tag
+    return Deployed(tag, draft.keys, frozenset(draft.sqlite), draft.used, tuple(draft.removing))
+
+
+def without(deployed: Deployed, key_name: str) -> Deployed:
+    """The state when all objects of a deleted namespace are gone."""
+    left = tuple(name for name in deployed.removing if name != key_name)
+    return Deployed(deployed.tag, deployed.keys, deployed.sqlite, deployed.used, left)
+
+
+def check_bindings(keys: Collection[str], bound: Collection[str], has_steps: bool, where: str) -> list[str]:
+    """Bindings of classes that no migration has created; lenient, as local development is, where there are none at all.
+
+    Gives those classes. Raises ConfigError.
+    """
+    missing = [name for name in dict.fromkeys(bound) if name not in keys]
+    if missing and has_steps:
+        raise ConfigError(
+            f"{where}: Cannot create a binding for class '{missing[0]}': it is not currently configured to implement Durable "
+            f"Objects [code: {NOT_CONFIGURED}]",
+            hint=f'add a new-class migration: {{"tag": "…", "new_sqlite_classes": ["{missing[0]}"]}}',
+        )
+    return missing
+
+
+def check_exports(keys: Collection[str], bound: Collection[str], exported: Collection[str], where: str) -> None:
+    """Every namespace has its class in the code. Raises ConfigError."""
+    for name in dict.fromkeys(bound):
+        if name not in exported:
+            raise ConfigError(
+                f"{where}: a binding refers to class '{name}', that is not exported by the script [code: {NOT_CONFIGURED}]",
+                hint=f"There is no '{name}' class defined in the main module: declare it, or remove the binding",
+            )
+    for name in keys:
+        if name not in exported:
+            raise ConfigError(
+                f"{where}: New version of script does not export class '{name}' which is depended on by existing Durable "
+                f"Objects [code: {CLASS_LEFT_OUT}]",
+                hint=f'to delete its objects with all data, add a delete-class migration: `deleted_classes: ["{name}"]`',
+            )
+
+
+def _check_tags(steps: Sequence[Step], where: str) -> None:
+    tags: set[str] = set()
+    for step in steps:
+        if step.tag in tags:
+            raise ConfigError(f"{where}: two migrations have the tag '{step.tag}'")
+        tags.add(step.tag)
