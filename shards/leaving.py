@@ -1,7 +1,8 @@
 """The old side of a hand-off: a shard's process lets its slots go, and lingers until what it has begun is answered.
 
-hold → take back what waits → let run for a moment → preShutdown → release → linger. What always holds: a call that has begun here is answered
-here, one that has not is given back and runs in the next session; after the release nothing of the data folder is touched.
+hold → take back what waits → let run for a moment → preShutdown → release → linger. What always holds: a call that has begun here
+is answered here, one that has not is given back and runs in the next session; after the release nothing of the data folder is
+touched.
 """
 
 from __future__ import annotations
