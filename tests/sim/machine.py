@@ -140,6 +140,9 @@ class InlineArchive:
     def close(self) -> None:
         self.archivist.close()
 
+    async def ended(self) -> None:
+        """There is no process to wait for."""
+
 
 class Stopped(Exception):
     """The process would have ended itself."""

@@ -355,6 +355,30 @@ def test_a_connection_that_is_kept_alive_is_told_to_close_and_never_reset(runtim
     assert runtime.pids("leaving") == []
 
 
+def test_a_stop_in_the_middle_of_a_reload_is_clean(runtime: Runtime, program: Path) -> None:
+    ledger = Ledger(8)
+
+    async def work() -> None:
+        stop = asyncio.Event()
+        async with perdure.connect(runtime.address, deadline_s=5) as client:
+            users = [asyncio.create_task(ledger.user(client, stop, seed)) for seed in range(8)]
+            await asyncio.sleep(0.3)
+            write(program, 2)
+            reloading = asyncio.create_task(asyncio.to_thread(reload, runtime))
+            while not runtime.pids("leaving"):
+                await asyncio.sleep(0.005)
+            assert await asyncio.to_thread(runtime.stop) == 0, runtime.text()
+            stop.set()
+            with pytest.raises(PerdureError, match="ended before it had answered"):
+                await reloading
+            await asyncio.gather(*users)
+
+    asyncio.run(work())
+    with serving(str(program), runtime.data, "--shards", "2") as again:
+        asyncio.run(ledger.check(again.address))
+        assert again.stop() == 0
+
+
 def test_objects_are_told_before_their_storage_goes(runtime: Runtime, program: Path) -> None:
     async def work() -> None:
         async with perdure.connect(runtime.address) as client:
