@@ -55,7 +55,7 @@ class CommitRecord(Protocol):
     pages: dict[int, bytes]
     """Page number (from 1) → 4,096 bytes."""
     alarm_ms: int | None
-    """The object's alarm after the commit, in ms since the epoch; 0: it has none any more; None: as it was."""
+    """When the object's alarm is due after the commit, in ms since the epoch; 0: it has none any more; None: as it was."""
     time_ms: int
     more: bool
     """Commits, or pieces of one, are left that this record does not have."""

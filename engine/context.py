@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from .alarm_calls import blame_abort
 from .awake import counted
 from .background import wait_until
 from .call_chains import extras_of
@@ -17,6 +18,7 @@ from .calls import Extras, MadeCall
 from .errors import DurableObjectAbort
 from .http import HttpRequest, HttpResponse
 from .ids import ObjectId
+from .ranges import read_options
 from .resetting import abort_error
 from .stubs import OnReset, Transport
 from .turns import SCOPE, Scope
@@ -61,15 +63,19 @@ class DurableObjectContext:
         """Begin the object's next instance with what `ctx.storage.snapshot()` has taken; the snapshot that undoes this."""
         return self.storage.restore_snapshot(snapshot)
 
-    def abort(self, reason: str | None = None, options: object = None) -> None:
+    def abort(self, reason: str | None = None, options: object = None, **more: object) -> None:
         """Reset the object at once: the running turn's writes are undone, all calls in flight fail with `reason`.
+
+        `retryAlarm=False`: an alarm run that aborts is not tried again.
 
         Raises DurableObjectAbort, always.
         """
         instance = self._instance
+        dropped = read_options(options, more).get("retryAlarm", True) is False
         error = abort_error(instance, reason)
         if instance.broken is None and instance.fatal is None:
             instance.fatal = error
+            blame_abort(instance, dropped)
             if instance.turns.running is instance:
                 instance.turns.running = None  # from here on the instance's storage refuses
             instance.turns.loop.call_soon(instance.break_now)  # where no turn of its own runs nobody else would

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .class_runtime import ClassRuntime
     from .instance import Instance
 
 Method = Callable[..., object]
@@ -19,14 +20,21 @@ _ANY = 1 << 30
 
 
 def find_handler(instance: Instance, name: str) -> Method | None:
-    """The handler of that name; None: the class has none."""
-    target = instance.object
-    names = (f"on_{name}", name) if instance.runtime.legacy_handler_names else (name,)
-    for known in names:
-        found = getattr(target, known, None)
+    """The handler of that name of a constructed object; None: the class has none."""
+    for known in _names(instance.runtime, name):
+        found = getattr(instance.object, known, None)
         if callable(found):
             return found
     return None
+
+
+def has_handler(runtime: ClassRuntime, name: str) -> bool:
+    """Whether the class declares it: known before an object is constructed."""
+    return any(callable(getattr(runtime.cls, known, None)) for known in _names(runtime, name))
+
+
+def _names(runtime: ClassRuntime, name: str) -> tuple[str, ...]:
+    return (f"on_{name}", name) if runtime.legacy_handler_names else (name,)
 
 
 def call_relaxed(method: Method, *args: object) -> object:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, cast
 
+from . import alarm_runs
+from .alarm_calls import blame
 from .bodies import OutgoingBody
-from .calls import FETCH, PRE_SHUTDOWN, RPC, Call
+from .calls import ALARM, FETCH, PRE_SHUTDOWN, RPC, Call
 from .context import DurableObjectContext
 from .durable import DurableObject
 from .errors import DurableObjectAbort, InvalidArgument, MethodNotFound, PerdureError
@@ -23,19 +25,13 @@ from .raised import as_remote
 from .restoring import restore
 from .shutting_down import run_handler
 from .stubs import RESERVED_METHODS
-from .turns import Event, InstanceGone, unwound
+from .turns import Event, InstanceGone, one_round, unwound
 from .values import EMPTY_ARGS, pack, unpack
 
 if TYPE_CHECKING:
     from .instance import Instance
 
 Method = Callable[..., object]
-
-
-@types.coroutine
-def one_round() -> Generator[None, None, None]:
-    """Suspend for one loop round: the driver passes the gate again."""
-    yield
 
 
 async def _await(value: Awaitable[object]) -> object:
@@ -62,6 +58,11 @@ class Handler:
             position = instance.storage.pending_restore()
             if position is not None:
                 await restore(instance, event, position)
+        if call.kind == ALARM:
+            answer = alarm_runs.prepare(instance, alarm_runs.as_alarm(call))
+            if answer is not None:
+                return answer
+        if instance.object is None:
             self._construct()
             while instance.input.section is not None:  # begun by the constructor: events come after it
                 await one_round()
@@ -71,6 +72,10 @@ class Handler:
             return await self._fetch(event, call)
         if call.kind == PRE_SHUTDOWN:
             return pack(await run_handler(instance, call))
+        if call.kind == ALARM:
+            alarm = find_handler(instance, "alarm")
+            assert alarm is not None, "looked for before the object was constructed"
+            return await alarm_runs.run(instance, event, alarm_runs.as_alarm(call), alarm)
         method = self._methods.get(call.method) or self._find(call.method)
         result: Any
         if call.payload == EMPTY_ARGS:
@@ -144,6 +149,7 @@ class Handler:
         except BaseException as error:
             failure = as_remote(error, with_properties=runtime.errors_keep_properties)
             instance.fatal = instance.fatal or failure
+            blame(instance)
             instance.break_now()
             raise InstanceGone from error
         instance.move(State.IDLE)

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from . import call_cycles, leaving, rates, resetting
 from .ages import TOO_LONG
+from .alarm_calls import blame
 from .awake import Pending
 from .bodies import OutgoingBody
 from .bookmarks import History
 from .busy import end_active
 from .callbacks import enter_otherwise
-from .calls import REQUEST_ID, Call
+from .calls import ALARM, REQUEST_ID, Call
 from .class_runtime import ClassRuntime
 from .commits import CommitRecord, Effect
 from .errors import (
@@ -35,6 +36,7 @@ from .errors import (
 )
 from .fairness import EVENTS_A_ROUND
 from .gate import BLOCKED, InputGate, OutputGate
+from .handlers import has_handler
 from .handling import Handler
 from .http import HttpResponse
 from .ids import ObjectId
@@ -284,7 +286,8 @@ class Instance:
         self.queued_bytes -= len(call.payload)
         if (self.shelf.now_s - call.arrived_s) * 1000 > self.limits.mailbox_age_ms_max:
             return overloaded(self, TOO_LONG)
-        self.meters.requests += 1
+        if call.kind != ALARM:
+            self.meters.requests += 1
         return None
 
     # ------------------------------------------------------------------ turns
@@ -320,6 +323,8 @@ class Instance:
         try:
             self.storage.end_turn()
         except PerdureError as error:
+            if isinstance(self.input.holder, Event) and not isinstance(error, StorageFull):
+                blame(self, self.input.holder)
             self.reset(error)
             return False
         commits = self.output.commits
@@ -379,7 +384,7 @@ class Instance:
         return self.sections.inner_ended()
 
     def has_alarm_handler(self) -> bool:
-        return self.object is None or callable(getattr(type(self.object), "alarm", None))
+        return self.object is None or has_handler(self.runtime, "alarm")
 
     def break_object(self, error: BaseException) -> None:
         if self.fatal is None and self.broken is None:
@@ -389,6 +394,7 @@ class Instance:
                 else as_remote(error, with_properties=self.runtime.errors_keep_properties)
             )
             self.fatal.durableObjectReset = True
+            blame(self)
 
     # ------------------------------------------------------------------ Committable
     def capture(self) -> CommitRecord | None:

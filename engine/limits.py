@@ -84,6 +84,9 @@ class Limits:
     delete_all_overwrite_bytes_max: int = 32 << 20  # above it deleteAll() frees pages as they are: zeros take seconds
     wal_bytes_checkpoint: int = 1 << 20  # checkpoint without sync above this
     quiescent_rounds: int = 4  # loop rounds without a resumed task after which a suspended turn ends
+    alarm_wall_ms_max: int = 900_000  # one run (spec/limits.md: 15 min)
+    alarms_per_second_max: int = 1_000  # begun by one shard: what an outage left over must not fire in one instant
+    alarms_running_max: int = 1_000  # at once in one shard; the others wait
     log_bytes_max: int = 256 << 20
     log_page_images_max: int = 262_144  # 1 GiB of page images
     log_live_objects_max: int = 20_000

@@ -27,12 +27,14 @@ _OPTIONS = (
     "allowConcurrency",
     "allowUnconfirmed",
     "noCache",
+    "retryAlarm",
 )
 _ALIASES = {
     "start_after": "startAfter",
     "allow_concurrency": "allowConcurrency",
     "allow_unconfirmed": "allowUnconfirmed",
     "no_cache": "noCache",
+    "retry_alarm": "retryAlarm",
 }
 
 

@@ -7,6 +7,7 @@ storage is closed and its file is right.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncGenerator, Callable, Mapping, ValuesView
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -72,7 +73,9 @@ class Residents:
         loop: asyncio.AbstractEventLoop,
         threads: Executor | None = None,
         history: History | None = None,
+        random: Callable[[], float] = random.random,
     ) -> None:
+        self.random = random
         self.history = history
         self.threads = threads or ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self.turns = Turns(loop, limits.quiescent_rounds, clock.now_ms() << 20)  # no number of a process before
@@ -151,6 +154,15 @@ class Residents:
             call.answer(call, self._refusal)
             return
         instance.deliver(call)
+
+    def class_of(self, object_id: bytes) -> str | None:
+        """The key of the class that an id belongs to, None when the program has none."""
+        return next((key for key, runtime in self._classes.items() if runtime.key.owns(object_id)), None)
+
+    @property
+    def refuses(self) -> bool:
+        """Whether new events are refused: a quota is used up, or the process drains."""
+        return self._refusal is not None
 
     def cancel(self, call: Call) -> None:
         """The caller is gone or gave up."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Protocol
 
@@ -32,6 +33,8 @@ class Shelf(Protocol):
     threads: Executor
     """For checkpoints that would stop the loop for too long."""
     now_s: float
+    random: Callable[[], float]
+    """From 0 to 1."""
     rotation: Rotation
     kept_out: dict[Instance, None]
     """Objects whose gate has kept somebody out: `ages` looks at them with each tick."""

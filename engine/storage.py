@@ -196,7 +196,7 @@ class DurableObjectStorage(Past):
 
     def _set_alarm(self, ms: int | None, options: dict[str, object]) -> None:
         storage = self._storage
-        if storage.alarm.set(ms):
+        if storage.alarm.set(ms, storage.host.name):
             storage.tally.armed()
             storage.wrote_kv(bool(options.get("allowUnconfirmed")))
 

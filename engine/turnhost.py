@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from .alarms import StoredAlarm
 from .answers import Answers
 from .bookmarks import History, Position
 from .clock import Clock
@@ -85,6 +86,8 @@ class TurnHost(Protocol):
 
 class StorageBackend(Protocol):
     """What a resident object asks of its storage."""
+
+    alarm: StoredAlarm
 
     def end_turn(self) -> None:
         """The turn that wrote has ended: commit its own transaction, or leave KV writes to be shared.

@@ -103,6 +103,12 @@ class Event(Scope):
 SCOPE: ContextVar[Scope | None] = ContextVar("perdure_scope", default=None)
 
 
+@types.coroutine
+def one_round() -> Generator[None, None, None]:
+    """Suspend for one loop round: the driver passes the gate again."""
+    yield
+
+
 class Turns:
     """What runs right now on this loop: at most one object."""
 

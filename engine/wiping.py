@@ -10,7 +10,7 @@ from .database import PAGE
 
 _CONTENT = """
 select exists(select 1 from sqlite_schema where name not like 'sqlite\\_%' escape '\\' and name not like '\\_cf\\_%' escape '\\')
-or exists(select 1 from _cf_KV) or exists(select 1 from _cf_METADATA where key <> 'wiped')
+or exists(select 1 from _cf_KV) or exists(select 1 from _cf_METADATA where key not in ('wiped', 'name'))
 """
 _ZEROS = 1 << 20
 """Bytes of a row that overwrites free pages."""

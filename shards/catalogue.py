@@ -7,14 +7,19 @@ a row an object and day: counts, which nothing can rebuild, and whose last secon
 One number of a group is kept here too: the newest generation of any of its objects that is gone. A file that is made anew begins
 above it, so that what history knows of an earlier one stays apart. It is durable before the object goes.
 
+Alarms stand here by when they are due, as the marks know it: what the log says later holds, and the object's own rows above all.
+
 What always holds: a file of format 0 was begun and not yet rebuilt; it counts as missing.
 """
 
 from __future__ import annotations
 
+import contextlib
+import heapq
+import itertools
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -23,21 +28,27 @@ import apsw
 from ..engine.errors import VersionMismatch
 from ..engine.meters import METER_NAMES, Meters
 from ..router.slots import group_of
+from .alarm_rows import read_alarm
 from .sqlite_transactions import transaction
 
-FORMAT = 3
-"""1: objects. 2: objects and meters. 3: and floors."""
+FORMAT = 4
+"""1: objects. 2: objects and meters. 3: and floors. 4: and alarms."""
+_WITHOUT_ALARMS = 3
+"""Files up to this format are rebuilt too: nobody has noted which alarms are set."""
 _SCHEMA = f"""
 create table if not exists objects(
-  id blob primary key, class text not null, name text, created_ms int not null, active_ms int not null, bytes int not null
+  id blob primary key, class text not null, name text, created_ms int not null, active_ms int not null, bytes int not null,
+  alarm_ms int
 ) without rowid;
 create index if not exists by_class on objects(class, name);
+create index if not exists by_alarm on objects(alarm_ms) where alarm_ms is not null;
 create table if not exists meters(
   day int not null, class text not null, id blob not null, {", ".join(f"{name} int not null" for name in METER_NAMES)},
   primary key(day, class, id)
 ) without rowid;
 create table if not exists floors(generation int not null);
 """
+_REBUILD_ROWS = 10_000
 _COLUMNS = ", ".join(METER_NAMES)
 _ADDED = "on conflict(day, class, id) do update set " + ", ".join(
     f"{name} = {name} + excluded.{name}" for name in METER_NAMES
@@ -56,6 +67,18 @@ class Row:
     name: str | None
     bytes: int
     active_ms: int
+    alarm_ms: int | None = None
+    """When its alarm is due; 0: there is none; None: as it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmRow:
+    """An object whose alarm is set, and when it is due."""
+
+    due_ms: int
+    object_id: bytes
+    class_key: str
+    name: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +137,7 @@ class Catalogue:
         try:
             found = connection.pragma("user_version")
             found = found if isinstance(found, int) else 0
-            if found == FORMAT:
+            if _WITHOUT_ALARMS <= found <= FORMAT:
                 floor = connection.execute("select coalesce(max(generation), 0) from floors").fetchall()[0][0]
                 self.floors[group] = cast("int", floor)
         finally:
@@ -124,9 +147,19 @@ class Catalogue:
                 f"{self._path(group)} has format {found}, this perdure understands up to {FORMAT}",
                 hint="upgrade perdure",
             )
-        if 0 < found < FORMAT:
-            self._finish(group)
-        return found > 0
+        if 0 < found <= _WITHOUT_ALARMS:
+            self._add_alarms(group)
+        return found > _WITHOUT_ALARMS
+
+    def _add_alarms(self, group: int) -> None:
+        """To a file of an older format; `rebuild` says which are set."""
+        connection = apsw.Connection(self._path(group))
+        try:
+            if not connection.execute("select 1 from pragma_table_info('objects') where name = 'alarm_ms'").fetchall():
+                connection.execute("alter table objects add column alarm_ms int")
+        finally:
+            connection.close()
+        self._open(group).close()
 
     def _open(self, group: int) -> apsw.Connection:
         connection = apsw.Connection(self._path(group))
@@ -141,8 +174,9 @@ class Catalogue:
         connection.pragma("user_version", FORMAT)
         connection.close()
 
-    def write(self, rows: Iterable[Row]) -> None:
-        """Insert or update rows, durably."""
+    def write(self, rows: Iterable[Row], *, newer_known: bool = False) -> None:
+        """Insert or update rows, durably. `newer_known`: an alarm that is here already is newer than theirs."""
+        alarm = "coalesce(alarm_ms, ?6)" if newer_known else "iif(?6 is null, alarm_ms, nullif(?6, 0))"
         by_group: dict[int, list[Row]] = {}
         for row in rows:
             by_group.setdefault(group_of(row.object_id), []).append(row)
@@ -151,12 +185,13 @@ class Catalogue:
             try:
                 with transaction(connection):
                     connection.executemany(
-                        "insert into objects values(?1, ?2, ?3, ?5, ?5, ?4) on conflict(id) do update set "
+                        "insert into objects values(?1, ?2, ?3, ?5, ?5, ?4, nullif(?6, 0)) on conflict(id) do update set "
                         "name = coalesce(excluded.name, name), "
                         "created_ms = iif(created_ms = 0, excluded.active_ms, created_ms), "  # 0: recovered, time unknown
                         "active_ms = max(active_ms, excluded.active_ms), "
-                        "bytes = excluded.bytes",
-                        [(r.object_id, r.class_key, r.name, r.bytes, r.active_ms) for r in found],
+                        "bytes = excluded.bytes, "
+                        f"alarm_ms = {alarm}",
+                        [(r.object_id, r.class_key, r.name, r.bytes, r.active_ms, r.alarm_ms) for r in found],
                     )
             finally:
                 connection.close()
@@ -225,25 +260,57 @@ class Catalogue:
             connection.close()
 
     def rebuild(self, classes: dict[str, str]) -> int:
-        """Find the objects of the missing groups on disk; how many. `classes`: folder name → class key."""
-        rows: list[Row] = []
-        wanted = set(self.missing)
-        for folder, class_key in classes.items():
-            root = f"{self._data}/objects/{folder}"
-            for path, _, names in os.walk(root):
-                for name in names:
-                    text = name.split(".")[0]
-                    if len(text) != 64 or not name.endswith(".sqlite"):
-                        continue
-                    object_id = bytes.fromhex(text)
-                    if group_of(object_id) in wanted:
-                        status = os.stat(f"{path}/{name}")
-                        rows.append(Row(object_id, class_key, None, status.st_size, int(status.st_mtime * 1000)))
-        self.write(rows)
+        """Find the objects of the missing groups on disk, and their alarms; how many. `classes`: folder name → class key."""
+        count = 0
+        found = self._on_disk(classes)
+        while rows := list(itertools.islice(found, _REBUILD_ROWS)):
+            self.write(rows, newer_known=True)
+            count += len(rows)
         for group in self.missing:  # also those without objects: the next start need not look again
             self._finish(group)
         self.missing = []
-        return len(rows)
+        return count
+
+    def _on_disk(self, classes: dict[str, str]) -> Iterator[Row]:
+        wanted = set(self.missing)
+        for folder, class_key in classes.items():
+            for path, _, names in os.walk(f"{self._data}/objects/{folder}"):
+                for file in names:
+                    text = file.split(".")[0]
+                    if len(text) != 64 or not file.endswith(".sqlite"):
+                        continue
+                    object_id = bytes.fromhex(text)
+                    if group_of(object_id) not in wanted:
+                        continue
+                    with contextlib.suppress(FileNotFoundError):  # deleted since
+                        status = os.stat(f"{path}/{file}")
+                        due_ms, name = read_alarm(f"{path}/{file}")
+                        yield Row(object_id, class_key, name, status.st_size, int(status.st_mtime * 1000), due_ms)
+
+    def due(self, until_ms: int, known: Container[bytes], limit: int) -> list[AlarmRow]:
+        """The first `limit` alarms that are due up to then, the soonest first, without those of the objects that are `known`."""
+        with contextlib.ExitStack() as stack:
+            groups: list[Iterator[AlarmRow]] = []
+            for group in self._groups:
+                connection = self.reader(group)
+                if connection is not None:
+                    stack.callback(connection.close)
+                    groups.append(_due_rows(connection, until_ms))
+            merged = heapq.merge(*groups, key=lambda row: (row.due_ms, row.object_id))
+            return list(itertools.islice((row for row in merged if row.object_id not in known), limit))
+
+    def set_alarms(self, due: Mapping[bytes, int]) -> None:
+        """Object → when its alarm is due, 0 for never: of objects that are here."""
+        by_group: dict[int, list[tuple[int, bytes]]] = {}
+        for object_id, due_ms in due.items():
+            by_group.setdefault(group_of(object_id), []).append((due_ms, object_id))
+        for group, found in by_group.items():
+            connection = self._open(group)
+            try:
+                with transaction(connection):
+                    connection.executemany("update objects set alarm_ms = nullif(?, 0) where id = ?", found)
+            finally:
+                connection.close()
 
     # ------------------------------------------------------------------ meters
 
@@ -327,3 +394,9 @@ class Catalogue:
             connection.execute("delete from meters where day < ?", (before_day,))
         finally:
             connection.close()
+
+
+def _due_rows(connection: apsw.Connection, until_ms: int) -> Iterator[AlarmRow]:
+    query = "select alarm_ms, id, class, name from objects where alarm_ms <= ? order by alarm_ms, id"
+    for due_ms, object_id, class_key, name in connection.execute(query, (until_ms,)):
+        yield AlarmRow(int(due_ms), bytes(object_id), str(class_key), name)

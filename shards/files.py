@@ -40,6 +40,8 @@ class Live:
     """The main file holds everything up to this change, unsynced."""
     segment_at_complete: int = 0
     images_at_complete: int = 0
+    alarm_ms: int | None = None
+    """What its commits say last of its alarm, as in `CommitRecord`; None: nothing."""
     before: int = 0
     """Commits up to this change are not needed of this session's log: marked, or taken from a dead one's."""
 
@@ -63,6 +65,10 @@ class ObjectFiles:
         """Object → (segment where the parts of its large commit begin, page images in them), until it is durable."""
         self.floors: dict[int, int] = {}
         """Group → the newest generation of any object of it that is gone: a new file begins above it."""
+        self.on_alarm: Callable[[bytes, str, str | None, int], None] | None = None
+        """Told by a durable commit when an object's alarm is due: id, class key, name, ms; 0 for never."""
+        self.on_unsure: Callable[[bytes], None] | None = None
+        """What the log said of an object's alarm counts no more: its file is another."""
         self.on_emptied: Callable[[ClassKey, bytes, int], None] | None = None
         self._pinned: dict[bytes, bool] = {}
         """Objects whose main files are being copied → whether the file stayed as it was since."""
@@ -167,11 +173,14 @@ class ObjectFiles:
             ):  # deleted, or replaced by a whole file: the folder says so durably, nothing is left to do
                 self.sync_place(path)
                 self.dead.done(object_id)
+                if dead.alarm_ms is not None and self.on_unsure is not None:
+                    self.on_unsure(object_id)
                 return 0
             live = Live(
                 dead.class_key, dead.name, dead.generation, 0, change, self.now_s, complete=change, before=change
             )
             live.size_pages = self._pages_of(path)
+            live.alarm_ms = dead.alarm_ms
             self.live[object_id] = live
             return change
         if live is None:
@@ -240,6 +249,10 @@ class ObjectFiles:
         count = len(record.pages)
         live.images += count + parts
         self.images += count
+        if record.alarm_ms is not None:
+            live.alarm_ms = record.alarm_ms
+            if self.on_alarm is not None:
+                self.on_alarm(record.object_id, record.class_key, live.name, record.alarm_ms)
 
     def partial(self, record: CommitRecord, segment: int) -> None:
         """A part of a large commit lies in that segment: it is needed until the commit is marked, or given up."""

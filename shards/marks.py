@@ -237,7 +237,7 @@ class Marker:
 
     def _row(self, item: _Due) -> Row:
         live = self._files.live[item.object_id]
-        return Row(item.object_id, live.class_key, live.name, live.size_pages * 4096, live.time_ms)
+        return Row(item.object_id, live.class_key, live.name, live.size_pages * 4096, live.time_ms, live.alarm_ms)
 
     def _sync(self, rows: list[Row], large: list[str]) -> None:
         """On the thread: one sync for all files of the group and their folders, then the catalogue's own.

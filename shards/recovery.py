@@ -26,6 +26,8 @@ class DeadObject:
     class_key: str
     name: str | None
     mark: tuple[int, int] | None = None
+    alarm_ms: int | None = None
+    """What they say last of its alarm, as in `CommitRecord`; None: nothing."""
     deleted: int = 0
     """The newest generation that is gone, with all before it; 0: none."""
     pieces: list[tuple[int, Commits]] = field(default_factory=list[tuple[int, Commits]])
@@ -151,6 +153,8 @@ class DeadLogs:
                 continue
             found = self.objects.setdefault(object_id, DeadObject(piece.class_key, piece.name))
             found.name = piece.name or found.name
+            if piece.alarm_ms is not None:
+                found.alarm_ms = piece.alarm_ms
             found.pieces.append((number, piece))
 
     # ------------------------------------------------------------------ one object

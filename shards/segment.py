@@ -16,6 +16,7 @@ from typing import cast
 
 import msgpack
 
+from ..engine.alarms import UNSURE_MS
 from ..engine.disk import Disk
 from ..engine.errors import LogDamaged, VersionMismatch
 from .records import (
@@ -65,6 +66,8 @@ class Commits:
     positions: array[int] = field(default_factory=lambda: array("Q"))
     changes: array[int] = field(default_factory=lambda: array("Q"))
     parts: array[int] = field(default_factory=lambda: array("i"))
+    alarm_ms: int | None = None
+    """What the last of them that spoke of the alarm said; None: none did."""
 
 
 @dataclass(slots=True)
@@ -90,6 +93,8 @@ class Index:
             commits.positions.append(position)
             commits.changes.append(head.change)
             commits.parts.append(head.part)
+            if head.alarm_ms is not None:
+                commits.alarm_ms = head.alarm_ms
         elif head.kind == MARK:
             self.marks[head.object_id] = max(self.marks.get(head.object_id, (0, 0)), (head.generation, head.change))
         elif head.kind == DELETE:
@@ -105,6 +110,7 @@ class Index:
             key: [
                 *(c.class_key, c.name, c.generation, c.positions.tobytes(), c.changes.tobytes()),
                 c.parts.tobytes() if any(c.parts) else b"",
+                c.alarm_ms,
             ]
             for key, c in self.commits.items()
         }
@@ -116,12 +122,14 @@ class Index:
         packed = cast("list[object]", msgpack.unpackb(data, strict_map_key=False))
         index = cls(trim=cast("int", packed[2]), ended=bool(packed[3]))
         for key, (class_key, name, generation, positions, changes, *more) in cast(
-            "dict[bytes, tuple[str, str | None, int, bytes, bytes, bytes]]", packed[0]
+            "dict[bytes, tuple[str, str | None, int, bytes, bytes, bytes, int | None]]", packed[0]
         ).items():
             commits = index.commits[key] = Commits(class_key, name, generation)
             commits.positions.frombytes(positions)
             commits.changes.frombytes(changes)
-            commits.parts.frombytes(more[0] if more and more[0] else bytes(4 * len(commits.changes)))
+            parts, alarm_ms = (*more, b"", UNSURE_MS)[:2] if len(more) == 0 else (*more, UNSURE_MS)[:2]
+            commits.parts.frombytes(cast("bytes", parts) or bytes(4 * len(commits.changes)))
+            commits.alarm_ms = cast("int | None", alarm_ms)  # an index of an older perdure does not say
         marks = cast("dict[bytes, list[int]]", packed[1])
         index.marks = {key: (generation, change) for key, (generation, change) in marks.items()}
         if len(packed) > 4:

@@ -19,6 +19,9 @@ from ..engine.limits import Limits
 from ..engine.residents import Residents
 from ..engine.stubs import Transport
 from ..engine.superseding import supersede
+from ..router.slots import group_of
+from .alarm_notes import RunNotes, read_notes
+from .alarms import Alarms
 from .archive import Archive
 from .catalogue import Catalogue
 from .committer import Committer
@@ -142,6 +145,21 @@ class Session:
             report=report,
         )
         self.files.on_emptied = self.emptied.add
+        lost = [noted for dead in self.dead_sessions for noted in read_notes(disk, f"{data}/log/{dead}")]
+        self.alarms = Alarms(
+            self.residents,
+            self.files,
+            self.catalogue,
+            clock,
+            limits,
+            loop,
+            notes=RunNotes(disk, f"{data}/log/{name}"),
+            lost=[noted for noted in reversed(lost) if group_of(noted.object_id) in mine],
+            on_catalogue=self.marker.on_thread,
+            report=report,
+            threads=threads,
+        )
+        self.timeline.on_replaced = self.alarms.ask
 
     async def flush_meters(self) -> None:
         """Bring all counts so far to the catalogue."""
@@ -153,15 +171,18 @@ class Session:
         self.residents.start()
         self._marking = begin(self.marker.run(), "marker")
         self._metering = begin(self.ledger.run(), "meters")
+        self.alarms.start(begin)
 
     async def end(self, seconds: float) -> bool:
         """Make everything durable, complete every file, end the log: False when a file is not complete.
 
         No event may come any more. `seconds`: for what is done beside.
         """
+        self.alarms.stop()
         self._marking.cancel()
         self.residents.stop()
         self.residents.close_all()
+        self.alarms.close()
         await self.committer.flush()
         await self.emptied.finish(seconds)
         self.residents.take_all_meters()

@@ -196,6 +196,7 @@ class Shard:
         count = await asyncio.to_thread(self.session.catalogue.rebuild, folders)
         if count:
             self._report("info", "catalogue_rebuilt", {"objects": count})
+        self.session.alarms.refresh()
 
     async def _remove_classes(self) -> None:
         """What migrations have deleted."""
@@ -293,6 +294,7 @@ class Shard:
     async def _drain(self, seconds: float) -> None:
         """Let running events end, make everything durable, complete every file, end the log."""
         session = self.session
+        session.alarms.stop()
         clean = await session.residents.drain(seconds * 0.7)
         await self.operations.stop()
         await session.timeline.finish(seconds * 0.2)

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 import apsw
 
+from ..engine.alarms import UNSURE_MS
 from ..engine.bookmarks import END_OF_GENERATION, Position
 from ..engine.clock import Clock
 from ..engine.database import Located
@@ -71,6 +72,8 @@ class Timeline:
         self._stamps = itertools.count(int(log.session.split("-")[0]) << 32)
         self._on_catalogue = on_catalogue
         self._flush_meters = flush_meters
+        self.on_replaced: Callable[[bytes], None] = lambda _: None
+        """Told of an object whose file is another, or gone: its alarm may be too."""
         self._changing: set[asyncio.Task[Any]] = set()
         """Whole files that are being changed."""
 
@@ -231,7 +234,7 @@ class Timeline:
                 time_ms=self._clock.now_ms(),
             )
             # Before the rename: an object that is there is never missing from the catalogue.
-            row = Row(object_id, key.unique, name, size, self._clock.now_ms())
+            row = Row(object_id, key.unique, name, size, self._clock.now_ms(), UNSURE_MS)
             await self._in_catalogue(lambda: self._catalogue.write([row]))
             await self._to_the_end(self._place(object_id, target, located.path))
         except OSError as error:
@@ -254,6 +257,7 @@ class Timeline:
         await self._on_thread(lambda: self._put_in_place(target, path))
         await self._sync_place(path)
         self._files.replaced(object_id)
+        self.on_replaced(object_id)
 
     def _put_in_place(self, target: str, path: str) -> None:
         self._disk.make_folder(os.path.dirname(path))
@@ -386,6 +390,7 @@ class Timeline:
                     self._committer.end(error)
                     raise StorageError(f"{located.path} cannot be removed: {error.strerror}") from error
                 await self._sync_place(located.path)
+                self.on_replaced(object_id)
                 self._files.deleted(object_id, located.generation)  # until now its DELETE record must be kept
             await self._flush_meters()
             await self._in_catalogue(lambda: self._catalogue.delete(object_id))

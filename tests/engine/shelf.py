@@ -6,7 +6,9 @@ import asyncio
 import os
 from collections.abc import Callable
 
-from perdure.engine.calls import FETCH, RPC, Call
+from perdure.engine.alarm_calls import AlarmCall, read_answer
+from perdure.engine.alarm_retries import Outcome
+from perdure.engine.calls import ALARM, FETCH, RPC, Call
 from perdure.engine.class_runtime import ClassRuntime
 from perdure.engine.commits import CommitRecord, Committable, Effect
 from perdure.engine.database import Located, read_version
@@ -189,6 +191,7 @@ class Shard:
         **of_class: object,
     ) -> None:
         self.loop = asyncio.get_running_loop()
+        self.jitter = 0.0
         self.clock = clock or Clock()
         self.disk = LocalDisk()
         self.commits = HandCommits(self.loop, auto)
@@ -204,6 +207,7 @@ class Shard:
             disk=self.disk,
             limits=limits or Limits(),
             transport=NoTransport(),
+            random=lambda: self.jitter,
             log=lambda level, event, fields: self.logs.append((level, event, fields)),
             loop=self.loop,
         )
@@ -232,6 +236,29 @@ class Shard:
 
         call = Call(self.key.unique, self.key.id_from_name(name), name, kind, method, payload, answer, request)
         future.call = call  # type: ignore[attr-defined]
+        self.residents.deliver(call)
+        return future
+
+    def fire(self, name: str, *, forced: bool = False, settles: AlarmCall | None = None) -> asyncio.Future[object]:
+        """Deliver the object's alarm: (whether it ran, when it is due). A run that broke its object is settled, then raises."""
+        future: asyncio.Future[object] = self.loop.create_future()
+
+        def answer(call: Call, result: bytes | HttpResponse | PerdureError) -> None:
+            assert isinstance(call, AlarmCall)
+            if isinstance(result, bytes):
+                future.set_result(read_answer(result))
+            elif call.armed is None or settles is not None:
+                future.set_exception(result)
+            else:
+                settling = self.fire(name, settles=call)
+                settling.add_done_callback(lambda done: future.set_exception(done.exception() or result))
+
+        outcome = None
+        if settles is not None:
+            outcome = Outcome.DROPPED if settles.dropped else Outcome.RAISED if settles.counted else Outcome.LOST
+        object_id = self.key.id_from_name(name)
+        call = AlarmCall(self.key.unique, object_id, None, ALARM, "alarm", b"", answer, forced=forced)
+        call.outcome, call.armed = outcome, settles and settles.armed
         self.residents.deliver(call)
         return future
 

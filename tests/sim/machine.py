@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from concurrent.futures import Executor, Future
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from perdure.engine.calls import RPC, Call
 from perdure.engine.class_runtime import ClassRuntime
+from perdure.engine.clock import Clock as EngineClock
 from perdure.engine.durable import DurableObject
 from perdure.engine.errors import PerdureError, ShardLost, StorageFull
 from perdure.engine.ids import ClassKey
@@ -159,6 +160,11 @@ class Machine:
         rng: random.Random | None = None,
         deaths: float = 0.0,
         cls: type = Thing,
+        *,
+        clock: EngineClock | None = None,
+        groups: Sequence[int] = range(64),
+        dead_sessions: list[str] | None = None,
+        shard: int = 0,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.disk = disk
@@ -167,15 +173,18 @@ class Machine:
         data = disk.root
         disk.make_folder(f"{data}/log")
         disk.sync_folder(data)
-        self.dead_sessions = sessions(disk, f"{data}/log")
-        self.clock = Clock()
+        found = sessions(disk, f"{data}/log") if dead_sessions is None else dead_sessions
+        self.dead_sessions = found
+        self.recovered = False
+        self.shared = dead_sessions is not None
+        self.clock: Any = clock or Clock()
         self.archive = InlineArchive(disk, rng or random.Random(0), deaths)
         self.session = session = Session(
             disk,
             data,
-            f"{number:012d}-abcdef00",
+            f"{number:012d}-abcdef0{shard}",
             dead_sessions=self.dead_sessions,
-            groups=range(64),
+            groups=groups,
             runtimes={KEY.unique: ClassRuntime(KEY, "Thing", cls, None, PlainHttp())},
             transport=NoTransport(),
             archive=self.archive,
@@ -190,6 +199,7 @@ class Machine:
         self.log, self.files, self.dead = session.log, session.files, session.dead
         self.committer, self.marker, self.residents = session.committer, session.marker, session.residents
         self.catalogue, self.timeline, self.emptied = session.catalogue, session.timeline, session.emptied
+        self.alarms = session.alarms
         self.residents.start()
 
     def _stop(self, error: BaseException) -> None:
@@ -213,7 +223,10 @@ class Machine:
         self.reports.append((level, event, fields))
 
     def _recovered(self) -> None:
+        self.recovered = True
         self.dead.close()
+        if self.shared:  # whoever has the other shards deletes them when all have recovered
+            return
         for session in self.dead_sessions:  # as the supervisor does, oldest first
             delete_session(self.disk, f"{self.disk.root}/log", session)
         self.marker.may_trim = True
@@ -247,6 +260,7 @@ class Machine:
 
     def abandon(self, *, ended: bool = False) -> None:
         """The process is gone: nothing of it writes any more. `ended`: the log was closed before."""
+        self.session.alarms.close()
         self.residents.stop()
         self.committer.close()
         self.marker.shut()
