@@ -42,6 +42,7 @@ class Leaving:
     async def release(self, wait_s: float) -> float:
         """Let go of everything; how long that took, in seconds. `wait_s`: for events that run."""
         began_s = self._loop.time()
+        self._session.alarms.stop()
         self._acceptor.hold(self._leads_from_here)
         self._take_back(chained=False)
         await events_ended(self._residents, wait_s)
@@ -62,7 +63,7 @@ class Leaving:
             lambda call: not chained and any(runs(object_id) for object_id, _ in call.chain),
         )
         for call in calls:
-            if call.kind in (RPC, FETCH):  # else it is an alarm, which fires where its object is now
+            if call.kind in (RPC, FETCH):  # else it is an alarm: it is due in the next session as well
                 self._acceptor.take_back(call)
 
     def _leads_from_here(self, links: Links) -> bool:

@@ -201,8 +201,10 @@ class Session:
         No event may be let in any more; those that run go on without storage. Files are not completed: the next session takes
         from the log what no mark covers, as after a death.
         """
+        self.alarms.stop()
         await self.emptied.finish(_EMPTIED_S)
         await supersede(self.residents)
+        self.alarms.close()  # runs that go on stay noted: the next session begins them again
         await self.committer.flush()
         self._marking.cancel()
         self.residents.stop()

@@ -118,3 +118,14 @@ async def test_ahead_of_time_everything_is_marked_while_it_serves(tmp_path: Path
         await asyncio.wait_for(machine.marker.mark_ahead(), 10)
         assert machine.files.live == {}
         await session.do(put, 1)
+
+
+@on_a_loop
+async def test_an_armed_alarm_is_armed_in_the_next_session(tmp_path: Path) -> None:
+    async with Session.on(tmp_path) as session:
+        await session.do(put, 1)
+        machine = session.machine
+        await session.do(lambda ctx: ctx.storage.setAlarm(int(machine.clock.s * 1000) + 60_000))
+        old = await hand_over(session)
+        assert await session.do(lambda ctx: ctx.storage.getAlarm()) == int(machine.clock.s * 1000) + 60_000
+        old.abandon(ended=True)

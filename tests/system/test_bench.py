@@ -124,3 +124,10 @@ def test_the_commands_of_the_page(tmp_path) -> None:
         assert command.startswith("scripts/bench ")
         done = run(*command.split()[1:], "--folder", str(tmp_path))
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.timeout(110)
+def test_it_measures_reloads(tmp_path) -> None:
+    rows = quick_rows(tmp_path, "reload", "reload_p99")
+    assert rows["reload"]["failed"] == 0
+    assert rows["reload_p99"]["generations"] == 2
