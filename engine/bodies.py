@@ -7,14 +7,44 @@ object is reset fails for its reader instead of ending.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+import types
+from collections.abc import AsyncIterator, Generator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from .errors import DurableObjectAbort, PerdureError
 from .raised import as_remote
 
 if TYPE_CHECKING:
     from .instance import Instance
+
+
+@types.coroutine
+def _next(body: types.AsyncGeneratorType[bytes, None]) -> Generator[Any, Any, bytes | None]:
+    """The next chunk, None at the end. Closing this ends the program's generator where it waits.
+
+    `yield from` would close the generator's step alone (until Python 3.13): its `finally` would not run, and closing it later
+    would fail, since it counts as running.
+    """
+    step = body.__anext__().__await__()
+    value: object = None
+    thrown: BaseException | None = None
+    try:
+        while True:
+            waiting = step.send(value) if thrown is None else step.throw(thrown)
+            value, thrown = None, None
+            try:
+                value = yield waiting
+            except GeneratorExit:
+                with suppress(GeneratorExit, StopAsyncIteration, StopIteration):
+                    step.throw(GeneratorExit())
+                raise
+            except BaseException as error:
+                thrown = error
+    except StopIteration as stop:
+        return stop.value
+    except StopAsyncIteration:
+        return None
 
 
 class OutgoingBody(AsyncIterator[bytes]):
@@ -37,7 +67,7 @@ class OutgoingBody(AsyncIterator[bytes]):
             while True:
                 await self._wanted
                 self._wanted = self._loop.create_future()
-                chunk = await anext(body, None)
+                chunk = await (_next(body) if isinstance(body, types.AsyncGeneratorType) else anext(body, None))
                 emit(self._hand_over, chunk)
                 if chunk is None:
                     return

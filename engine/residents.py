@@ -310,6 +310,14 @@ class Residents:
                 instance.reset(error)
         return len(mine)
 
+    def let_go(self, object_id: bytes) -> bool:
+        """Let one object leave memory now; False: it is busy, or not in memory."""
+        instance = self._by_id.get(object_id)
+        if instance is None or not instance.quiet():
+            return False
+        self._evict(instance)
+        return True
+
     async def _empty(self, object_id: bytes, error: PerdureError) -> None:
         """Until nobody has the object's database open."""
         while True:

@@ -86,6 +86,7 @@ class Gateway:
         seconds = await self._drained
         server.config.timeout_graceful_shutdown = max(int(seconds), 1)
         server.should_exit = True
+        front.drain()
         await serving
         await front.close(seconds)
         await scheduled.close(seconds)

@@ -71,6 +71,7 @@ class Front:
         self._host = host
         self._running: set[_Running] = set()
         self._contexts: set[ExecutionContext] = set()
+        self._draining: asyncio.Future[None] = loop.create_future()
         self._prefix = secrets.token_hex(4)
         self._timer = loop.call_later(_WATCH_S, self._watch)
 
@@ -177,6 +178,8 @@ class Front:
             await send({"type": "http.response.body", "body": data})
             return
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        if any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers):
+            body = self._until_drained(body)
         try:
             async for chunk in body:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -189,6 +192,29 @@ class Front:
             if closer is not None:
                 await closer()
         await send({"type": "http.response.body", "body": b""})
+
+    def drain(self) -> None:
+        """No new requests will come. Event streams end now: they last as long as they are let, and their clients come back."""
+        if not self._draining.done():
+            self._draining.set_result(None)
+
+    async def _until_drained(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        try:
+            while not self._draining.done():
+                step = asyncio.ensure_future(_step(body))
+                try:
+                    await asyncio.wait((step, self._draining), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    if not step.done():
+                        step.cancel()
+                        await asyncio.wait((step,))  # a generator can be closed only when it does not run
+                if step.cancelled() or (chunk := step.result()) is None:
+                    return
+                yield chunk
+        finally:
+            closer = getattr(body, "aclose", None)
+            if closer is not None:
+                await closer()
 
     # ------------------------------------------------------------------ errors
     async def _failed(self, send: Send, error: BaseException, request_id: str) -> None:
@@ -250,6 +276,11 @@ def status_of(error: BaseException) -> int:
     if isinstance(error, ValueTooLarge):
         return 413
     return 503 if error.retryable else 500
+
+
+async def _step(body: AsyncIterator[bytes]) -> bytes | None:
+    """The next chunk, None at the end."""
+    return await anext(body, None)
 
 
 async def _incoming(running: _Running) -> AsyncIterator[bytes]:

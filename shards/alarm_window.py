@@ -23,9 +23,10 @@ _AGAIN_MS = 10_000
 class Window:
     """Alarms by object."""
 
-    __slots__ = ("_cut", "_heap", "_here", "horizon_ms")
+    __slots__ = ("_cut", "_heap", "_here", "ahead_ms", "horizon_ms")
 
     def __init__(self) -> None:
+        self.ahead_ms = AHEAD_MS
         self.horizon_ms = 0
         self._cut = True
         """More lie between the last one here and what was asked for."""
@@ -77,7 +78,7 @@ class Window:
     # ------------------------------------------------------------------ reading
     def begin_read(self, now_ms: int) -> int:
         """Up to when to read; from now on what is armed up to then is kept."""
-        self.horizon_ms = max(self.horizon_ms if not self._cut else 0, now_ms + AHEAD_MS)
+        self.horizon_ms = max(self.horizon_ms if not self._cut else 0, now_ms + self.ahead_ms)
         self._cut = False
         return self.horizon_ms
 

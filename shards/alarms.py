@@ -114,6 +114,18 @@ class Alarms:
         self._notes.close()
         self._threads.shutdown(wait=False)
 
+    def look_ahead(self, ms: int) -> None:
+        """Read the catalogue so far ahead: where time jumps, as in tests, a minute is too little. Before `start`."""
+        self._window.ahead_ms = ms
+
+    def next_ms(self) -> int | None:
+        """When the soonest alarm that is known is due (wall time)."""
+        return self._window.next_ms()
+
+    def look(self) -> None:
+        """Time has passed: fire what is due."""
+        self._wake.set()
+
     def refresh(self) -> None:
         """The catalogue has got rows that nobody was told of."""
         self._window.forget_horizon()

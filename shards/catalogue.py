@@ -123,16 +123,15 @@ class Catalogue:
         self._groups = list(groups)
         self.floors: dict[int, int] = {}
         """As they were at the start: group → the newest generation of any object that is gone."""
-        self.missing = [group for group in self._groups if not self._check(group)]
+        there = frozenset(os.listdir(self._folder))
+        self.missing = [group for group in self._groups if f"{group:02x}.sqlite" not in there or not self._check(group)]
         """Groups whose file was not there at the start, or not finished: their rows are found by `rebuild`."""
 
     def _path(self, group: int) -> str:
         return f"{self._folder}/{group:02x}.sqlite"
 
     def _check(self, group: int) -> bool:
-        """Whether the file is there and complete; a file of an older format becomes one of this."""
-        if not os.path.exists(self._path(group)):
-            return False
+        """Whether the file, which is there, is complete; one of an older format becomes one of this."""
         connection = apsw.Connection(self._path(group))
         try:
             found = connection.pragma("user_version")
@@ -291,8 +290,9 @@ class Catalogue:
         """The first `limit` alarms that are due up to then, the soonest first, without those of the objects that are `known`."""
         with contextlib.ExitStack() as stack:
             groups: list[Iterator[AlarmRow]] = []
+            there = frozenset(os.listdir(self._folder))
             for group in self._groups:
-                connection = self.reader(group)
+                connection = self.reader(group) if f"{group:02x}.sqlite" in there else None
                 if connection is not None:
                     stack.callback(connection.close)
                     groups.append(_due_rows(connection, until_ms))

@@ -12,10 +12,12 @@ from __future__ import annotations
 import errno
 import os
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import apsw
-from perdure.engine.disk import LocalDisk
+
+from ..engine.disk import LocalDisk
 
 
 @dataclass(eq=False)
@@ -23,7 +25,7 @@ class Inode:
     """A file: what is on the disk for sure, and what was written since."""
 
     durable: bytearray = field(default_factory=bytearray)
-    pending: list[tuple[int, bytes | None]] = field(default_factory=list)
+    pending: list[tuple[int, bytes | None]] = field(default_factory=list[tuple[int, bytes | None]])
     """(offset, data), or (length, None) for a truncation or extension."""
 
     def apply(self, target: bytearray, offset: int, data: bytes | None) -> None:
@@ -75,7 +77,7 @@ class SimDisk(LocalDisk):
         self.root = root
         self.events = 0
         self.cut_at = -1
-        self.on_cut = lambda: None
+        self.on_cut: Callable[[], None] = _nothing
         self.full = range(0)
         """Events during which there is no room."""
         self.refused = 0
@@ -89,7 +91,20 @@ class SimDisk(LocalDisk):
         self._vfs = SimVfs(self)
 
     def close_vfs(self) -> None:
+        """Call once, when no file is open any more."""
         self._vfs.unregister()
+
+    def view(self) -> SimDisk:
+        """The same disk for another process: only the descriptors are its own."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._open = {}
+        return other
+
+    def close_all(self) -> None:
+        """The process has ended: its descriptors are closed."""
+        for fd in list(self._open):
+            self.close(fd)
 
     def event(self) -> None:
         self.events += 1
@@ -106,7 +121,7 @@ class SimDisk(LocalDisk):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     # ------------------------------------------------------------------ Disk
-    def open(self, path, *, create=False, exclusive=False, write=True):
+    def open(self, path: str, *, create: bool = False, exclusive: bool = False, write: bool = True) -> int:
         made = create and path not in self.names
         if made:
             self.event()
@@ -123,66 +138,66 @@ class SimDisk(LocalDisk):
         assert inode is not None, f"{path} is a folder"
         return inode
 
-    def close(self, fd):
+    def close(self, fd: int) -> None:
         self._open.pop(fd, None)
         super().close(fd)
 
-    def pwrite(self, fd, data, offset):
+    def pwrite(self, fd: int, data: bytes | memoryview, offset: int) -> None:
         self.event()
         if offset + len(data) > self.size(fd):
             self.room()
         super().pwrite(fd, data, offset)
         self._open[fd].pending.append((offset, bytes(data)))
 
-    def pwritev(self, fd, parts, offset):
+    def pwritev(self, fd: int, parts: list[bytes | memoryview], offset: int) -> None:
         data = b"".join(parts)
         half = len(data) // 2
         self.pwrite(fd, data[:half], offset)  # so that a cut falls into the middle
         self.pwrite(fd, data[half:], offset + half)
 
-    def copy(self, source, target, length, offset):
+    def copy(self, source: int, target: int, length: int, offset: int) -> None:
         self.pwrite(target, self.pread(source, length, offset), offset)
 
-    def truncate(self, fd, length):
+    def truncate(self, fd: int, length: int) -> None:
         self.event()
         if length > self.size(fd):
             self.room()
         super().truncate(fd, length)
         self._open[fd].pending.append((length, None))
 
-    def allocate(self, fd, length):
+    def allocate(self, fd: int, length: int) -> None:
         self.event()
         if length > self.size(fd):
             self.room()
         super().allocate(fd, length)
         self._open[fd].pending.append((length, None))
 
-    def sync_data(self, fd):
+    def sync_data(self, fd: int) -> None:
         self.event()
         if self.syncs:
             self._open[fd].sync()
 
-    def sync_folder(self, path):
+    def sync_folder(self, path: str) -> None:
         self.event()
         if self.syncs:
             self._sync_entries(lambda entry: os.path.dirname(entry[1]) == path or os.path.dirname(entry[3]) == path)
 
-    def sync_all(self, path):
+    def sync_all(self, path: str) -> None:
         self.event()
         if self.syncs and self.syncs_everything:
-            self._sync_entries(lambda entry: True)
+            self._sync_entries(_every)
             for inode in self.names.values():
                 if inode is not None:
                     inode.sync()
 
-    def _sync_entries(self, which) -> None:
+    def _sync_entries(self, which: Callable[[Entry], bool]) -> None:
         rest: list[Entry] = []
         for entry in self.pending:
             if which(entry):
                 self._apply_entry(self.durable_names, entry)
             else:
                 rest.append(entry)
-        self.pending = rest
+        self.pending[:] = rest
 
     def _apply_entry(self, names: dict[str, Inode | None], entry: Entry) -> None:
         kind, path, inode, other = entry
@@ -197,14 +212,14 @@ class SimDisk(LocalDisk):
             for name in [name for name in names if name == path or name.startswith(path + "/")]:
                 names[other + name[len(path) :]] = names.pop(name)
 
-    def link(self, source, target):
+    def link(self, source: str, target: str) -> None:
         self.event()
         self.room()
         super().link(source, target)
         self.names[target] = inode = self._inode(source)
         self.pending.append(("add", target, inode, ""))
 
-    def rename(self, source, target):
+    def rename(self, source: str, target: str) -> None:
         self.event()
         super().rename(source, target)
         inode = self.names.get(source)
@@ -212,7 +227,7 @@ class SimDisk(LocalDisk):
             self.names[target + name[len(source) :]] = self.names.pop(name)
         self.pending.append(("move", source, inode, target))
 
-    def unlink(self, path, *, missing_ok=False):
+    def unlink(self, path: str, *, missing_ok: bool = False) -> None:
         if missing_ok and path not in self.names:
             return
         self.event()
@@ -220,7 +235,7 @@ class SimDisk(LocalDisk):
         self.names.pop(path, None)
         self.pending.append(("del", path, None, ""))
 
-    def make_folder(self, path):
+    def make_folder(self, path: str) -> None:
         if path == self.root:
             super().make_folder(path)
         missing: list[str] = []
@@ -235,7 +250,7 @@ class SimDisk(LocalDisk):
             self.names[folder] = None
             self.pending.append(("add", folder, None, ""))
 
-    def remove_folder(self, path):
+    def remove_folder(self, path: str) -> None:
         self.event()
         for name in os.listdir(path):  # locks are not modelled
             os.unlink(f"{path}/{name}")
@@ -243,10 +258,10 @@ class SimDisk(LocalDisk):
         self.names.pop(path, None)
         self.pending.append(("del", path, None, ""))
 
-    def list_folder(self, path):
+    def list_folder(self, path: str) -> list[str]:
         return [name for name in super().list_folder(path) if f"{path}/{name}" in self.names]
 
-    def exists(self, path):
+    def exists(self, path: str) -> bool:
         return path in self.names
 
     # ------------------------------------------------------------------ crashes
@@ -304,6 +319,14 @@ class SimDisk(LocalDisk):
         return other
 
 
+def _every(_entry: Entry) -> bool:
+    return True
+
+
+def _nothing() -> None:
+    """No cut is wanted."""
+
+
 class SimVfs(apsw.VFS):
     """SQLite's files on a SimDisk."""
 
@@ -311,12 +334,12 @@ class SimVfs(apsw.VFS):
         self.disk = disk
         super().__init__(disk.vfs, "")
 
-    def xOpen(self, name, flags):
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:
         if name is None:  # a temporary file: nobody finds it again
             return apsw.VFSFile("", name, flags)
         return SimFile(self.disk, name, flags)
 
-    def xDelete(self, filename, syncdir):
+    def xDelete(self, filename: str, syncdir: bool) -> None:
         self.disk.event()
         super().xDelete(filename, syncdir)
         self.disk.names.pop(filename, None)
@@ -326,9 +349,9 @@ class SimVfs(apsw.VFS):
 class SimFile(apsw.VFSFile):
     """One open file of SQLite."""
 
-    def __init__(self, disk: SimDisk, name, flags) -> None:
+    def __init__(self, disk: SimDisk, name: str | apsw.URIFilename, flags: list[int]) -> None:
         self.disk = disk
-        path = name.filename() if hasattr(name, "filename") else name
+        path = name if isinstance(name, str) else name.filename()
         super().__init__("", name, flags)
         if path not in disk.names:
             disk.event()
@@ -342,7 +365,7 @@ class SimFile(apsw.VFSFile):
         assert inode is not None
         self.inode = inode
 
-    def xWrite(self, data, offset):
+    def xWrite(self, data: bytes, offset: int) -> None:
         self.disk.event()
         if self.disk.is_full() and offset + len(data) > self.xFileSize():
             self.disk.refused += 1
@@ -350,12 +373,12 @@ class SimFile(apsw.VFSFile):
         super().xWrite(data, offset)
         self.inode.pending.append((offset, bytes(data)))
 
-    def xTruncate(self, newsize):
+    def xTruncate(self, newsize: int) -> None:
         self.disk.event()
         super().xTruncate(newsize)
         self.inode.pending.append((newsize, None))
 
-    def xSync(self, flags):
+    def xSync(self, flags: int) -> None:
         self.disk.event()
         super().xSync(flags)
         if self.disk.syncs:

@@ -14,18 +14,23 @@ import asyncio
 import heapq
 import math
 import selectors
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import Executor, Future
-from contextvars import Context, ContextVar, copy_context
+from contextvars import Context, ContextVar
 from typing import Any, ParamSpec, TypeVar, cast
 
 T = TypeVar("T")
 P = ParamSpec("P")
 BACKGROUND: ContextVar[bool] = ContextVar("perdure_background", default=False)
 """Set where housekeeping is begun: the timers that it sets move no time on."""
-CHECKPOINTS_S = (0.5, 11.5, 31.5, 141.5)
-"""After the last real work: when housekeeping is let run. The idle leave memory after 10 s, marks are made after 30 s."""
+CHECKPOINTS_S = (11.5, 141.5)
+"""After the last real work: when housekeeping is let run. The idle leave memory after 10 s, those kept awake
+by work of their own after 140 s at the latest."""
 _BEFORE_S = 1e-6
+_GRAIN_S = 1e-7
+"""Timers less apart fire together. More than a float's own grain at ten years."""
+_ROUND_S = 1e-3
+_LOOK_AGAIN_S = 0.02
 _JUMPS_MAX = 1_000_000
 
 
@@ -66,8 +71,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.now_s = 0.0
         self.on_moved: list[Callable[[], None]] = []
         """Told when time has moved."""
-        self.due: list[Callable[[], float]] = []
-        """Moments (seconds of this loop, inf: none) at which something is to be done that has no timer of its own."""
+        self.due: list[tuple[Callable[[], float], Callable[[], None]]] = []
+        """When (seconds of this loop, inf: never) something is to be done that has no timer of its own, and what to call then."""
         self.lateness: Callable[[], float] | None = None
         """How much later than asked for a timer fires, in seconds: a simulation explores that."""
         self._background: list[tuple[float, int, asyncio.TimerHandle]] = []
@@ -78,6 +83,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         selector = _Selector()
         selector.loop = self
         super().__init__(selector)
+        self._clock_resolution = _GRAIN_S
 
     def time(self) -> float:
         return self.now_s
@@ -96,19 +102,47 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             when += self.lateness()
         return super().call_at(when, callback, *args, context=context)
 
-    def call_exactly(self, when: float, callback: Callable[..., object], *args: object) -> asyncio.TimerHandle:
+    def call_exactly(
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
         """A timer that is never late."""
-        return super().call_at(when, callback, *args)
+        return super().call_at(when, callback, *args, context=context)
 
     def run_in_executor(self, executor: Executor | None, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
         """At once, on this thread."""
-        return cast("asyncio.Future[T]", asyncio.wrap_future((executor or Inline()).submit(func, *args), loop=self))
+        return asyncio.wrap_future((executor or Inline()).submit(func, *args), loop=self)
+
+    # ------------------------------------------------------------------ from outside
+    def drive(self, work: Awaitable[T]) -> T:
+        """Run until `work` is done; also on a thread whose own loop runs, which stands still meanwhile."""
+        outer = asyncio._get_running_loop()
+        asyncio._set_running_loop(None)
+        try:
+            return self.run_until_complete(work)
+        finally:
+            asyncio._set_running_loop(outer)
+
+    def through(self, work: Awaitable[T]) -> Awaitable[T]:
+        """What a caller gets for work of this loop: on this loop the work itself; in code of another loop something to be
+        awaited there; where no loop runs it is done at once, and this is its result."""
+        running = asyncio._get_running_loop()
+        if running is self:
+            return work
+        if running is None:
+            return cast("Awaitable[T]", self.drive(work))
+        return Driven(self, work)
 
     # ------------------------------------------------------------------ time
     async def quiet(self) -> None:
         """Until nothing is left to do at this moment."""
         future: asyncio.Future[None] = self.create_future()
         self._quiet.append(future)
+        await future
+
+    async def next_round(self) -> None:
+        """Until all that is ready now has run once; time may move when nothing is."""
+        future: asyncio.Future[None] = self.create_future()
+        self.call_exactly(self.now_s + _ROUND_S, future.set_result, None)
         await future
 
     async def until(self, when: float) -> None:
@@ -131,7 +165,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
                 future.set_result(None)
                 return
         scheduled = cast("list[asyncio.TimerHandle]", self._scheduled)  # pyright: ignore[reportAttributeAccessIssue]
-        target = min([scheduled[0].when() if scheduled else math.inf, *(due() for due in self.due)])
+        soon, look = math.inf, _nothing
+        for when, then in self.due:
+            if when() < soon:
+                soon, look = when(), then
+        if soon <= self.now_s + _GRAIN_S:  # it was looked at, and has to wait
+            soon = self.now_s + _LOOK_AGAIN_S
+        target = min(scheduled[0].when() if scheduled else math.inf, soon)
         if self._run_background(target):
             return
         if target == math.inf:
@@ -141,6 +181,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             raise NothingHappens(f"{_JUMPS_MAX:,} moments have passed without an end: does something wait in a circle?")
         self._move(target)
         self._worked_s = self.now_s
+        if soon <= target:
+            look()
 
     def _run_background(self, target: float) -> bool:
         """Let housekeeping run that is due at the next checkpoint, or just before `target`; False when none is."""
@@ -172,9 +214,24 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return f" ({', '.join(names[:20])})" if names else ""
 
 
+def _nothing() -> None:
+    """There is nothing to look at."""
+
+
+class Driven(Awaitable[T]):
+    """Work of a virtual loop, for code that runs on another loop: awaiting it runs the virtual loop until it is done."""
+
+    def __init__(self, loop: VirtualLoop, work: Awaitable[T]) -> None:
+        self._loop, self._work = loop, work
+
+    def __await__(self) -> Generator[None, None, T]:
+        return self._loop.drive(self._work)
+        yield  # a generator that never suspends
+
+
 def in_background(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call `work` so that the timers and tasks which it begins are housekeeping."""
-    context = copy_context()
+    context = Context()  # not that of the caller: it may be code of an object, even of one that was just killed
     context.run(BACKGROUND.set, True)
     return context.run(work, *args, **kwargs)
 

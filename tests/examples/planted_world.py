@@ -28,9 +28,9 @@ from perdure.engine.residents import Residents
 from perdure.engine.stubs import Namespace
 from perdure.engine.values import pack, unpack
 from perdure.sdk.program import Program
+from perdure.testing.virtual import Inline
 
 from ..engine.shelf import FolderFiles, HandCommits
-from ..sim.machine import Inline
 
 EPOCH_S = 1_800_000_000.0
 RETRY_S = 2.0

@@ -9,7 +9,6 @@ import asyncio
 import os
 import random
 from collections.abc import Awaitable, Sequence
-from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
 
 from perdure.engine.calls import RPC, Call
@@ -20,10 +19,11 @@ from perdure.engine.errors import PerdureError, ShardLost, StorageFull
 from perdure.engine.ids import ClassKey
 from perdure.engine.limits import Limits
 from perdure.engine.values import pack, unpack
-from perdure.shards.archivist import Archivist
 from perdure.shards.log import delete_session, sessions
 from perdure.shards.session import Session
+from perdure.testing.archive import InlineArchive
 from perdure.testing.disk import SimDisk
+from perdure.testing.virtual import Inline
 
 from ..engine.shelf import Clock, NoTransport, PlainHttp
 
@@ -101,23 +101,11 @@ def expected(number: int) -> list[object]:
     return [values, rows, images(number - number % 10) if number >= 10 else [], ["ok"]]
 
 
-class Inline(Executor):
-    """A thread that is none: a run depends on its seed alone."""
-
-    def submit(self, fn, /, *args, **kwargs):
-        future: Future[object] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except BaseException as error:
-            future.set_exception(error)
-        return future
-
-
-class InlineArchive:
+class MortalArchive(InlineArchive):
     """The archivist without its process. `deaths`: part of the jobs during which it is killed."""
 
     def __init__(self, disk: SimDisk, rng: random.Random, deaths: float) -> None:
-        self.archivist = Archivist(disk, f"{disk.root}/history")
+        super().__init__(disk, disk.root)
         self.died = 0
         self._disk, self._rng, self._deaths = disk, rng, deaths
 
@@ -129,7 +117,7 @@ class InlineArchive:
             raise StorageFull("the disk of the data folder is full")
         if chance < self._deaths / 2:
             self._die()
-        answer = self.archivist.work({"kind": kind, **fields})
+        answer = await super().ask(kind, urgent=urgent, **fields)
         if chance > 1 - self._deaths / 2:
             self._die()
         return answer
@@ -137,12 +125,6 @@ class InlineArchive:
     def _die(self) -> None:
         self.died += 1
         raise ShardLost("the process that works on history died")
-
-    def close(self) -> None:
-        self.archivist.close()
-
-    async def ended(self) -> None:
-        """There is no process to wait for."""
 
 
 class Stopped(Exception):
@@ -178,7 +160,7 @@ class Machine:
         self.recovered = False
         self.shared = dead_sessions is not None
         self.clock: Any = clock or Clock()
-        self.archive = InlineArchive(disk, rng or random.Random(0), deaths)
+        self.archive = MortalArchive(disk, rng or random.Random(0), deaths)
         self.session = session = Session(
             disk,
             data,

@@ -16,7 +16,15 @@ pytestmark = pytest.mark.system
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/tutorial.md", "docs/objects.md", "docs/point-in-time.md", "docs/schema.md"]
+    "page",
+    [
+        "README.md",
+        "docs/tutorial.md",
+        "docs/objects.md",
+        "docs/point-in-time.md",
+        "docs/schema.md",
+        "docs/examples.md",
+    ],
 )
 def test_pages(tmp_path, page: str) -> None:
     with open(f"{ROOT}/{page}") as file:

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import subprocess
 import sys
+import time
 
 import httpx
 import perdure
@@ -75,6 +76,27 @@ def test_a_notebook_of_an_older_version_is_brought_up_to_date(tmp_path) -> None:
             ("", "no title", 0),
             ("Third", "x", 0),
         ]
+
+
+@pytest.mark.timeout(180)
+def test_a_follow_up_happens_once_though_everything_was_killed(tmp_path) -> None:
+    """kill -9 of all processes before it is due, and again while it may be sent."""
+    data = str(tmp_path / "data")
+    with serving(f"{EXAMPLES}/follow-up", data) as runtime:
+        plan = {"to": "ann", "text": "How was it?", "after_s": 2}
+        for order in range(5):
+            assert httpx.put(f"{runtime.url}/follow-up/{order}", json=plan).status_code == 201
+        runtime.kill()
+    for seconds in (0.3, 0.0):
+        with serving(f"{EXAMPLES}/follow-up", data) as runtime:
+            time.sleep(seconds)
+            runtime.kill()
+    with serving(f"{EXAMPLES}/follow-up", data) as runtime, httpx.Client(base_url=runtime.url) as client:
+        end = time.monotonic() + 100  # one that was being sent is sent again after a minute
+        while {client.get(f"/follow-up/{order}").json()["state"] for order in range(5)} != {"sent"}:
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        assert [row["text"] for row in client.get("/mailbox/ann").json()] == ["How was it?"] * 5
 
 
 def test_a_plain_program_embeds_the_client(tmp_path) -> None:

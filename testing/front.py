@@ -1,0 +1,115 @@
+"""The front door of a world: requests for the program's Worker, without HTTP between them."""
+
+from __future__ import annotations
+
+import asyncio
+import json as json_module
+from contextvars import Context
+from typing import cast
+from urllib.parse import urlsplit
+
+from ..engine.errors import PerdureError
+from ..engine.http import HttpResponse
+from ..router.gateway_http import Front, Message
+from ..sdk.program import Program
+from ..sdk.request import Request
+from ..sdk.response import Response
+from .network import Caller, Network
+from .process import Report
+from .virtual import VirtualLoop, in_background
+
+HOST = "localhost"
+
+
+class FrontDoor:
+    """A gateway: the same front as in a gateway process, called with what HTTP would bring."""
+
+    def __init__(self, program: Program, network: Network, loop: VirtualLoop, report: Report) -> None:
+        self._loop = loop
+        self._network = network
+        make = program.worker(Caller(network, None))
+        self._front: Front = in_background(Front, make, loop, report, development=True, host=HOST)
+        self._requests = 0
+
+    async def fetch(self, url: str, options: dict[str, object]) -> Response:
+        """`url`: absolute, or a path. `options`: of a Request, and `json`."""
+        if "json" in options:
+            options = {**options, "body": json_module.dumps(options["json"])}
+            options.setdefault("method", "POST")
+            del options["json"]
+            headers = dict(cast("dict[str, str]", options.get("headers") or {}))
+            options["headers"] = {"content-type": "application/json", **headers}
+        wire = Request(url if "://" in url else f"http://{HOST}{url}", **options).to_wire()
+        body = wire.body
+        if body is not None and not isinstance(body, bytes):
+            body = b"".join([chunk async for chunk in body])
+        parts = urlsplit(wire.url)
+        headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in wire.headers]
+        if body:
+            headers.append((b"content-length", str(len(body)).encode()))
+        scope: Message = {
+            "type": "http",
+            "method": wire.method,
+            "scheme": parts.scheme,
+            "raw_path": parts.path.encode(),
+            "query_string": parts.query.encode(),
+            "headers": [(b"host", parts.netloc.encode()), *headers],
+        }
+        return await self._request(scope, body or b"")
+
+    async def _request(self, scope: Message, body: bytes) -> Response:
+        self._requests += 1
+        number = self._requests
+        done: asyncio.Future[Response] = self._loop.create_future()
+        self._network.story.tell("request", f"#{number}", method=scope["method"], path=_text(scope["raw_path"]))
+
+        def arrive() -> None:
+            task = self._loop.create_task(self._answer(scope, body), name=f"request {number}", context=Context())
+            task.add_done_callback(leave)
+
+        def leave(task: asyncio.Task[Response]) -> None:
+            self._network.travel(("response", number), "reply", finish, task)
+
+        def finish(task: asyncio.Task[Response]) -> None:
+            if done.done():
+                return
+            if task.cancelled():
+                done.set_exception(PerdureError("the request was cancelled"))
+            elif task.exception() is not None:
+                done.set_exception(cast("BaseException", task.exception()))
+            else:
+                self._network.story.tell("response", f"#{number}", status=task.result().status)
+                done.set_result(task.result())
+
+        self._network.travel(("request", number), "request", arrive)
+        return await done
+
+    async def _answer(self, scope: Message, body: bytes) -> Response:
+        sent: list[Message] = []
+        asked = False
+
+        async def receive() -> Message:
+            nonlocal asked
+            if asked:
+                await self._loop.create_future()  # the client stays
+            asked = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        await self._front(scope, receive, send)
+        start = sent[0]
+        pairs = [
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, value in cast("list[tuple[bytes, bytes]]", start["headers"])
+        ]
+        content = b"".join(cast("bytes", message.get("body", b"")) for message in sent[1:])
+        return Response.from_wire(HttpResponse(cast("int", start["status"]), pairs, content or None))
+
+    async def close(self) -> None:
+        await self._front.close(0.0)
+
+
+def _text(value: object) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,332 @@
+"""How calls travel between tests, Workers and shards in one process: in order for one stub, by a schedule's delays otherwise.
+
+What always holds: arguments and results are copies, as over a wire; each call ends with an answer or a typed error, by its
+deadline at the latest; calls through one stub arrive in the order made, and so do their answers; what a dead process says
+is not heard, and nobody answers it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from typing import Protocol, cast
+
+from ..engine.calls import FETCH, REQUEST_ID, RPC, Call, Extras, MadeCall
+from ..engine.errors import DeadlineExceeded, PerdureError, ShardLost, ValueTooLarge, from_wire
+from ..engine.http import HttpRequest, HttpResponse
+from ..engine.limits import VALUE_BYTES_MAX
+from ..engine.stubs import OnReset
+from ..engine.values import unpack
+from ..router.slots import group_of
+from .story import Story
+from .virtual import VirtualLoop
+
+DEADLINE_S = 30.0
+Result = bytes | HttpResponse | PerdureError
+
+
+class Receiver(Protocol):
+    """A shard's process, as the network sees it."""
+
+    alive: bool
+    name: str
+    pending: dict[Pending, Call]
+    """Calls that it has and has not answered."""
+
+    def deliver(self, call: Call) -> None: ...
+    def cancel(self, call: Call) -> None: ...
+
+
+class Schedule(Protocol):
+    """What is left open by the rules: how long things take, and who dies when."""
+
+    def delay(self, kind: str, way: object) -> float:
+        """Seconds that a "call", a "reply", a "request" or an "alarm" takes. `way`: the same for what stays in order."""
+        ...
+
+    def point(self, kind: str, process: Receiver) -> None:
+        """A process is between two steps: it may be killed here. `kind`: one of `schedule.KINDS`."""
+        ...
+
+    def may_sleep(self, process: Receiver, object_id: bytes) -> None:
+        """An event is about to reach an object: it may have left memory before."""
+        ...
+
+
+class Pending(MadeCall):
+    """A call on its way, as its caller awaits it. Cancelling it tells the shard."""
+
+    def __init__(self, network: Network, sender: Receiver | None, call: Call, on_reset: OnReset | None) -> None:
+        super().__init__(loop=network.loop)
+        self.network = network
+        self.sender = sender
+        self.request = call
+        self.on_reset = on_reset
+        self.receiver: Receiver | None = None
+        self.deadline: asyncio.TimerHandle | None = None
+        self.settled = False
+        """Its answer, whatever it is, is on its way: no other will be."""
+
+    def cancel(self, msg: object | None = None) -> bool:
+        done = super().cancel(msg)
+        if done:
+            self.network.give_up(self)
+        return done
+
+
+class _Lane:
+    """What travels one way through one stub: in order."""
+
+    __slots__ = ("due_s", "queue")
+
+    def __init__(self) -> None:
+        self.queue: deque[tuple[float, Callable[..., None], tuple[object, ...]]] = deque()
+        self.due_s = 0.0
+
+
+class Network:
+    """All ways of a world."""
+
+    def __init__(self, loop: VirtualLoop, schedule: Schedule, story: Story) -> None:
+        self.loop = loop
+        self.schedule = schedule
+        self.story = story
+        self.groups: list[int] = []
+        """Group of slots → index of its shard."""
+        self.shards: list[Receiver | None] = []
+        """Index → the process; None: it is down, and calls wait."""
+        self.classes: dict[str, str] = {}
+        """Class key → the class's name."""
+        self._parked: list[Pending] = []
+        self._lanes: dict[object, _Lane] = {}
+        self._clean = Context()
+
+    # ------------------------------------------------------------------ ways
+    def travel(self, way: object, kind: str, arrive: Callable[..., None], *args: object) -> None:
+        """Call `arrive(*args)` after the delay of `kind`, and after all that goes the same `way`."""
+        delay = self.schedule.delay(kind, way)
+        lane = self._lanes.get(way)
+        if lane is None:
+            if delay <= 0:
+                self.loop.call_soon(arrive, *args, context=self._clean)
+                return
+            lane = self._lanes[way] = _Lane()
+        lane.due_s = max(lane.due_s, self.loop.now_s + delay)
+        lane.queue.append((lane.due_s, arrive, args))
+        if len(lane.queue) == 1:
+            self._next(way, lane)
+
+    def _next(self, way: object, lane: _Lane) -> None:
+        due_s = lane.queue[0][0]
+        self.loop.call_exactly(due_s, self._arrived, way, lane, context=self._clean)
+
+    def _arrived(self, way: object, lane: _Lane) -> None:
+        _, arrive, args = lane.queue.popleft()
+        try:
+            arrive(*args)
+        finally:
+            if lane.queue:
+                self._next(way, lane)
+            else:
+                del self._lanes[way]
+
+    # ------------------------------------------------------------------ there
+    def introduce(self, class_key: str, object_id: bytes, name: str | None) -> None:
+        """The story tells of the object by its class and name."""
+        if object_id not in self.story.names:
+            self.story.names[object_id] = f"{self.classes.get(class_key, class_key)}/{name or object_id.hex()[:12]}"
+
+    def leave(self, pending: Pending, deadline_s: float | None) -> None:
+        """Begin a call of an object, when the running step is over."""
+        self.loop.call_soon(self._leave, pending, deadline_s, context=self._clean)
+
+    def _leave(self, pending: Pending, deadline_s: float | None) -> None:
+        sender = pending.sender
+        assert sender is not None, "an object's call has a sender"
+        if sender.alive:
+            self.schedule.point("send", sender)
+        if sender.alive and not pending.done():
+            self.send(pending, deadline_s)
+
+    def send(self, pending: Pending, deadline_s: float | None) -> None:
+        """Begin a call."""
+        call = pending.request
+        self.introduce(call.class_key, call.object_id, call.name)
+        self.story.tell("call", call.object_id, method=call.method)
+        if len(call.payload) > VALUE_BYTES_MAX:
+            size = len(call.payload)
+            pending.set_exception(ValueTooLarge(f"the arguments are {size} bytes, the limit is {VALUE_BYTES_MAX}"))
+            return
+        after = DEADLINE_S if deadline_s is None else deadline_s
+        pending.deadline = self.loop.call_exactly(self.loop.now_s + after, self._too_late, pending, after)
+        self.travel((pending.sender, call.object_id, pending.on_reset), "call", self._arrive, pending)
+
+    def _arrive(self, pending: Pending) -> None:
+        if pending.done():
+            return
+        call = pending.request
+        process = self.shards[self.groups[group_of(call.object_id)]]
+        if process is None:
+            self._parked.append(pending)
+            return
+        self.schedule.may_sleep(process, call.object_id)
+        self.schedule.point("arrive", process)
+        if not process.alive:
+            self._return(pending, _lost(process, "it was killed"))
+            return
+        call.origin = (pending, process)
+        pending.receiver = process
+        process.pending[pending] = call
+        self.story.tell("arrives", call.object_id, method=call.method, shard=process.name)
+        process.deliver(call)
+
+    def serves(self, index: int, process: Receiver) -> None:
+        """A shard is there: calls that waited for it go on, in their order."""
+        self.shards[index] = process
+        parked, self._parked = self._parked, []
+        for pending in parked:
+            self.loop.call_soon(self._arrive, pending, context=self._clean)
+
+    # ------------------------------------------------------------------ back
+    def answered(self, call: Call, result: Result) -> None:
+        """What a process says to a call; it is not heard when the process is dead."""
+        pending, process = cast("tuple[Pending, Receiver]", call.origin)
+        if pending not in process.pending:
+            return
+        if process.alive:
+            self.schedule.point("reply", process)
+        if not process.alive:
+            return
+        del process.pending[pending]
+        self._return(pending, result)
+
+    def lost(self, process: Receiver, reason: str) -> None:
+        """A process is gone: who waits for it is told."""
+        if process in self.shards:
+            self.shards[self.shards.index(process)] = None
+        pendings, process.pending = process.pending, {}
+        for pending in pendings:
+            self._return(pending, _lost(process, reason))
+
+    def _return(self, pending: Pending, result: Result) -> None:
+        if pending.done() or pending.settled:
+            return
+        pending.settled = True
+        self.travel(
+            ("back", pending.sender, pending.request.object_id, pending.on_reset),
+            "reply",
+            self._finish,
+            pending,
+            result,
+        )
+
+    def _finish(self, pending: Pending, result: Result) -> None:
+        if pending.deadline is not None:
+            pending.deadline.cancel()
+        if pending.done() or (pending.sender is not None and not pending.sender.alive):
+            return
+        if pending.sender is not None:
+            self.schedule.point("hear", pending.sender)
+            if not pending.sender.alive:
+                return
+        call = pending.request
+        value: object
+        try:
+            value = unpack(result) if isinstance(result, bytes) else result
+        except PerdureError as error:
+            value = error
+        if isinstance(value, PerdureError):
+            error = from_wire(value.to_wire())
+            self.story.tell(
+                "fails", call.object_id, method=call.method, error=f"{type(error).__name__}: {error.message[:120]}"
+            )
+            pending.set_exception(error)
+            if error.durableObjectReset and pending.on_reset is not None:
+                pending.on_reset(error)
+            return
+        if isinstance(value, HttpResponse):
+            value = HttpResponse(value.status, list(value.headers), value.body, value.status_text)
+        self.story.tell(
+            "answer", call.object_id, method=call.method, result=result if isinstance(result, bytes) else b""
+        )
+        pending.set_result(value)
+
+    # ------------------------------------------------------------------ giving up
+    def give_up(self, pending: Pending) -> None:
+        """The caller does not want the answer any more."""
+        if pending.deadline is not None:
+            pending.deadline.cancel()
+        process = pending.receiver
+        call = process.pending.get(pending) if process is not None else None
+        if process is not None and call is not None and process.alive:
+            process.cancel(call)
+
+    def _too_late(self, pending: Pending, seconds: float) -> None:
+        if pending.done() or (pending.sender is not None and not pending.sender.alive):
+            return
+        self.give_up(pending)
+        pending.set_exception(
+            DeadlineExceeded(
+                f"no answer within {seconds:g} s",
+                hint="the call may have run; give a longer deadline if it takes that long",
+            )
+        )
+
+
+def _lost(process: Receiver, reason: str) -> ShardLost:
+    return ShardLost(
+        f"the connection to {process.name} was lost while the call was running: {reason}",
+        hint="the call may have run; repeat it if that does no harm",
+    )
+
+
+class Caller:
+    """Implements the engine's Transport for who calls: a process, or None for tests and Workers."""
+
+    def __init__(self, network: Network, sender: Receiver | None) -> None:
+        self._network = network
+        self.sender = sender
+
+    def call(
+        self,
+        class_key: str,
+        object_id: bytes,
+        name: str | None,
+        method: str,
+        args: bytes,
+        deadline_s: float | None = None,
+        on_reset: OnReset | None = None,
+        extras: Extras | None = None,
+    ) -> Awaitable[object]:
+        """Queue a remote call."""
+        call = Call(class_key, object_id, name, RPC, method, args, self._network.answered, None, REQUEST_ID.get())
+        return self._begin(call, deadline_s, on_reset, extras)
+
+    def fetch(
+        self,
+        class_key: str,
+        object_id: bytes,
+        name: str | None,
+        request: HttpRequest,
+        deadline_s: float | None = None,
+        on_reset: OnReset | None = None,
+        extras: Extras | None = None,
+    ) -> Awaitable[HttpResponse]:
+        """Queue a fetch."""
+        copy = HttpRequest(request.method, request.url, list(request.headers), request.body)
+        call = Call(class_key, object_id, name, FETCH, "fetch", b"", self._network.answered, copy, REQUEST_ID.get())
+        return cast("Awaitable[HttpResponse]", self._begin(call, deadline_s, on_reset, extras))
+
+    def _begin(
+        self, call: Call, deadline_s: float | None, on_reset: OnReset | None, extras: Extras | None
+    ) -> Awaitable[object]:
+        if extras is not None:
+            call.chain, call.trail, call.key = extras.chain, extras.trail, extras.key
+        pending = Pending(self._network, self.sender, call, on_reset)
+        if self.sender is None:
+            self._network.send(pending, deadline_s)
+        else:  # after the step that makes it: a process does not die inside of one
+            self._network.leave(pending, deadline_s)
+        return self._network.loop.through(pending)
