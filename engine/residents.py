@@ -7,6 +7,7 @@ storage is closed and its file is right.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import AsyncGenerator, Callable, Mapping, ValuesView
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -46,6 +47,8 @@ TICK_S = 0.05
 """Grain of the coarse clock that ages and idle times are measured with."""
 _SCAN_S = 1.0
 _SHRINK_FROM = 500
+_AFTER_MARKS_S = 35.0
+"""A mark is made within 30 s; then the log's index forgets the object."""
 RESIDENT_BYTES = 8 << 10
 """What an object in memory is taken to need, without its database and what the program keeps in it."""
 DATABASE_BYTES = 100 << 10
@@ -118,6 +121,8 @@ class Residents:
         self._resets = 0
         self._hibernations = 0
         self._evictions = 0
+        self._give_back_s = math.inf
+        """When to look again for memory that can be given back."""
         self._left = 0
         """Objects that have left memory since `_by_id` was last made anew."""
         self._least_recent = LeastRecent(lambda: self._by_id.values(), may_hibernate)
@@ -414,7 +419,12 @@ class Residents:
         if self._left > max(_SHRINK_FROM, 2 * len(self._by_id)):
             self._left = 0
             self._by_id = dict(self._by_id)
-            self.turns.loop.run_in_executor(self.threads, give_back)
+            self._give_back_s = self.now_s + _AFTER_MARKS_S
+        elif self.now_s < self._give_back_s:
+            return
+        else:  # what the marks have let go of in the meantime
+            self._give_back_s = math.inf
+        self.turns.loop.run_in_executor(self.threads, give_back)
 
     def _close_databases(self) -> None:
         """Close the least recently used ones down to nine tenths of the bound."""

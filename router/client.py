@@ -37,6 +37,7 @@ from ..engine.stubs import Namespace, OnReset
 from ..engine.values import pack, unpack
 from .addresses import find_address
 from .calls import CallFuture
+from .class_names import ClassNames
 from .lanes import Lane
 from .retries import with_retry
 from .slots import EMPTY, ShardPlace, SlotMap
@@ -77,7 +78,8 @@ class Client:
     ) -> None:
         self._retry = retry
         self.pending: dict[int, CallFuture] = {}
-        self.classes: dict[str, str] = {}
+        self._class_names = ClassNames()
+        self.classes = self._class_names.names
         """Class name → its key."""
         self._loop = loop
         self._deadline_s = deadline_s
@@ -166,7 +168,7 @@ class Client:
     # ------------------------------------------------------------------ the map
     def adopt(self, slot_map: SlotMap, classes: Mapping[str, str]) -> None:
         """Follow a newer map; an older one is ignored."""
-        self.classes.update(classes)
+        self._class_names.follow(slot_map.epoch, classes)
         if slot_map.epoch <= self._map.epoch:
             return
         self._map = slot_map

@@ -22,7 +22,23 @@ from .calls import CallFuture
 from .links import Link
 from .slots import ShardPlace
 from .streams import Outgoing
-from .wire import CANCEL, CHUNK, CREDIT, ERROR, HELLO, MAP, MOVED, PING, PONG, REPLY, VERSION, WELCOME, Frame, decode
+from .wire import (
+    CALL_LENGTH,
+    CANCEL,
+    CHUNK,
+    CREDIT,
+    ERROR,
+    HELLO,
+    MAP,
+    MOVED,
+    PING,
+    PONG,
+    REPLY,
+    VERSION,
+    WELCOME,
+    Frame,
+    decode,
+)
 
 _REOPEN_S = 0.2
 
@@ -67,6 +83,8 @@ class Lane:
         self.ready = False
         self.kinds: frozenset[int] = frozenset((RPC, FETCH))
         """Kinds of calls that the other side understands; known when ready."""
+        self.takes_extras = False
+        """Whether the other side understands chains and idempotency keys; known when ready."""
         self.link: Link | None = None
         self.parked: dict[CallFuture, None] = {}
         self._context = context
@@ -149,11 +167,24 @@ class Lane:
         if link is None or not self.ready:
             self.parked[future] = None
             return
+        if len(future.frame) > CALL_LENGTH and not self.takes_extras and not self._without_extras(future):
+            return
         future.sent = True
         future.link = link
         link.send(future.frame, future.size)
         if future.frame[11]:
             self._send_body(future, link)
+
+    def _without_extras(self, future: CallFuture) -> bool:
+        """Leave the chain out for an older side. A key is a promise that it cannot keep: False, the call has failed."""
+        key = cast("list[object]", future.frame.pop())[1]
+        if key is not None:
+            error = VersionMismatch(
+                f"{self.name} is of an older version and takes no idempotency keys",
+                hint="use the same version of perdure on both sides",
+            )
+            self._answers.failed(future, error)
+        return key is None
 
     def _send_body(self, future: CallFuture, link: Link) -> None:
         """What the request streams: from its beginning, also when it was sent before."""
@@ -241,6 +272,7 @@ class Lane:
         if fields.get("map") is not None:
             self._answers.mapped(fields["map"], fields.get("classes"))
         self._welcome = True
+        self.takes_extras = bool(fields.get("extras"))
         self.kinds = frozenset(cast("list[int]", fields.get("kinds") or (RPC, FETCH)))
         self._go_on()
 

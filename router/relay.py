@@ -15,6 +15,7 @@ import zmq
 from ..engine.calls import FETCH, OPERATE, RPC
 from ..engine.errors import Forbidden, NotConnected, PerdureError, ProtocolError
 from .calls import CallFuture
+from .class_names import ClassNames
 from .lanes import Lane
 from .links import NOBLOCK, Link, descriptor, has_messages, prepare
 from .logs import Report
@@ -100,7 +101,8 @@ class Relay:
         self._loop = loop
         self._report = report
         self._map = EMPTY
-        self._classes: dict[str, str] = {}
+        self._class_names = ClassNames()
+        self._classes = self._class_names.names
         self._guests: dict[tuple[int, bytes], Guest] = {}
         self._lanes: dict[int, Lane] = {}
         self._sockets: list[zmq.Socket[bytes]] = []
@@ -129,7 +131,7 @@ class Relay:
     # ------------------------------------------------------------------ the map
     def adopt(self, slot_map: SlotMap, classes: Mapping[str, str]) -> None:
         """Follow a newer map and push it to every client."""
-        self._classes.update(classes)
+        self._class_names.follow(slot_map.epoch, classes)
         if slot_map.epoch <= self._map.epoch:
             return
         self._map = slot_map
@@ -200,7 +202,7 @@ class Relay:
             self._send(guest, [WELCOME, 0, {"versions": [VERSION]}])
             return
         guest.version = VERSION
-        fields = {"session": "", "map": self._map.to_wire(), "classes": self._classes, "kinds": KINDS}
+        fields = {"session": "", "map": self._map.to_wire(), "classes": self._classes, "kinds": KINDS, "extras": True}
         self._send(guest, [WELCOME, VERSION, fields])
 
     def _on_call(self, guest: Guest, frame: Frame) -> None:

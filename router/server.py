@@ -119,8 +119,9 @@ class Acceptor:
         loop.add_reader(self._fd, self._readable)
 
     # ------------------------------------------------------------------ the map
-    def adopt(self, slot_map: SlotMap) -> None:
-        """Follow a newer map; calls that waited for it go on."""
+    def adopt(self, slot_map: SlotMap, classes: Mapping[str, str]) -> None:
+        """Follow a newer map; calls that waited for it go on. `classes`: what is served now; empty: not known."""
+        self._classes = dict(classes) or self._classes
         if slot_map.epoch <= self._map.epoch:
             return
         self._map = slot_map
@@ -338,6 +339,7 @@ class Acceptor:
         peer.role = str(frame[2])
         fields: dict[str, object] = {"session": self._session, "map": self._map.to_wire(), "classes": self._classes}
         fields["kinds"] = KINDS
+        fields["extras"] = True
         if VERSION in versions:
             peer.version = VERSION
             self._send(peer, [WELCOME, VERSION, fields])

@@ -4,7 +4,8 @@ A frame is an array whose first element is its kind:
 
     HELLO    versions, role, {}                 the first of a connection; versions: those that the sender speaks
     WELCOME  version, {session, map, classes,   the answer; version 0: none in common, {versions}
-                       kinds}                   kinds of calls that are understood; missing: RPC and FETCH
+                       kinds, extras}           kinds of calls that are understood; missing: RPC and FETCH
+                                                extras: whether calls may have them; missing: they may not
     CALL     call, epoch, class key, id, name, kind, method, payload, deadline ms, request id, stream, extras
                                                 extras: [[[id, event, call, label], …], key], outermost first; left out: none
                                                 kind OPERATE: class key "", id of an object or `slots.address_of` a shard

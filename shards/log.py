@@ -43,6 +43,8 @@ class SessionLog:
         self._synced_chain = Chain()
         self._pending: tuple[Sequence[Head], int] | None = None
         self._ends: dict[int, tuple[int, int]] = {}
+        self.ends_early = False
+        """The next batch begins a segment: nobody needs this one, and its index takes memory."""
         self._spare = 0
         """Number of the segment that lies ready, its folder entry synced; 0: none does."""
         self._names = threading.Lock()
@@ -154,7 +156,8 @@ class SessionLog:
         self._batch += 1
         parts = pack_batch(self._digest, self.number, self._position, self._batch, heads, pages)
         length = sum(len(part) for part in parts)
-        if self._position + length > self._capacity:
+        if self._position + length > self._capacity or self.ends_early:
+            self.ends_early = False
             self._roll(length)
             parts = pack_batch(self._digest, self.number, self._position, self._batch, heads, pages)
         elif not control and not self._spare and self._position + length > self._capacity * (_RESERVE - 1) // _RESERVE:

@@ -36,6 +36,8 @@ _FIRST_AGING_S = 60.0
 _HURRY_S = 0.01
 _SLICE = 32
 _GROUP_MAX = 2_048
+_INDEX_OBJECTS_MAX = 4_000
+"""Objects in the index of the current segment, of about 500 bytes each, that are kept while nobody needs them."""
 _LARGE_IMAGES = 1_024
 _SLICE_BYTES = 8 << 20
 _CATCH_UP = 256
@@ -168,6 +170,7 @@ class Marker:
             if files.dead.sessions:
                 self._report("info", "up_to_date", {"sessions": len(files.dead.sessions)})
             self._dead_folding = self._loop.create_task(self._fold_dead(), name="fold dead logs")
+        await self._end_segment()
         if self.may_trim and not files.dead.objects:
             await self._trim()
         self._age()
@@ -259,6 +262,15 @@ class Marker:
                 self._disk.write_back(fd, start, _SLICE_BYTES)
         finally:
             self._disk.close(fd)
+
+    async def _end_segment(self) -> None:
+        """Where many objects were written once and all are marked, go on to a new segment: the index of this one can go."""
+        log = self._log
+        if self._files.live or len(log.index.commits) < _INDEX_OBJECTS_MAX or not self.may_trim:
+            return
+        if await self._loop.run_in_executor(self.thread, log.make_room):
+            log.ends_early = True
+            await self._committer.appended([Head(TRIM, change=log.first)])
 
     async def _trim(self) -> None:
         needed = self._files.first_needed()

@@ -235,8 +235,9 @@ class Shard:
         kind = message.get("type")
         if kind == "map":
             slot_map = SlotMap.from_wire(message["map"])
-            self.acceptor.adopt(slot_map)
-            self.client.adopt(slot_map, cast("dict[str, str]", message.get("classes") or {}))
+            classes = cast("dict[str, str]", message.get("classes") or {})
+            self.acceptor.adopt(slot_map, classes)
+            self.client.adopt(slot_map, classes)
         elif kind == "quotas":
             self._exceeded = Exceeded.from_wire(message)
             self._refuse(SystemClock().now_ms())

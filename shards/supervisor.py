@@ -365,6 +365,7 @@ class Supervisor:
 
     def _on_death(self, child: Child) -> None:
         self._changed.set()
+        self._crons.gone(child)  # also a retired one may have had a run
         if child.module == SHARD and "session" not in child.start:  # it stood by
             if self._reload is not None:
                 self._reload.on_death(child)
@@ -374,7 +375,6 @@ class Supervisor:
             return
         if self._reload is not None and self._reload.on_death(child):
             return
-        self._crons.gone(child)
         if child.module == SHARD:
             self.bury(child)
         if self._signals:

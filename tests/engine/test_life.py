@@ -550,3 +550,17 @@ def test_a_section_of_a_constructor_that_hangs_is_overload(tmp_path) -> None:
         shard.stop()
 
     run(body())
+
+
+class Members(DurableObject):
+    async def look(self):
+        return [self.ctx.container, self.ctx.version, self.ctx.primaryStub, self.ctx.id.name]
+
+
+def test_what_is_out_of_scope_is_none(tmp_path) -> None:
+    async def body() -> None:
+        shard = shard_of(Members, tmp_path)
+        assert await shard.call("a", "look") == [None, None, None, "a"]
+        shard.stop()
+
+    run(body())

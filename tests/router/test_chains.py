@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from perdure.engine.calls import CHAIN_LENGTH_MAX, KEY_CHARACTERS_MAX, Call, Extras
+from perdure.engine.errors import VersionMismatch
 from perdure.engine.ids import ClassKey
 from perdure.engine.values import EMPTY_ARGS, pack
 from perdure.router.client import Client
@@ -59,6 +60,7 @@ async def served(folder, relay: bool = False):
             await client.open(f"ipc://{folder}/r", relay=True)
         else:
             client.adopt(slot_map(place), classes)
+        client.door = door  # type: ignore[attr-defined]
         yield client, came
         assert reported == []
     finally:
@@ -86,6 +88,36 @@ def test_a_call_without_extras_is_the_frame_of_older_peers(tmp_path) -> None:
             future = client.call(KEY.unique, THERE, None, "a", EMPTY_ARGS)
             assert len(future.frame) == 12
             await future
+
+    asyncio.run(script())
+
+
+def test_an_older_side_gets_no_chain_and_calls_with_keys_fail(tmp_path) -> None:
+    async def script() -> None:
+        async with served(tmp_path) as (client, came):
+            await client.call(KEY.unique, THERE, None, "a", EMPTY_ARGS)
+            client._lanes[0].takes_extras = False
+            await client.call(KEY.unique, THERE, None, "b", EMPTY_ARGS, extras=Extras(EXTRAS.chain, EXTRAS.trail))
+            assert came[1].chain == ()
+            with pytest.raises(VersionMismatch, match="takes no idempotency keys"):
+                await client.call(KEY.unique, THERE, None, "c", EMPTY_ARGS, extras=EXTRAS)
+            assert len(came) == 2
+
+    asyncio.run(script())
+
+
+def test_a_call_that_waits_for_a_newer_map_keeps_its_chain(tmp_path) -> None:
+    async def script() -> None:
+        async with served(tmp_path) as (client, came):
+            await client.call(KEY.unique, THERE, None, "a", EMPTY_ARGS)
+            place = client._map.shards[0]
+            client._map = SlotMap(2, (0,) * 64, {0: place})
+            waiting = client.call(KEY.unique, THERE, None, "b", EMPTY_ARGS, extras=EXTRAS)
+            done, _ = await asyncio.wait({waiting}, timeout=0.1)
+            assert not done
+            client.door.adopt(SlotMap(2, (0,) * 64, {0: place}), {})
+            await waiting
+            assert (came[1].chain, came[1].key) == (EXTRAS.chain, "a key")
 
     asyncio.run(script())
 

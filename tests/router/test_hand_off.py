@@ -88,7 +88,7 @@ class Scene:
             if isinstance(each, Client):
                 each.adopt(second, {})
             else:
-                cast("Acceptor", each).adopt(second)
+                cast("Acceptor", each).adopt(second, {})
 
     async def close(self) -> None:
         await self.client.close()
@@ -282,7 +282,7 @@ def test_a_call_that_waits_for_a_newer_map_keeps_its_body_and_its_cancellation(t
             await probe.close()
             while scene.new.acceptor.waiting < 3:  # the call, and both ends of its body; the cancelled one is gone
                 await asyncio.sleep(0)
-            new.acceptor.adopt(third)
+            new.acceptor.adopt(third, {})
             await new.until(2)
             assert new.methods() == ["probe", "fetch"]
             assert len(await read(new.calls[1])) == 20

@@ -83,6 +83,13 @@ def test_it_measures_what_history_costs(tmp_path) -> None:
     assert counter["measured"] < counter["log_bytes"] < counter["image_bytes"]
 
 
+@pytest.mark.timeout(110)
+def test_it_measures_fairness(tmp_path) -> None:
+    row = quick_rows(tmp_path, "fairness")["fairness"]
+    assert row["hot_per_s"] > 1_000
+    assert row["measured"] > 0
+
+
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed: apt-get install wrk")
 def test_it_measures_over_http() -> None:
     done = run("http_hot_object_durable", "--seconds", "3")
@@ -131,3 +138,8 @@ def test_it_measures_reloads(tmp_path) -> None:
     rows = quick_rows(tmp_path, "reload", "reload_p99")
     assert rows["reload"]["failed"] == 0
     assert rows["reload_p99"]["generations"] == 2
+
+
+def test_it_measures_what_sleeping_objects_leave(tmp_path) -> None:
+    row = quick_rows(tmp_path, "idle_memory")["idle_memory"]
+    assert row["peak_MiB"] > row["measured"]

@@ -6,6 +6,7 @@ import asyncio
 import glob
 import json
 import sqlite3
+import subprocess
 import time
 
 import perdure
@@ -13,7 +14,7 @@ import pytest
 from perdure.engine.ids import ClassKey
 from perdure.shards.meta import LocalMeta
 
-from .runtime import run_failing, serving
+from .runtime import PERDURE, run_failing, serving
 
 pytestmark = pytest.mark.system
 
@@ -108,6 +109,43 @@ def test_a_class_is_renamed_another_deleted_and_its_name_used_anew(tmp_path) -> 
     code, said = run_failing(program(tmp_path, ["Hall"], V1), data)
     assert code == 1
     assert "tag precondition failed" in said
+
+
+def test_a_reload_renames_and_deletes_while_the_rest_is_served(tmp_path) -> None:
+    data = str(tmp_path / "data")
+
+    def reload() -> subprocess.CompletedProcess[str]:
+        command = [PERDURE, "reload", "--data", data]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    async def fill(address: str) -> None:
+        async with perdure.connect(address) as client:
+            await client.namespace("Room").getByName("a").put("kept")
+            for number in range(20):
+                await client.namespace("Old").getByName(f"o{number}").put("secret")
+
+    async def look(address: str) -> object:
+        async with perdure.connect(address) as client:
+            assert "Old" not in client.classes
+            return await client.namespace("Hall").getByName("a").get()
+
+    with serving(program(tmp_path, ["Room", "Old"], V1), data, "--shards", "2") as runtime:
+        asyncio.run(fill(runtime.address))
+        program(tmp_path, ["Hall", "Old"], V1, V2)
+        refused = reload()
+        assert refused.returncode == 1
+        assert "Cannot apply --delete-class migration to class 'Old'" in refused.stderr
+        assert deployed(data)["tag"] == "v1"
+        program(tmp_path, ["Hall"], V1, V2)
+        done = reload()
+        assert done.returncode == 0, done.stderr
+        assert asyncio.run(look(runtime.address)) == "kept"
+        end = time.monotonic() + 30
+        while deployed(data)["removing"]:
+            assert time.monotonic() < end, runtime.text()
+            time.sleep(0.05)
+        assert glob.glob(f"{data}/objects/chat-Old-*/*/*.sqlite") == []
+        assert runtime.stop() == 0
 
 
 def _in_history(data: str) -> int:

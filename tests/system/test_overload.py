@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import urllib.request
 from collections.abc import Awaitable, Callable
 
 import perdure
@@ -132,3 +133,40 @@ def test_the_hot_list_and_an_enforced_limit(tmp_path) -> None:
         asyncio.run(script(runtime.address))
         assert "above_soft_limit" in runtime.text()
         assert "object=Counter/hot" in runtime.text()
+
+
+WORKER = """
+import perdure
+from workers import DurableObject, Response, WorkerEntrypoint
+
+
+class Counter(DurableObject):
+    async def add(self):
+        value = (await self.ctx.storage.get("value") or 0) + 1
+        await self.ctx.storage.put("value", value)
+        return value
+
+
+class Default(WorkerEntrypoint):
+    async def fetch(self, request):
+        counter = perdure.with_retry(self.env.Counter, perdure.Retry()).getByName("a")
+        key = request.headers.get("Idempotency-Key")
+        if key is not None and request.url.endswith("/keyed"):
+            counter = perdure.with_key(counter, key)
+        return Response(str(await counter.add()))
+"""
+
+
+def test_a_worker_passes_the_header_on_if_it_wants_to(tmp_path) -> None:
+    program = tmp_path / "keyed.py"
+    program.write_text(WORKER)
+
+    def ask(url: str) -> str:
+        with urllib.request.urlopen(
+            urllib.request.Request(url, headers={"Idempotency-Key": "k"}), timeout=10
+        ) as answer:
+            return answer.read().decode()
+
+    with serving(str(program), str(tmp_path / "data"), "--shards", "1") as runtime:
+        assert [ask(f"{runtime.url}/keyed") for _ in range(2)] == ["1", "1"]
+        assert [ask(f"{runtime.url}/plain") for _ in range(2)] == ["2", "3"], "by itself nothing takes it"

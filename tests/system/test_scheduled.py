@@ -106,6 +106,23 @@ def test_a_gateway_that_dies_loses_its_run_and_the_next_one_takes_the_next(tmp_p
         assert trigger(data, "next").returncode == 0
 
 
+def test_a_run_outlives_a_reload_and_the_next_has_the_new_crons(tmp_path) -> None:
+    data = str(tmp_path / "data")
+    path = program(tmp_path, "0 5 31 1 *")
+    with serving(path, data, "--shards", "1") as runtime:
+        slow = subprocess.Popen([PERDURE, "trigger", "slow", "--data", data], stdout=subprocess.PIPE, text=True)
+        while not any(entry[0] == "slow" for entry in httpx.get(runtime.url).json()):
+            time.sleep(0.02)
+        program(tmp_path, "0 6 31 1 *")
+        done = subprocess.run(
+            [PERDURE, "reload", "--data", data], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr + runtime.text()
+        assert slow.communicate(timeout=30)[0].startswith("ok\tslow")
+        assert trigger(data).stdout.startswith("ok\t0 6 31 1 *")
+        assert ["slow is done", 0] in httpx.get(runtime.url).json()
+
+
 @pytest.mark.long
 @pytest.mark.timeout(150)
 def test_the_minute_comes(tmp_path) -> None:
