@@ -166,7 +166,7 @@ def test_a_reload_under_load_fails_no_request_and_loses_and_doubles_nothing(runt
     assert http.failures == []
     assert ledger.errors == [], [str(error) for error in ledger.errors[:5]]
     assert ledger.acked == ledger.sent
-    assert httpx.get(f"{runtime.url}/h0").text.startswith("3 3 ")
+    until(lambda: httpx.get(f"{runtime.url}/h0").text.startswith("3 3 "))
     assert {version for _, version in http.versions} == {"1", "2", "3"}
     ends = [message for message in told if message["type"] == "done"]
     assert [(end["shards"], end["gateways"]) for end in ends] == [(2, 2), (2, 2)]
@@ -211,7 +211,7 @@ def test_a_program_that_cannot_be_imported_changes_nothing(runtime: Runtime, pro
         "gateway 0",
         "gateway 1",
     ]
-    assert httpx.get(f"{runtime.url}/a").text == "3 3 2"
+    until(lambda: httpx.get(f"{runtime.url}/a").text == "3 3 2")  # the old gateway may just take a last connection
 
 
 def test_who_runs_long_loses_storage_and_is_answered_all_the_same(runtime: Runtime, program: Path) -> None:
