@@ -15,7 +15,7 @@ import sys
 
 import click
 
-from . import fairness, hazards, history_cost, idle, stalls, starts, storage
+from . import fairness, hazards, history_cost, idle, reloads, stalls, starts, storage
 from .load import Sample
 from .report import Row, show
 from .rigs import Bare, Product
@@ -25,6 +25,7 @@ PARTS = (
     stalls,
     starts,
     history_cost,
+    reloads,
     fairness,
     idle,
     hazards,

@@ -24,18 +24,21 @@ class Runtime(Rig):
         self._said = f"{self.folder}/said"
         with open(self._config, "w") as file:
             file.write("[limits]\n" + "".join(f"{name} = {value}\n" for name, value in (limits or {}).items()))
+        self.url = ""
         self._process: subprocess.Popen[str] | None = None
 
-    def serve(self) -> float:
+    def serve(self, program: str = PROGRAM, shards: int = 1) -> float:
         """Start; seconds until it is ready. Raises RuntimeError when it does not start."""
         began = time.monotonic()
-        command = ["perdure.cli.main", "run", PROGRAM, "--port", "0", "--data", self.data]
+        command = ["perdure.cli.main", "run", program, "--port", "0", "--data", self.data]
         with open(self._said, "a") as said:
-            flags = ["--shards", "1", "--config", self._config]
+            flags = ["--shards", str(shards), "--config", self._config]
             self._process = self.start(*command, *flags, stdout=subprocess.PIPE, stderr=said, start_new_session=True)
         assert self._process.stdout is not None
-        if not self._process.stdout.readline().startswith("ready "):
+        line = self._process.stdout.readline()
+        if not line.startswith("ready "):
             raise RuntimeError(f"the product did not start:\n{self.said()}")
+        self.url = line.split()[1]
         return time.monotonic() - began
 
     @property

@@ -100,11 +100,13 @@ def _superseded(residents: Residents, instance: Instance) -> bool:
     else:
         instance.storage.release()
     instance.storage.refuse(superseded_error())
-    instance.abandoned = True
     take_meters(instance)
     busy = bool(instance.events or instance.tasks or instance.bodies)
     if not busy:
         instance.move(State.EVICTED)
+        instance.abandoned = True
+        if instance.pending is not None:
+            instance.pending.end()
     residents.left(instance, busy=busy)
     return True
 

@@ -169,6 +169,11 @@ class Acceptor:
                 self._send(peer, [MAP, place, self._classes])
 
     @property
+    def waiting(self) -> int:
+        """Frames that wait for a newer map."""
+        return len(self._parked)
+
+    @property
     def owes(self) -> int:
         """Calls that are not answered, and bodies that are not sent to their end."""
         return sum(len(peer.calls) + len(peer.outgoing) for peer in self._peers.values())

@@ -1,7 +1,8 @@
 """The old side of a hand-off: a shard's process lets its slots go, and lingers until what it has begun is answered.
 
-hold → take back what waits → let run for a moment → release → linger. What always holds: a call that has begun here is answered
-here, one that has not is given back and runs in the next session; after the release nothing of the data folder is touched.
+hold → take back what waits → let run for a moment → preShutdown → release → linger. What always holds: a call that has begun here
+is answered here, one that has not is given back and runs in the next session; after the release nothing of the data folder is
+touched.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
+from ..engine.calls import FETCH, RPC
 from ..engine.errors import ObjectReset
 from ..engine.superseding import events_ended, take_waiting
 from ..router.server import Acceptor, Links
@@ -19,6 +21,7 @@ LINGER_S_MAX = 30.0
 """What running events get after they have lost their storage (spec: shutdown by deploy)."""
 LINGER_S_MIN = 2.0
 """Callers that have not yet heard of the next session are told by us."""
+PRE_SHUTDOWN_S_MAX = 10.0
 _LOOK_S = 0.02
 _CHANGES_S = 2.0
 
@@ -45,6 +48,7 @@ class Leaving:
         await events_ended(self._residents, wait_s)
         self._acceptor.hold(_nobody)
         self._take_back(chained=True)
+        await self._residents.tell_shutdown("codeUpdated", PRE_SHUTDOWN_S_MAX)
         await self._operations.stop()
         await self._session.timeline.finish(_CHANGES_S)
         await self._session.hand_over()
@@ -59,7 +63,7 @@ class Leaving:
             lambda call: not chained and any(runs(object_id) for object_id, _ in call.chain),
         )
         for call in calls:
-            if call.origin is not None:  # else it is an alarm, which fires where its object is now
+            if call.kind in (RPC, FETCH):  # else it is an alarm: it is due in the next session as well
                 self._acceptor.take_back(call)
 
     def _leads_from_here(self, links: Links) -> bool:

@@ -19,8 +19,8 @@ from .restarts import Restarts
 
 IMPORT_S_MAX = 60.0
 MARK_S_MAX = 10.0
-RELEASE_S_MAX = 10.0
-"""Beyond what running events get: then the old process is killed, and its log recovered."""
+RELEASE_S_MAX = 20.0
+"""With 10 s of `preShutdown`, and beyond what running events get: then the old process is killed, and its log recovered."""
 GATEWAY_S_MAX = 60.0
 Tell = Callable[..., None]
 

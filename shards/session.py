@@ -204,6 +204,7 @@ class Session:
         self.alarms.stop()
         await self.emptied.finish(_EMPTIED_S)
         await supersede(self.residents)
+        self.alarms.close()  # runs that go on stay noted: the next session begins them again
         await self.committer.flush()
         self._marking.cancel()
         self.residents.stop()

@@ -519,10 +519,7 @@ class Supervisor:
         seconds = self._setup.drain_s
         if self._reloading is not None:
             self._reloading.cancel()
-        retired = list(self._retired)
-        for child in retired:
-            child.drain(seconds * 0.6)
-        front = [*self.gateways.values(), *([self._endpoint] if self._endpoint else [])]
+        front = [*self.gateways.values(), *([self._endpoint] if self._endpoint else []), *self._retired]
         clean = await self._drain_some(front, seconds * 0.6)
         clean = await self._drain_some(list(self.shards.values()), seconds * 0.4) and clean
         if not self._ended.done():

@@ -22,3 +22,6 @@ class InlineArchive:
 
     def close(self) -> None:
         self.archivist.close()
+
+    async def ended(self) -> None:
+        """There is no process to wait for."""

@@ -115,7 +115,7 @@ def test_a_call_that_waits_for_a_newer_map_keeps_its_chain(tmp_path) -> None:
             waiting = client.call(KEY.unique, THERE, None, "b", EMPTY_ARGS, extras=EXTRAS)
             done, _ = await asyncio.wait({waiting}, timeout=0.1)
             assert not done
-            client.door.adopt(SlotMap(2, (0,) * 64, {0: place}))
+            client.door.adopt(SlotMap(2, (0,) * 64, {0: place}), {})
             await waiting
             assert (came[1].chain, came[1].key) == (EXTRAS.chain, "a key")
 

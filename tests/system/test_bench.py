@@ -134,6 +134,12 @@ def test_the_commands_of_the_page(tmp_path) -> None:
 
 
 @pytest.mark.timeout(110)
+def test_it_measures_reloads(tmp_path) -> None:
+    rows = quick_rows(tmp_path, "reload", "reload_p99")
+    assert rows["reload"]["failed"] == 0
+    assert rows["reload_p99"]["generations"] == 2
+
+
 def test_it_measures_what_sleeping_objects_leave(tmp_path) -> None:
     row = quick_rows(tmp_path, "idle_memory")["idle_memory"]
     assert row["peak_MiB"] > row["measured"]

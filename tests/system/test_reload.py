@@ -8,7 +8,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -41,6 +41,12 @@ class Counter(DurableObject):
 
     def version(self):
         return VERSION
+
+    async def preShutdown(self, info):
+        await self.ctx.storage.put("told", info.reason)
+
+    async def told(self):
+        return await self.ctx.storage.get("told")
 
     async def slow(self, seconds, then):
         await asyncio.sleep(seconds)
@@ -160,7 +166,7 @@ def test_a_reload_under_load_fails_no_request_and_loses_and_doubles_nothing(runt
     assert http.failures == []
     assert ledger.errors == [], [str(error) for error in ledger.errors[:5]]
     assert ledger.acked == ledger.sent
-    assert httpx.get(f"{runtime.url}/h0").text.startswith("3 3 ")
+    until(lambda: httpx.get(f"{runtime.url}/h0").text.startswith("3 3 "))
     assert {version for _, version in http.versions} == {"1", "2", "3"}
     ends = [message for message in told if message["type"] == "done"]
     assert [(end["shards"], end["gateways"]) for end in ends] == [(2, 2), (2, 2)]
@@ -205,7 +211,7 @@ def test_a_program_that_cannot_be_imported_changes_nothing(runtime: Runtime, pro
         "gateway 0",
         "gateway 1",
     ]
-    assert httpx.get(f"{runtime.url}/a").text == "3 3 2"
+    until(lambda: httpx.get(f"{runtime.url}/a").text == "3 3 2")  # the old gateway may just take a last connection
 
 
 def test_who_runs_long_loses_storage_and_is_answered_all_the_same(runtime: Runtime, program: Path) -> None:
@@ -213,15 +219,15 @@ def test_who_runs_long_loses_storage_and_is_answered_all_the_same(runtime: Runti
         async with perdure.connect(runtime.address) as client:
             counters = client.namespace("Counter")
             assert await counters.getByName("a").increment() == 1
-            plain = asyncio.ensure_future(counters.getByName("a").slow(2.0, "nothing"))
-            stores = asyncio.ensure_future(counters.getByName("a").slow(2.0, "storage"))
-            await asyncio.sleep(0.2)
             write(program, 2)
-            began = time.monotonic()
             reloading = asyncio.create_task(asyncio.to_thread(reload, runtime))
+            while not runtime.pids("standby shard 1"):
+                await asyncio.sleep(0.01)
+            plain = asyncio.ensure_future(counters.getByName("a").slow(5.0, "nothing"))
+            stores = asyncio.ensure_future(counters.getByName("a").slow(5.0, "storage"))
             while await counters.getByName("a").version() != 2:
                 await asyncio.sleep(0.02)
-            assert not plain.done() or time.monotonic() - began > 1.5
+            assert not plain.done(), "the hand-off waited for it"
             assert await counters.getByName("a").increment() == 2
             assert await plain == 1, "the old code answers what it has begun"
             with pytest.raises(StorageUnavailable, match="storage is no longer accessible") as raised:
@@ -231,7 +237,6 @@ def test_who_runs_long_loses_storage_and_is_answered_all_the_same(runtime: Runti
             await reloading
             assert await counters.getByName("a").value() == 2
 
-    # the long events must meet the hand-off: it begins when the new processes have imported the program
     asyncio.run(work())
 
 
@@ -337,14 +342,86 @@ def test_the_supervisor_is_killed_in_the_middle(tmp_path: Path, program: Path) -
         assert runtime.stop() == 0
 
 
-def test_a_connection_that_is_kept_alive_is_told_to_close_and_never_reset(runtime: Runtime, program: Path) -> None:
-    with httpx.Client(base_url=runtime.url, timeout=20) as client:
-        assert client.get("/a").headers.get("connection") != "close"
+def test_a_connection_that_is_kept_alive_is_told_to_close_and_never_reset(tmp_path: Path, program: Path) -> None:
+    with serving(str(program), str(tmp_path / "data"), "--shards", "1") as runtime:
+        kept = httpx.Limits(keepalive_expiry=60)
+        with httpx.Client(base_url=runtime.url, timeout=20, limits=kept) as client:
+            assert client.get("/a").headers.get("connection") != "close"
+            write(program, 2)
+            reload(runtime)
+            end = time.monotonic() + 8  # less than what idle ones are left
+            while (response := client.get("/a")).headers.get("connection") != "close":
+                assert response.status_code == 200
+                assert time.monotonic() < end
+            assert response.text == "1 2 0", "the old Worker answers on its connection, and says goodbye"
+            assert client.get("/a").text == "2 2 0"
+        wait_gone(runtime.pids("leaving gateway"), 20)
+
+
+def test_a_stop_in_the_middle_of_a_reload_is_clean(runtime: Runtime, program: Path) -> None:
+    ledger = Ledger(8)
+
+    async def work() -> None:
+        stop = asyncio.Event()
+        async with perdure.connect(runtime.address, deadline_s=5) as client:
+            users = [asyncio.create_task(ledger.user(client, stop, seed)) for seed in range(8)]
+            await asyncio.sleep(0.3)
+            write(program, 2)
+            reloading = asyncio.create_task(asyncio.to_thread(reload, runtime))
+            while not runtime.pids("leaving"):
+                await asyncio.sleep(0.005)
+            assert await asyncio.to_thread(runtime.stop) == 0, runtime.text()
+            stop.set()
+            with pytest.raises(PerdureError, match="ended before it had answered"):
+                await reloading
+            await asyncio.gather(*users)
+
+    asyncio.run(work())
+    with serving(str(program), runtime.data, "--shards", "2") as again:
+        asyncio.run(ledger.check(again.address))
+        assert again.stop() == 0
+
+
+def test_objects_are_told_before_their_storage_goes(runtime: Runtime, program: Path) -> None:
+    async def work() -> None:
+        async with perdure.connect(runtime.address) as client:
+            counter = client.namespace("Counter").getByName("a")
+            assert await counter.told() is None
+            write(program, 2)
+            await asyncio.to_thread(reload, runtime)
+            assert (await counter.version(), await counter.told()) == (2, "codeUpdated")
+
+    asyncio.run(work())
+
+
+def test_dev_reloads_on_a_change_and_shows_what_cannot_be_imported(tmp_path: Path, program: Path) -> None:
+    command = [PERDURE, "dev", str(program), "--port", "0", "--data", str(tmp_path / "data"), "--shards", "1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    said: list[str] = []
+    assert process.stdout is not None
+    assert process.stderr is not None
+    errors = process.stderr
+    reader = threading.Thread(target=lambda: said.extend(errors), daemon=True)
+    reader.start()
+    try:
+        url = process.stdout.readline().split()[1]
+        assert httpx.get(f"{url}/a").text == "1 1 0"
+        program.write_text("import nothing_of_that_name\n")
+        until(lambda: "goes on serving" in "".join(said))
+        assert "nothing_of_that_name" in "".join(said)
+        assert httpx.get(f"{url}/a").text == "1 1 0"
         write(program, 2)
-        reload(runtime)
-        response = client.get("/a")  # on the connection to the old gateway: it answers, and says goodbye
-        assert response.status_code == 200
-        assert response.headers.get("connection") == "close"
-        assert client.get("/a").text.startswith("2 2")
-    wait_gone(runtime.pids("leaving gateway"), 15)
-    assert runtime.pids("leaving") == []
+        until(lambda: httpx.get(f"{url}/a").text == "2 2 0")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        reader.join(5)
+        process.stdout.close()
+        errors.close()
+
+
+def until(done: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.1)
