@@ -18,10 +18,7 @@ class InlineArchive:
         return self.archivist.work({"kind": kind, **fields})
 
     async def ended(self) -> None:
-        """After `close`: it works in this process, so nobody writes any more."""
+        """There is no process to wait for."""
 
     def close(self) -> None:
         self.archivist.close()
-
-    async def ended(self) -> None:
-        """There is no process to wait for."""
