@@ -1,0 +1,128 @@
+"""Where the parts of an object's life meet: keys, alarms, hand-off, limits, sections, cancellation, sleep."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from perdure.engine.calls import RPC, Call
+from perdure.engine.durable import DurableObject
+from perdure.engine.errors import Overloaded, PerdureError, StorageUnavailable
+from perdure.engine.limits import Limits
+from perdure.engine.mailbox import cancel
+from perdure.engine.residents import Residents
+from perdure.engine.superseding import supersede, take_waiting
+from perdure.engine.values import pack
+from perdure.router.retries import with_key
+from perdure.testing.virtual import run
+
+from .box import Alarmed, Box
+from .shelf import LoopClock, Shard
+from .world import World
+
+Body = Callable[[Box], Awaitable[None]]
+RANG: list[str] = []
+
+
+class Rings(Alarmed):
+    async def alarm(self):
+        RANG.append(str(self.ctx.id.name))
+
+
+def in_box(tmp_path: Path, body: Body, kind: type = Rings, limits: Limits | None = None) -> None:
+    """In virtual time."""
+
+    async def within() -> None:
+        RANG.clear()
+        async with Box.on(tmp_path, kind, limits=limits) as box:
+            box.shard.residents.clock = box.shard.clock = LoopClock()
+            await body(box)
+
+    run(within())
+
+
+async def rounds(count: int = 10) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+# ---------------------------------------------------------------------- the hand-off
+def test_an_object_that_never_began_is_let_go_in_a_hand_off(tmp_path: Path) -> None:
+    """Its call was taken back before it ran, or its alarm had nothing to run: it was not constructed."""
+
+    async def body(box: Box) -> None:
+        residents = box.shard.residents
+        box.send(lambda ctx: None)
+        assert len(take_waiting(residents.instances, lambda call: False)) == 1
+        await box.shard.fire("b")
+        assert residents.count == 2
+        await supersede(residents)
+        assert residents.count == 0
+
+    in_box(tmp_path, body)
+
+
+def test_an_object_that_falls_asleep_during_the_hand_off_is_out(tmp_path: Path) -> None:
+    async def body(box: Box) -> None:
+        residents = box.shard.residents
+        box.shard.commits.auto = False
+        held = box.send(lambda ctx: ctx.storage.put("y", 1))
+        await rounds()
+        letting_go = asyncio.ensure_future(supersede(residents, 5))
+        await rounds()
+        sleeper = box.instance()
+        box.shard.commits.commit()
+        residents._evict(sleeper)  # what the search for idle objects does, before the hand-off looks again
+        await letting_go
+        await held
+        assert residents.count == 0
+
+    in_box(tmp_path, body)
+
+
+class Keyed(DurableObject):
+    async def slow(self):
+        await self.ctx.storage.put("x", 1)
+        await asyncio.sleep(2)
+        return "done"
+
+    async def calls_itself(self):
+        return await with_key(self.env.stub("a"), "one").calls_itself()
+
+
+def in_world(tmp_path: Path, script: Callable[[World], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        async with World.of(Keyed, tmp_path) as world:
+            await script(world)
+
+    run(whole())
+
+
+def test_a_call_with_a_key_opens_nothing_after_the_hand_off(tmp_path: Path) -> None:
+    """An answer that cannot be kept is not told: a repeat would not get the same."""
+
+    async def script(world: World) -> None:
+        sent = asyncio.ensure_future(with_key(world.outside("a"), "one").slow())
+        await asyncio.sleep(1)
+        residents = world.shard.residents
+        instance = world.shard.instance("a")
+        await supersede(residents)
+        opened = residents.files.count
+        with pytest.raises(StorageUnavailable, match="storage is no longer accessible") as raised:
+            await sent
+        assert raised.value.retryable
+        assert not instance.storage.is_open()
+        assert residents.files.count == opened == 0
+
+    in_world(tmp_path, script)
+
+
+# ---------------------------------------------------------------------- idempotency keys
+def test_a_repeat_that_the_first_one_makes_itself_fails_at_once(tmp_path: Path) -> None:
+    async def script(world: World) -> None:
+        with pytest.raises(PerdureError, match="waits for itself"):
+            await asyncio.wait_for(with_key(world.outside("a"), "one").calls_itself(), 60)
+
+    in_world(tmp_path, script)
