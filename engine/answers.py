@@ -152,7 +152,9 @@ class Answers:
             self._keep(key, digest, ERROR, cast("bytes", msgpack.packb(error.to_wire())))
 
     def _keep(self, key: str, digest: bytes, kind: int, answer: bytes) -> None:
-        if self._host.failure is not None:  # taken away: what cannot be kept is not told, a repeat would get something else
+        if (
+            self._host.failure is not None
+        ):  # taken away: what cannot be kept is not told, a repeat would get something else
             raise self._host.failure
         try:
             self._write(key, digest, kind, answer)

@@ -7,15 +7,19 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from perdure.engine.calls import RPC, Call
+from perdure.engine.alarm_calls import AlarmCall
+from perdure.engine.calls import ALARM, FETCH, RPC, Call
 from perdure.engine.durable import DurableObject
 from perdure.engine.errors import Overloaded, PerdureError, StorageUnavailable
+from perdure.engine.http import HttpRequest, HttpResponse
 from perdure.engine.limits import Limits
 from perdure.engine.mailbox import cancel
 from perdure.engine.residents import Residents
 from perdure.engine.superseding import supersede, take_waiting
 from perdure.engine.values import pack
+from perdure.engine.turns import SCOPE
 from perdure.router.retries import with_key
+from perdure.router.streams import Outgoing
 from perdure.testing.virtual import run
 
 from .box import Alarmed, Box
@@ -117,6 +121,77 @@ def test_a_call_with_a_key_opens_nothing_after_the_hand_off(tmp_path: Path) -> N
         assert residents.files.count == opened == 0
 
     in_world(tmp_path, script)
+
+
+# ---------------------------------------------------------------------- answers
+class Streams(DurableObject):
+    async def fetch(self):
+        async def chunks():
+            for number in range(100):
+                yield str(number).encode()
+                await asyncio.sleep(1)
+
+        return HttpResponse(200, [], chunks())
+
+    async def section(self, seconds):
+        await self.ctx.blockConcurrencyWhile(lambda: asyncio.sleep(seconds))
+
+    async def breaks(self):
+        self.ctx.abort("broken off")
+
+
+def test_who_sends_a_body_is_no_task_of_its_object(tmp_path: Path) -> None:
+    """Else a critical section would hold back what is sent, and a reset would end it without a word to the reader."""
+
+    async def body() -> None:
+        shard = Shard(Streams, tmp_path)
+        frames: list[list[object]] = []
+        ended: list[bool] = []
+
+        def answer(_call: Call, result: object) -> None:
+            assert SCOPE.get() is None
+            assert isinstance(result, HttpResponse)
+            assert not isinstance(result.body, bytes | None)
+            Outgoing(shard.loop, 1, result.body, frames.append, lambda: ended.append(True))
+
+        key = shard.key
+        request = HttpRequest("GET", "http://a/", [], None)
+        shard.residents.deliver(Call(key.unique, key.id_from_name("a"), "a", FETCH, "fetch", b"", answer, request))
+        await asyncio.sleep(2.5)
+        assert [frame[2] for frame in frames] == [b"0", b"1", b"2"]
+        assert [task.get_name() for task in shard.instance("a").tasks] == ["response body"]
+        with pytest.raises(PerdureError, match="broken off"):
+            await shard.call("a", "breaks")
+        await asyncio.sleep(1)
+        *_, last = frames
+        assert last[3] is True, "the reader hears that it is over"
+        assert last[4] is not None
+        assert "broken off" in str(last[4])
+        assert ended == [True]
+        shard.stop()
+
+    run(body())
+
+
+def test_an_alarm_is_answered_outside_its_object(tmp_path: Path) -> None:
+    """Timers that whoever fires alarms sets meanwhile must not end with the object."""
+
+    async def body(box: Box) -> None:
+        await box.do(lambda ctx: ctx.storage.setAlarm(box.shard.clock.now_ms() + 10) and None)
+        await asyncio.sleep(1)
+        scopes: list[object] = []
+        key = box.shard.key
+
+        def answer(_call: Call, _result: object) -> None:
+            scopes.append(SCOPE.get())
+
+        for _ in range(2):  # one that runs, and one that has nothing to run
+            box.shard.residents.deliver(AlarmCall(key.unique, key.id_from_name("a"), "a", ALARM, "alarm", b"", answer))
+            await asyncio.sleep(1)
+        assert RANG == ["a"]
+        assert scopes == [None, None]
+
+    in_box(tmp_path, body)
 
 
 # ---------------------------------------------------------------------- idempotency keys
