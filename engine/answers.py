@@ -184,7 +184,7 @@ def _check_leads_elsewhere(first: Call, repeat: Call) -> None:
     number = cast("Event", first.handle).number
     if (first.object_id, number) in repeat.chain:
         raise CallCycle(
-            f"The call with the idempotency key {repeat.key!r} waits for itself: it was made again while it runs, by what it calls",
+            f"The call with the idempotency key {repeat.key!r} waits for itself: what it calls has made it again",
             hint="a call that is made from another one needs a key of its own, made from that one's",
         )
 

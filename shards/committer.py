@@ -112,7 +112,7 @@ class Committer:
         self._beside = 0
         self._until_s = 0.0
         self._context = outside()
-        """Of what runs when a batch is durable: whoever has written first is not whose answers leave, nor whose timers are set."""
+        """Of what runs when a batch is durable: neither answers nor timers are of the object that happened to write first."""
         self._threads = threads or ThreadPoolExecutor(2, thread_name_prefix="log sync")
         """One syncs, the other makes the next segment's file, which may take long: a sync must not wait for it."""
 

@@ -8,15 +8,12 @@ from pathlib import Path
 
 import pytest
 from perdure.engine.alarm_calls import AlarmCall
-from perdure.engine.calls import ALARM, FETCH, RPC, Call
+from perdure.engine.calls import ALARM, FETCH, Call
 from perdure.engine.durable import DurableObject
-from perdure.engine.errors import Overloaded, PerdureError, StorageUnavailable
+from perdure.engine.errors import PerdureError, StorageUnavailable
 from perdure.engine.http import HttpRequest, HttpResponse
 from perdure.engine.limits import Limits
-from perdure.engine.mailbox import cancel
-from perdure.engine.residents import Residents
 from perdure.engine.superseding import supersede, take_waiting
-from perdure.engine.values import pack
 from perdure.engine.turns import SCOPE
 from perdure.router.retries import with_key
 from perdure.router.streams import Outgoing
