@@ -151,8 +151,11 @@ class GatedTransport:
         cast("MadeCall", future).number = number
 
         def start() -> None:
+            if future.cancelled():
+                return
             sent = cast("asyncio.Future[T]", context.run(asyncio.ensure_future, context.run(send)))
             sent.add_done_callback(finish, context=context)
+            future.add_done_callback(lambda ended: ended.cancelled() and sent.cancel(), context=context)
 
         def finish(sent: asyncio.Future[T]) -> None:
             if future.done():

@@ -23,7 +23,7 @@ from .bodies import OutgoingBody
 from .bookmarks import History
 from .busy import end_active
 from .callbacks import enter_otherwise
-from .calls import ALARM, REQUEST_ID, RPC, Call
+from .calls import ALARM, FETCH, REQUEST_ID, RPC, Call
 from .class_runtime import ClassRuntime
 from .commits import CommitRecord, Effect
 from .errors import (
@@ -189,7 +189,7 @@ class Instance:
             self.name = call.name
         limits = self.limits
         left = self.calls_left
-        if left <= 0:
+        if left <= 0 and call.kind in (RPC, FETCH):
             call.answer(call, rates.refusal(self))
             return
         self.calls_left = left - 1

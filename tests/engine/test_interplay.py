@@ -7,12 +7,16 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from perdure.engine.ages import expire
 from perdure.engine.alarm_calls import AlarmCall
 from perdure.engine.calls import ALARM, FETCH, Call
+from perdure.engine.database import Database
 from perdure.engine.durable import DurableObject
-from perdure.engine.errors import PerdureError, StorageUnavailable
+from perdure.engine.errors import Overloaded, PerdureError, StorageError, StorageUnavailable
+from perdure.engine.fairness import EVENTS_A_ROUND
 from perdure.engine.http import HttpRequest, HttpResponse
 from perdure.engine.limits import Limits
+from perdure.engine.mailbox import cancel
 from perdure.engine.superseding import supersede, take_waiting
 from perdure.engine.turns import SCOPE
 from perdure.router.retries import with_key
@@ -198,3 +202,175 @@ def test_a_repeat_that_the_first_one_makes_itself_fails_at_once(tmp_path: Path) 
             await asyncio.wait_for(with_key(world.outside("a"), "one").calls_itself(), 60)
 
     in_world(tmp_path, script)
+
+
+# ---------------------------------------------------------------------- limits
+def test_alarms_and_pre_shutdown_are_not_what_a_soft_limit_is_for(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    class Busy(Rings):
+        async def preShutdown(self, info):
+            told.append(info.reason)
+
+    async def body(box: Box) -> None:
+        shard = box.shard
+        await box.do(lambda ctx: ctx.storage.setAlarm(shard.clock.now_ms() + 10) and None)
+        for _ in range(9):
+            await box.do(lambda ctx: None)
+        with pytest.raises(Overloaded, match="10 second window"):
+            await box.do(lambda ctx: None)
+        await asyncio.sleep(0.1)
+        assert await shard.fire("a") == (True, 0)
+        assert RANG == ["a"]
+        assert await shard.residents.tell_shutdown("inactive", 5) == 1
+        assert told == ["inactive"]
+        with pytest.raises(Overloaded, match="10 second window"):
+            await box.do(lambda ctx: None)
+
+    in_box(tmp_path, body, Busy, Limits(soft_limit_rps=1, soft_limit_enforce=True))
+
+
+def test_events_that_wait_for_their_share_are_told_when_the_time_is_up(tmp_path: Path) -> None:
+    """Also while none of the object waits at its gate."""
+
+    async def body(box: Box) -> None:
+        residents = box.shard.residents
+        calls = [box.send(lambda ctx: None) for _ in range(EVENTS_A_ROUND + 6)]
+        assert len(box.instance().backlog) == 6
+        assert list(residents.kept_out) == [box.instance()]
+        residents.now_s += 31  # all before it has taken so long, and none has met a closed gate
+        expire(box.instance())
+        for call in calls:
+            with pytest.raises(Overloaded, match="queued for too long"):
+                await call
+        await rounds()
+        expire(box.instance())
+        assert not residents.kept_out
+        assert not box.instance().backlog
+        assert await box.do(lambda ctx: 1) == 1
+
+    in_box(tmp_path, body)
+
+
+# ---------------------------------------------------------------------- alarms
+class Breaks(Alarmed):
+    how = ""
+
+    async def alarm(self):
+        RANG.append(self.how)
+        if self.how == "section":
+
+            async def waits(_=None):
+                await asyncio.sleep(100)
+
+            await self.ctx.blockConcurrencyWhile(waits)
+        raise GeneratorExit
+
+
+@pytest.mark.parametrize("how", ["section", "generator exit"])
+def test_a_run_that_breaks_counts_and_is_tried_again(tmp_path: Path, how: str) -> None:
+    """Whatever breaks it: a section that takes too long, or an exception that ends coroutines."""
+
+    async def body(box: Box) -> None:
+        Breaks.how = how
+        shard = box.shard
+        await box.do(lambda ctx: ctx.storage.setAlarm(shard.clock.now_ms() + 10) and None)
+        await asyncio.sleep(1)
+        for run_ in range(2):
+            with pytest.raises(PerdureError):
+                await shard.fire("a", forced=True)
+            assert len(RANG) == run_ + 1
+        armed = box.storage().alarm.armed()
+        assert (armed.counted, armed.uncounted) == (2, 0)
+        assert box.storage().alarm.get() == armed.scheduled_ms
+
+    in_box(tmp_path, body, Breaks)
+
+
+# ---------------------------------------------------------------------- leaving memory
+def test_an_object_whose_file_cannot_be_completed_leaves_memory_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search for idle objects goes on, and whoever needed the room gets it."""
+
+    async def body(box: Box) -> None:
+        residents = box.shard.residents
+        await box.do(lambda ctx: ctx.storage.put("x", 1))
+        await box.do(lambda ctx: ctx.storage.put("x", 1), name="b")
+        database, completes = box.storage()._database, Database.checkpoint
+        closed = []
+
+        def fails(found: Database) -> int:
+            if found is not database:
+                return completes(found)
+            closed.append(True)
+            raise StorageError("disk I/O error: SQLITE_IOERR")
+
+        monkeypatch.setattr(Database, "checkpoint", fails)
+        await asyncio.sleep(13)
+        assert closed == [True]
+        assert residents.count == 0
+        assert [fields["object"] for _, event, fields in box.shard.logs if event == "not_completed"] == ["Rings/a"]
+        assert box.shard.files.rebuilt == [box.shard.key.id_from_name("a")]
+
+    in_box(tmp_path, body)
+
+
+def test_an_object_that_has_left_memory_is_not_reset(tmp_path: Path) -> None:
+    async def body(box: Box) -> None:
+        await box.do(lambda ctx: None)
+        await rounds()
+        instance = box.instance()
+        box.shard.residents._evict(instance)
+        await box.do(lambda ctx: None)
+        assert not box.shard.residents.holds(instance)
+        assert box.shard.residents.holds(box.instance())
+        instance.reset(PerdureError("too late"))
+        await box.do(lambda ctx: None)
+        assert box.shard.residents.statistics()["resets"] == 0
+
+    in_box(tmp_path, body)
+
+
+# ---------------------------------------------------------------------- calls that leave
+class Caller(DurableObject):
+    async def asks(self):
+        await self.ctx.storage.put("x", 1)
+        await self.env.stub("b").waits()
+
+    async def waits(self):
+        try:
+            await asyncio.sleep(50)
+        except asyncio.CancelledError:
+            RANG.append("cancelled")
+            raise
+
+
+@pytest.mark.parametrize("after_s", [0, 1])
+def test_a_call_that_was_held_until_a_write_was_durable_is_cancelled_with_its_caller(
+    tmp_path: Path, after_s: int
+) -> None:
+    """Before it has left it does not leave; afterwards its callee hears of it."""
+
+    async def whole() -> None:
+        RANG.clear()
+        async with World.of(Caller, tmp_path) as world:
+            shard = world.shard
+            shard.commits.auto = False
+            future = shard.send("a", "asks")
+            await rounds()
+            if after_s:
+                shard.commits.commit()
+                await asyncio.sleep(after_s)
+                assert len(world.wires.sent) == 1
+            cancel(shard.instance("a"), future.call)
+            await rounds()
+            shard.commits.auto = True
+            shard.commits.commit()
+            await asyncio.sleep(1)
+            with pytest.raises(PerdureError, match="cancelled"):
+                await future
+            assert world.wires.cancelled == after_s
+            assert len(world.wires.sent) == after_s
+
+    run(whole())
