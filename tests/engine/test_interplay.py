@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from perdure.engine.alarm_calls import AlarmCall
 from perdure.engine.calls import ALARM, FETCH, Call
 from perdure.engine.database import Database
 from perdure.engine.durable import DurableObject
-from perdure.engine.errors import Overloaded, PerdureError, StorageError, StorageUnavailable
+from perdure.engine.errors import Overloaded, PerdureError, StorageError, StorageUnavailable, TurnTooLong
 from perdure.engine.fairness import EVENTS_A_ROUND
 from perdure.engine.http import HttpRequest, HttpResponse
+from perdure.engine.interruption import TurnInterrupted, may_raise
 from perdure.engine.limits import Limits
 from perdure.engine.mailbox import cancel
 from perdure.engine.superseding import supersede, take_waiting
@@ -372,5 +374,101 @@ def test_a_call_that_was_held_until_a_write_was_durable_is_cancelled_with_its_ca
                 await future
             assert world.wires.cancelled == after_s
             assert len(world.wires.sent) == after_s
+
+    run(whole())
+
+
+# ---------------------------------------------------------------------- the watchdog
+class Everywhere(DurableObject):
+    """Asks in each place where its code runs whether it could be interrupted there."""
+
+    places: dict[str, bool] = {}  # noqa: RUF012
+
+    @classmethod
+    def here(cls, place: str) -> None:
+        cls.places[place] = may_raise(sys._getframe(1))
+
+    def __init__(self, ctx, env):
+        super().__init__(ctx, env)
+        self.here("constructor")
+
+    async def method(self):
+        self.here("method")
+
+        async def runs(place: str, *_: object) -> None:
+            self.here(place)
+            await asyncio.sleep(0)
+            self.here(f"{place}, later")
+
+        self.ctx.waitUntil(runs("waitUntil"))
+        await asyncio.create_task(runs("task"))
+        await self.ctx.blockConcurrencyWhile(lambda: runs("section"))
+        await self.ctx.storage.transaction(lambda txn: runs("transaction", txn))
+        self.ctx.storage.transactionSync(lambda: self.here("transactionSync"))
+        await self.ctx.storage.setAlarm(1)
+
+    async def alarm(self):
+        self.here("alarm")
+
+    async def preShutdown(self):
+        self.here("preShutdown")
+
+    async def fetch(self, request):
+        async def chunks():
+            self.here("body")
+            yield b"1"
+            await asyncio.sleep(0)
+            self.here("body, later")
+
+        class Iterator:
+            here = self.here
+
+            def __aiter__(self):
+                return self
+
+            async def __anext__(self):
+                self.here("iterator")
+                raise StopAsyncIteration
+
+        return HttpResponse(200, [], chunks() if request.url.endswith("chunks") else Iterator())
+
+
+def test_code_of_a_program_can_be_interrupted_wherever_it_runs(tmp_path: Path) -> None:
+    """Where it cannot, a turn past its bound ends the whole shard's process."""
+
+    async def whole() -> None:
+        Everywhere.places.clear()
+        async with World.of(Everywhere, tmp_path) as world:
+            shard = world.shard
+            await world.outside("a").method()
+            await with_key(world.outside("b"), "one").method()
+            await shard.fire("a", forced=True)
+            for url in ("http://a/chunks", "http://a/iterator"):
+                response = await shard.fetch("a", HttpRequest("GET", url, [], None))
+                assert [chunk async for chunk in response.body] == ([b"1"] if "chunks" in url else [])
+            await shard.residents.tell_shutdown("inactive", 5)
+            assert len(Everywhere.places) == 16
+            assert [place for place, may in Everywhere.places.items() if not may] == []
+
+    run(whole())
+
+
+class Stuck(DurableObject):
+    async def fetch(self):
+        async def chunks():
+            yield b"1"
+            self.ctx._instance.break_object(TurnTooLong("one turn ran for too long"))
+            raise TurnInterrupted
+
+        return HttpResponse(200, [], chunks())
+
+
+def test_the_reader_of_a_body_that_is_interrupted_hears_why(tmp_path: Path) -> None:
+    async def whole() -> None:
+        shard = Shard(Stuck, tmp_path)
+        response = await shard.fetch("a", HttpRequest("GET", "http://a/", [], None))
+        with pytest.raises(TurnTooLong):
+            assert [chunk async for chunk in response.body] == []
+        shard.stop()
 
     run(whole())
