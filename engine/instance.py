@@ -345,7 +345,9 @@ class Instance:
 
     def callback_ended(self, event: Event) -> None:
         """A loop callback that used storage is over."""
-        if event.call is None and event.task is None and self.input.holder is event:
+        if self.fatal is not None:
+            self.break_now()
+        elif event.call is None and event.task is None and self.input.holder is event:
             self.end_turn(event)
 
     def task_ended(self, event: Event) -> None:

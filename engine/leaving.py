@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .busy import take_meters
-from .errors import ObjectReset, PerdureError
+from .errors import ObjectReset
 from .lifecycle import State
-from .resetting import let_go
+from .resetting import let_go, release
 
 if TYPE_CHECKING:
     from .instance import Instance
@@ -24,11 +24,7 @@ def hibernate(instance: Instance) -> None:
     if instance.pending is not None:
         instance.pending.end()
     take_meters(instance)
-    try:
-        instance.storage.release()
-    except PerdureError as error:  # closed it is, and it will be made anew from the log
-        fields: dict[str, object] = {"object": str(instance), "id": instance.object_id.hex(), "error": error.message}
-        instance.shelf.report("error", "not_completed", fields)
+    release(instance)
 
 
 def evict(instance: Instance) -> None:

@@ -29,13 +29,11 @@ def abort_error(instance: Instance, reason: object) -> PerdureError:
 def failed(instance: Instance, error: BaseException, dropped: Sequence[Effect]) -> None:
     """A batch with this object's commits failed: nothing in memory or scratch can be trusted."""
     cause = error.copy(instance.object_id.hex()) if isinstance(error, PerdureError) else ObjectReset(str(error))
-    answer_dropped(instance, dropped, cause)
-    if instance.abandoned:
-        return
     if instance.broken is None:
         reset(instance, cause, discard=True)
     else:
         close_storage(instance, discard=True)
+    answer_dropped(instance, dropped, cause)
 
 
 def fail_late(instance: Instance, since_s: float) -> None:
@@ -48,8 +46,9 @@ def fail_late(instance: Instance, since_s: float) -> None:
         reset=True,
         hint="the disk of the data folder is too slow or stalled: see `iostat -x`, `dmesg`",
     )
-    answer_dropped(instance, commits.drop(instance), error)
+    dropped = commits.drop(instance)
     reset(instance, error)
+    answer_dropped(instance, dropped, error)
 
 
 def reset(instance: Instance, error: PerdureError, *, discard: bool = False) -> None:
@@ -69,9 +68,10 @@ def let_go(instance: Instance, error: PerdureError, to: State, *, discard: bool 
     instance.turn_dirty = False
     if instance.turns.running is instance:
         instance.turns.running = None  # the step goes on until it suspends, but without storage
-    answer_dropped(instance, instance.output.drop(), error)
+    dropped = instance.output.drop()
     instance.input.shut()
-    instance.shelf.forget(instance, error)
+    instance.shelf.forget(instance, error)  # first: who is answered may call again at once
+    answer_dropped(instance, dropped, error)
     try:
         if not discard:
             instance.storage.abort_turn()
@@ -119,6 +119,15 @@ def close_storage(instance: Instance, discard: bool = False) -> None:
         if discard:
             instance.storage.discard()
         else:
-            instance.storage.release()
+            release(instance)
     finally:
         instance.shelf.closed(instance)
+
+
+def release(instance: Instance) -> None:
+    """Close its database. Where its main file cannot be completed it is made anew from the log, which concerns nobody else."""
+    try:
+        instance.storage.release()
+    except PerdureError as error:
+        fields: dict[str, object] = {"object": str(instance), "id": instance.object_id.hex(), "error": error.message}
+        instance.shelf.report("error", "not_completed", fields)

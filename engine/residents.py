@@ -38,7 +38,7 @@ from .meters import Meters
 from .object_storage import ObjectStorage
 from .open_databases import OpenDatabases
 from .rates import Rates
-from .resetting import fail_late
+from .resetting import fail_late, release
 from .shutting_down import Reason, tell
 from .stubs import Transport
 from .turns import Turns
@@ -454,7 +454,7 @@ class Residents:
         opened.sort(key=lambda instance: instance.used_s)
         spare = self.files.count - self.limits.open_databases_max * 9 // 10
         for instance in opened[: max(spare, 0)]:
-            instance.storage.release()
+            release(instance)
 
     # ------------------------------------------------------------------ quotas
     def refuse(self, events: PerdureError | None, writes: PerdureError | None) -> None:

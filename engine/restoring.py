@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from .bookmarks import Position
 from .errors import PerdureError
-from .turns import Event
+from .turns import Event, outside
 
 if TYPE_CHECKING:
     from .instance import Instance
@@ -24,7 +25,7 @@ async def restore(instance: Instance, event: Event, position: Position) -> None:
     event.pinned += 1
     try:
         instance.storage.release()
-        await instance.history.restore(instance.key, instance.object_id, instance.name, position)
+        await _to_the_end(instance, position)
     except PerdureError as error:
         failed[instance.object_id] = position
         fields: dict[str, object] = {"object": str(instance), "id": instance.object_id.hex(), "error": error.message}
@@ -34,6 +35,23 @@ async def restore(instance: Instance, event: Event, position: Position) -> None:
         raise
     finally:
         event.pinned -= 1
+
+
+async def _to_the_end(instance: Instance, position: Position) -> None:
+    """Also when its caller gives up: nobody may open the file while it is being replaced."""
+    restoring = instance.history.restore(instance.key, instance.object_id, instance.name, position)
+    work = outside().run(asyncio.ensure_future, restoring)
+    given_up: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError as error:
+            given_up = error
+            if instance.broken is not None:
+                break
+    if given_up is not None:
+        raise given_up
+    work.result()
 
 
 def _given_up(instance: Instance) -> None:

@@ -27,6 +27,7 @@ from ..engine.errors import InvalidArgument, ObjectNotFound, PerdureError, Stora
 from ..engine.ids import ClassKey
 from ..engine.limits import Limits
 from ..engine.residents import Residents
+from ..engine.turns import outside
 from ..router.control import Message
 from ..router.slots import group_of
 from .archive import Archive
@@ -399,7 +400,7 @@ class Timeline:
 
     async def _to_the_end(self, change: Coroutine[object, object, T]) -> T:
         """Also when nobody waits any more: an object must not go on while its DELETE record, or a new file, is on the way."""
-        task = asyncio.get_running_loop().create_task(change, name="change of a whole file")
+        task = asyncio.get_running_loop().create_task(change, name="change of a whole file", context=outside())
         self._changing.add(task)
         task.add_done_callback(self._changed)
         return await asyncio.shield(task)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from perdure.engine.ages import expire
 from perdure.engine.alarm_calls import AlarmCall
+from perdure.engine.bookmarks import Position
 from perdure.engine.calls import ALARM, FETCH, Call
 from perdure.engine.database import Database
 from perdure.engine.durable import DurableObject
@@ -334,6 +335,107 @@ def test_an_object_that_has_left_memory_is_not_reset(tmp_path: Path) -> None:
     in_box(tmp_path, body)
 
 
+@pytest.mark.parametrize("how", ["reset", "another opens"])
+def test_a_file_that_cannot_be_completed_is_the_trouble_of_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Neither of who makes batches durable, nor of an object that needs room for its own database."""
+
+    async def body(box: Box) -> None:
+        await box.do(lambda ctx: ctx.storage.put("x", 1))
+        await rounds()
+        database = box.storage()._database
+        key = box.shard.key
+
+        def fails(found: Database) -> int:
+            if found is database:
+                raise StorageError("disk I/O error: SQLITE_IOERR")
+            return completes(found)
+
+        completes = Database.checkpoint
+        monkeypatch.setattr(Database, "checkpoint", fails)
+        if how == "reset":
+            box.instance().reset(PerdureError("reset"))
+        else:
+            await box.do(lambda ctx: ctx.storage.sql.exec("create table t(x)") and None, name="b")
+            assert not box.storage().is_open()
+        assert [event for _, event, _ in box.shard.logs if event == "not_completed"] == ["not_completed"]
+        assert box.shard.files.rebuilt == [key.id_from_name("a")]
+        await box.do(lambda ctx: None)
+
+    in_box(tmp_path, body, limits=Limits(open_databases_max=1))
+
+
+class Past:
+    """A history whose restores take their time."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
+    async def restore(self, *_: object) -> None:
+        self.steps.append("begins")
+        await asyncio.sleep(2)
+        self.steps.append("ends")
+
+
+def test_a_restore_comes_to_its_end_whoever_gives_up(tmp_path: Path) -> None:
+    """The object's file is being replaced: nobody may open it meanwhile."""
+
+    async def body(box: Box) -> None:
+        past = box.shard.residents.history = Past()
+        await box.do(lambda ctx: box.storage().request_restore(Position(1, 0)) and None)
+        box.instance().reset(PerdureError("begin anew"))
+        first = box.send(lambda ctx: "first")
+        await asyncio.sleep(1)
+        cancel(box.instance(), first.call)
+        second = box.send(lambda ctx: "second")
+        await asyncio.sleep(0.5)
+        assert past.steps == ["begins"]
+        with pytest.raises(PerdureError, match="cancelled"):
+            await first
+        await second
+        assert past.steps == ["begins", "ends"] * 2  # the note is in the file that this history does not replace
+
+    in_box(tmp_path, body)
+
+
+# ---------------------------------------------------------------------- resets
+def test_a_reset_in_a_callback_of_the_loop_undoes_what_it_wrote(tmp_path: Path) -> None:
+    async def body(box: Box) -> None:
+        def writes(ctx: object) -> None:
+            ctx.storage.put("x", 2)
+            ctx._instance.break_object(PerdureError("broken"))
+
+        await box.do(lambda ctx: ctx.storage.put("x", 1))
+        await box.do(lambda ctx: asyncio.get_running_loop().call_soon(writes, ctx) and None)
+        await rounds()
+        assert await box.do(lambda ctx: ctx.storage.get("x")) == 1
+        assert box.shard.residents.statistics()["resets"] == 1
+
+    in_box(tmp_path, body)
+
+
+def test_a_run_whose_commit_fails_is_settled_by_the_next_instance(tmp_path: Path) -> None:
+    """Who hears of the failure calls again at once: not the instance that is being reset."""
+
+    async def body(box: Box) -> None:
+        shard = box.shard
+        await box.do(lambda ctx: ctx.storage.setAlarm(shard.clock.now_ms() + 10) and None)
+        shard.residents.settle(shard.key.id_from_name("a"))
+        shard.commits.auto = False
+        fired = shard.fire("a", forced=True)
+        await rounds()
+        assert RANG == ["a"]
+        shard.commits.auto = True
+        shard.commits.fail()
+        with pytest.raises(PerdureError, match="storage write"):
+            await fired
+        armed = box.storage().alarm.armed()
+        assert (armed.counted, armed.uncounted) == (0, 1)
+
+    in_box(tmp_path, body)
+
+
 # ---------------------------------------------------------------------- calls that leave
 class Caller(DurableObject):
     async def asks(self):
@@ -382,7 +484,7 @@ def test_a_call_that_was_held_until_a_write_was_durable_is_cancelled_with_its_ca
 class Everywhere(DurableObject):
     """Asks in each place where its code runs whether it could be interrupted there."""
 
-    places: dict[str, bool] = {}  # noqa: RUF012
+    places: dict[str, bool] = {}
 
     @classmethod
     def here(cls, place: str) -> None:
