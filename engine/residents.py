@@ -39,6 +39,7 @@ from .object_storage import ObjectStorage
 from .open_databases import OpenDatabases
 from .rates import Rates
 from .resetting import fail_late, release
+from .restoring import is_restoring
 from .shutting_down import Reason, tell
 from .stubs import Transport
 from .turns import Turns
@@ -345,6 +346,8 @@ class Residents:
                 return
             elif instance.quiet():
                 self._evict(instance)
+            elif is_restoring(instance):  # its file is being replaced already
+                await asyncio.sleep(TICK_S)
             else:
                 instance.reset(error)
 

@@ -37,6 +37,12 @@ async def restore(instance: Instance, event: Event, position: Position) -> None:
         event.pinned -= 1
 
 
+def is_restoring(instance: Instance) -> bool:
+    """Whether its file is being replaced: it must not be reset now."""
+    holder = instance.input.holder
+    return instance.object is None and isinstance(holder, Event) and holder.pinned > 0
+
+
 async def _to_the_end(instance: Instance, position: Position) -> None:
     """Also when its caller gives up: nobody may open the file while it is being replaced."""
     restoring = instance.history.restore(instance.key, instance.object_id, instance.name, position)

@@ -399,6 +399,21 @@ def test_a_restore_comes_to_its_end_whoever_gives_up(tmp_path: Path) -> None:
     in_box(tmp_path, body)
 
 
+def test_whoever_changes_a_file_waits_for_a_restore_that_does(tmp_path: Path) -> None:
+    async def body(box: Box) -> None:
+        residents, key = box.shard.residents, box.shard.key
+        past = residents.history = Past()
+        await box.do(lambda ctx: box.storage().request_restore(Position(1, 0)) and None)
+        box.instance().reset(PerdureError("begin anew"))
+        first = box.send(lambda ctx: "first")
+        await asyncio.sleep(1)
+        async with residents.vacated(key.id_from_name("a"), "deleted"):
+            assert past.steps == ["begins", "ends"]
+        await asyncio.wait([first])
+
+    in_box(tmp_path, body)
+
+
 # ---------------------------------------------------------------------- resets
 def test_a_reset_in_a_callback_of_the_loop_undoes_what_it_wrote(tmp_path: Path) -> None:
     async def body(box: Box) -> None:
