@@ -32,12 +32,12 @@ def wait_until(instance: Instance, awaitable: Awaitable[object]) -> None:
             awaitable.close()
         raise StorageUnavailable("The instance of this Durable Object is no longer active; retry on a new stub")
     loop, scope = instance.turns.loop, SCOPE.get()
-    if scope is not None and scope.instance is instance:
-        loop.create_task(_wait(instance, awaitable), name="waitUntil")
-        return
-    own = copy_context()  # called from elsewhere: it is this object's all the same
-    own.run(SCOPE.set, Event(instance, None))
-    loop.create_task(_wait(instance, awaitable), name="waitUntil", context=own)
+    own = copy_context()
+    if scope is None or scope.instance is not instance:  # called from elsewhere: it is this object's all the same
+        own.run(SCOPE.set, Event(instance, None))
+    task = loop.create_task(_wait(instance, awaitable), name="waitUntil", context=own)
+    if asyncio.iscoroutine(awaitable):  # it may be cancelled before its first step, and has never begun then
+        task.add_done_callback(lambda _: awaitable.close(), context=own)
 
 
 async def _wait(instance: Instance, awaitable: Awaitable[object]) -> None:
