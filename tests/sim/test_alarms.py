@@ -24,6 +24,7 @@ actions = st.one_of(
     st.tuples(st.just("cycle")),
     st.tuples(st.just("evict")),
     st.tuples(st.just("kill"), st.integers(1, 3), st.booleans()),
+    st.tuples(st.just("hand over")),
     st.tuples(st.just("step"), st.sampled_from([-50.0, -3.0, 5.0, 100.0])),
     st.tuples(st.just("fail"), names, st.integers(1, 3)),
 )
@@ -61,6 +62,8 @@ class Told:
                 world.start(shards)
                 if loses:
                     world.rebuild()
+            case ("hand over",):
+                await world.hand_over()
             case ("step", seconds):
                 world.clock.offset_s += seconds
             case ("fail", name, times):
