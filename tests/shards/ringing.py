@@ -15,6 +15,7 @@ from typing import Any
 from perdure.engine.limits import Limits
 from perdure.shards.leaving import Leaving
 from perdure.shards.log import delete_session, sessions
+from perdure.testing.disk import SimDisk
 from perdure.testing.virtual import VirtualLoop, run
 
 from ..engine.box import RESULTS, SCRIPTS, Plain
@@ -78,11 +79,12 @@ class World:
     def start(self, shards: int = 1) -> None:
         """All shards, with the slots dealt among them in turn."""
         self.number += 1
-        os.makedirs(f"{self.folder}/log", exist_ok=True)
-        self._dead = sessions(RealDisk(self.folder), f"{self.folder}/log")  # type: ignore[arg-type]
+        disk = self.disk()
+        disk.make_folder(f"{self.folder}/log")
+        self._dead = sessions(disk, f"{self.folder}/log")
         for shard in range(shards):
             machine = Machine(
-                RealDisk(self.folder),  # type: ignore[arg-type]
+                self.disk(),
                 self.number,
                 self.limits,
                 cls=Ringer,
@@ -93,6 +95,10 @@ class World:
             )
             self.machines.append(machine)
             machine.alarms.start(self._begin)
+
+    def disk(self) -> SimDisk:
+        """What a process writes to."""
+        return RealDisk(self.folder)  # type: ignore[return-value]
 
     def _begin(self, work: Any, name: str) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=name)

@@ -129,3 +129,32 @@ async def test_an_armed_alarm_is_armed_in_the_next_session(tmp_path: Path) -> No
         old = await hand_over(session)
         assert await session.do(lambda ctx: ctx.storage.getAlarm()) == int(machine.clock.s * 1000) + 60_000
         old.abandon(ended=True)
+
+
+@on_a_loop
+async def test_a_hand_over_while_it_still_recovers_leaves_the_rest_to_the_next_session(tmp_path: Path) -> None:
+    """Dead logs that are not dropped yet: of a killed session, of one that has handed over, of both again."""
+    async with Session.on(tmp_path) as session:
+        for number in range(12):
+            await session.do(put, number, name=f"o{number}")
+        await session.restart(kill=True)
+        for number in range(0, 12, 3):
+            await session.do(put, number + 100, name=f"o{number}")
+        left = [await hand_over(session)]
+        assert len(session.machine.dead_sessions) == 2
+        assert not left[0].recovered
+        for number in range(0, 12, 4):
+            await session.do(put, number + 200, name=f"o{number}")
+        left.append(await hand_over(session))
+        assert len(session.machine.dead_sessions) == 3
+        await session.restart(kill=True)
+        wanted = {number: number for number in range(12)}
+        wanted |= {number: number + 100 for number in range(0, 12, 3)}
+        wanted |= {number: number + 200 for number in range(0, 12, 4)}
+        assert {number: await session.do(get, name=f"o{number}") for number in range(12)} == wanted
+        await session.cycle()
+        assert session.machine.recovered
+        await session.restart(kill=True)
+        assert {number: await session.do(get, name=f"o{number}") for number in range(12)} == wanted
+        for old in left:
+            old.abandon(ended=True)
