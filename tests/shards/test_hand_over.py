@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from perdure.engine.disk import LocalDisk
 from perdure.engine.errors import DataFolderError, PerdureError, StorageUnavailable
+from perdure.shards.leaving import LINGER_S_MAX, Leaving
 from perdure.shards.log import lock_session
 from perdure.shards.recovery import DeadLogs
+from perdure.testing import virtual
 
 from ..sim.machine import Machine
 from .session import RESULTS, Session, on_a_loop
@@ -158,3 +161,23 @@ async def test_a_hand_over_while_it_still_recovers_leaves_the_rest_to_the_next_s
         assert {number: await session.do(get, name=f"o{number}") for number in range(12)} == wanted
         for old in left:
             old.abandon(ended=True)
+
+
+def test_who_holds_calls_that_nobody_has_taken_over_yet_lingers(tmp_path: Path) -> None:
+    async def body() -> None:
+        loop = asyncio.get_running_loop()
+        acceptor = SimpleNamespace(owes=0, held=1, flush=lambda: None)
+        residents = SimpleNamespace(superseded={})
+        leaving = Leaving(loop, SimpleNamespace(residents=residents), acceptor, SimpleNamespace())  # type: ignore[arg-type]
+        lingering = asyncio.ensure_future(leaving.linger())
+        await asyncio.sleep(10)
+        assert not lingering.done()
+        acceptor.held = 0
+        await asyncio.sleep(0.1)
+        assert lingering.done()
+        acceptor.held = 1
+        began_s = loop.time()
+        await Leaving(loop, SimpleNamespace(residents=residents), acceptor, SimpleNamespace()).linger()  # type: ignore[arg-type]
+        assert loop.time() - began_s == pytest.approx(LINGER_S_MAX, abs=0.1)
+
+    virtual.run(body())
