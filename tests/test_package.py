@@ -21,7 +21,8 @@ def test_every_template_is_installed():
         if path.is_file() and "__pycache__" not in path.parts:
             name = path.relative_to(ROOT / "cli")
             assert any(
-                fnmatch.fnmatch(str(name), pattern) and pattern.count("/") == len(name.parts) - 1 for pattern in patterns
+                fnmatch.fnmatch(str(name), pattern) and pattern.count("/") == len(name.parts) - 1
+                for pattern in patterns
             ), name
 
 

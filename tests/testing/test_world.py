@@ -69,6 +69,12 @@ class Counter(DurableObject):
         return self.env.GREETING
 
 
+class Fragile(DurableObject):
+    def __init__(self, ctx, env):
+        super().__init__(ctx, env)
+        raise RuntimeError("the constructor failed")
+
+
 class Default(WorkerEntrypoint):
     async def fetch(self, request):
         if request.method == "POST":
@@ -199,8 +205,19 @@ def test_waiting_for_nothing_says_so():
     async def wait() -> None:
         await asyncio.get_running_loop().create_future()
 
-    with pytest.raises(NothingHappens, match="nothing will ever happen"):
+    with pytest.raises(NothingHappens, match=r"nothing will ever happen: everybody waits: wait \(test_world.py:\d+\)$"):
         run(wait())
+
+
+async def test_a_crash_of_what_is_no_object_says_so(world):
+    with pytest.raises(InvalidArgument, match="neither a stub nor the index of a shard"):
+        await world.crash("Counter")
+
+
+async def test_the_story_tells_what_a_constructor_raised(world):
+    with pytest.raises(PerdureError, match="the constructor failed"):
+        await world.namespace("Fragile").getByName("a").anything()
+    assert world.story.text().splitlines()[-1].endswith("PerdureError: RuntimeError: the constructor failed")
 
 
 def test_a_world_that_cannot_begin_leaves_nothing_behind(tmp_path):
