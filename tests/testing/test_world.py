@@ -69,6 +69,15 @@ class Counter(DurableObject):
         return self.env.GREETING
 
 
+class Last(DurableObject):
+    async def preShutdown(self, info):
+        await asyncio.sleep(0.5)
+        await self.ctx.storage.put("word", info.reason)
+
+    async def word(self):
+        return await self.ctx.storage.get("word")
+
+
 class Fragile(DurableObject):
     def __init__(self, ctx, env):
         super().__init__(ctx, env)
@@ -168,6 +177,14 @@ async def test_idle_objects_leave_memory_in_virtual_time(world):
     before = Counter.constructed
     assert await a.increment() == 2
     assert Counter.constructed == before + 1
+
+
+async def test_an_object_is_told_in_virtual_time_before_it_sleeps(world):
+    last = world.namespace("Last").getByName("a")
+    assert await last.word() is None
+    await world.advance(seconds=12)
+    assert world.state(last) == "cold"
+    assert await last.word() == "inactive"
 
 
 async def test_one_that_sleeps_awake_is_not_hibernated_at_ten_seconds(world):
