@@ -382,7 +382,7 @@ def test_a_call_that_was_held_until_a_write_was_durable_is_cancelled_with_its_ca
 class Everywhere(DurableObject):
     """Asks in each place where its code runs whether it could be interrupted there."""
 
-    places: dict[str, bool] = {}  # noqa: RUF012
+    places: dict[str, bool] = {}
 
     @classmethod
     def here(cls, place: str) -> None:
