@@ -224,8 +224,13 @@ class Instance:
             REQUEST_ID.set(call.request_id)
         result: bytes | HttpResponse | PerdureError
         try:
-            method = self.handler.ready(call)
-            if method is None or not self.input.try_enter(event):
+            method, gate = self.handler.ready(call), self.input
+            if gate.holder is None and gate.section is None and not gate.waiters:  # `try_enter`, on the hot path
+                gate.holder = event
+                entered = True
+            else:
+                entered = method is not None and gate.try_enter(event)
+            if method is None or not entered:
                 result = await drive(event, self.handler.handle(event, call))  # pyright: ignore[reportAssignmentType]
             else:
                 begun, value = self.handler.begin_at_once(event, call, method)

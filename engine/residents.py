@@ -40,7 +40,7 @@ from .open_databases import OpenDatabases
 from .rates import Rates
 from .resetting import fail_late, release
 from .restoring import is_restoring
-from .shutting_down import Reason, tell
+from .shutting_down import Reason, has_handler, tell, tell_before_it_sleeps
 from .stubs import Transport
 from .turns import Turns
 
@@ -404,9 +404,18 @@ class Residents:
         """Let an object that was not used lately leave memory, if it may."""
         fate = fate_of(instance)
         if fate is Fate.HIBERNATES:
-            self._evict(instance)
+            if has_handler(instance):
+                seconds = self.limits.pre_shutdown_ms_max / 1000
+                tell_before_it_sleeps(instance, seconds, self.deliver, self._after_it_was_told)
+            else:
+                self._evict(instance)
         elif fate is Fate.IS_EVICTED:
             instance.evict()
+
+    def _after_it_was_told(self, instance: Instance) -> None:
+        """It goes, unless somebody has called it meanwhile: then it is told again when it is idle again."""
+        if self._by_id.get(instance.object_id) is instance and may_hibernate(instance):
+            self._evict(instance)
 
     def let_part_go(self, part: float) -> int:
         """Let that part of the objects in memory go, least recently used first, if they are idle. How many went."""

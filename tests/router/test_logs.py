@@ -1,0 +1,60 @@
+"""Log lines that cannot be written: nothing that a process does may fail for that."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from perdure.router.logs import configure, reporter
+
+
+class Full(io.StringIO):
+    """A log on a disk that is full, for a while."""
+
+    full = False
+
+    def write(self, text: str, /) -> int:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        return super().write(text)
+
+
+@pytest.fixture(autouse=True)
+def _configured_as_before() -> Iterator[None]:
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
+
+
+def test_a_log_on_a_full_disk_stops_nobody_and_says_so_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Full()
+    monkeypatch.setattr(sys, "stderr", stream)
+    configure()
+    report = reporter("shard 0")
+    report("info", "one", {})
+    stream.full = True
+    report("error", "two", {})
+    stream.full = False
+    report("info", "three", {})
+    report("info", "four", {})
+    lines = stream.getvalue().splitlines()
+    assert ["one" in lines[0], "could not be written" in lines[1], "three" in lines[2], "four" in lines[3]] == [
+        True
+    ] * 4
+    assert len(lines) == 4
+
+
+def test_a_log_that_nobody_reads_any_more_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    stream = os.fdopen(writing, "w", buffering=1)
+    monkeypatch.setattr(sys, "stderr", stream)
+    configure()
+    reporter("shard 0")("info", "one", {})
+    with pytest.raises(BrokenPipeError):
+        stream.close()
+    reporter("shard 0")("info", "two", {})  # closed
