@@ -84,6 +84,14 @@ class Waiter:
         self.woken = False
 
 
+class _Nobody:
+    """In the place of who has gone."""
+
+    event: object = None
+    section: Section | None = None
+
+
+NOBODY = _Nobody()
 _AHEAD_MAX = 64
 
 
@@ -137,6 +145,23 @@ class InputGate:
         waiter.woken = False
         self._woken -= 1
         self._ahead = 1
+
+    def withdraw(self, event: object) -> None:
+        """An event that has not begun never will: its task is woken to end, where it finds NOBODY in its place.
+
+        Cheap for those that have waited longest; else a callers' flood of calls taken back would wait here without a bound.
+        """
+        for index, waiter in enumerate(self.waiters):
+            if waiter.who.event is not event:
+                continue
+            del self.waiters[index]
+            waiter.who = NOBODY
+            if waiter.woken:
+                waiter.woken = False
+                self._woken -= 1
+            else:
+                waiter.future.set_result(None)
+            return
 
     def leave(self) -> None:
         """The turn has ended: hand it to the first waiter that may run, and to all waiters of the same event."""

@@ -31,6 +31,7 @@ def take_back(instance: Instance, event: Event, call: Call, error: PerdureError)
     event.answered = True
     instance.output.emit(call.answer, call, error)
     if event.task is not None:
+        instance.input.withdraw(event)
         event.task.cancel()
 
 

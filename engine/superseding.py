@@ -57,6 +57,7 @@ def _take(instance: Instance, event: Event, call: Call) -> None:
     event.answered = True
     call.handle = None
     if event.task is not None:
+        instance.input.withdraw(event)
         event.task.cancel()
 
 

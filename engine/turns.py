@@ -26,7 +26,7 @@ from .beacon import BEACON_BYTES, NOTHING, WHOLE, Beacon
 from .busy import task_began
 from .calls import Call
 from .errors import DurableObjectAbort, ProgramBug
-from .gate import Section
+from .gate import NOBODY, Section
 from .interruption import entry
 
 if TYPE_CHECKING:
@@ -233,6 +233,9 @@ def _queue(scope: Scope, coroutine: Coroutine[object, None, object]) -> Generato
         waiter = gate.wait(scope)
         while not waiter.admitted and instance.broken is None:
             if waiter.future.done():
+                if waiter.who is NOBODY:  # taken back
+                    _close(coroutine)
+                    raise InstanceGone
                 gate.wait_on(waiter)
             try:
                 yield from waiter.future.__await__()

@@ -256,6 +256,68 @@ def test_events_that_wait_for_their_share_are_told_when_the_time_is_up(tmp_path:
     in_box(tmp_path, body)
 
 
+def test_calls_that_are_taken_back_do_not_wait_at_the_gate(tmp_path: Path) -> None:
+    """Else a flood of calls that their callers give up would wait there without a bound, as long as a section lasts."""
+
+    async def body(box: Box) -> None:
+        order: list[int] = []
+        holds = box.send(lambda ctx: ctx.blockConcurrencyWhile(lambda: asyncio.sleep(20)))
+        await rounds()
+        instance = box.instance()
+        kept = []
+        for number in range(1_000):
+            call = box.send(lambda ctx, number=number: order.append(number))
+            await rounds(2)
+            if number % 100:
+                cancel(instance, call.call)
+                with pytest.raises(PerdureError, match="cancelled"):
+                    await call
+            else:
+                kept.append(call)
+        await rounds()
+        assert len(instance.input.waiters) == 10
+        assert len([task for task in asyncio.all_tasks() if task.get_name() == "event"]) == 11
+        await holds
+        await asyncio.gather(*kept)
+        assert order == list(range(0, 1_000, 100))
+        assert instance.queued == 0
+        await rounds()
+        assert not instance.events
+
+    in_box(tmp_path, body)
+
+
+def test_who_is_taken_back_in_the_round_in_which_it_was_woken_leaves_the_turn_alone(tmp_path: Path) -> None:
+    """Also when a turn before it has ended just now and the waiters behind it were woken together with the first."""
+
+    async def body(box: Box) -> None:
+        order: list[int] = []
+
+        async def runs(ctx: object, number: int) -> None:
+            order.append(number)
+            ctx.storage.sql.exec("create table if not exists t(x)")
+            ctx.storage.sql.exec("insert into t values(?)", number)
+            if number == 1:  # its turn goes on: those behind it are woken in vain
+                for other in calls[2:8:2]:
+                    cancel(box.instance(), other.call)
+                await asyncio.sleep(0)
+                ctx.storage.sql.exec("insert into t values(?)", number)
+                order.append(number)
+
+        calls: list[asyncio.Future[object]] = []
+        await box.do(lambda ctx: None)
+        holds = box.send(lambda ctx: ctx.blockConcurrencyWhile(lambda: asyncio.sleep(1)))
+        await rounds()
+        calls += [box.send(runs, number) for number in range(20)]
+        done = await asyncio.gather(holds, *calls, return_exceptions=True)
+        assert sum(isinstance(found, PerdureError) for found in done) == 3
+        assert order == [0, 1, 1, 3, 5, 7, *range(8, 20)]
+        assert box.instance().input._woken == 0
+        assert await box.do(lambda ctx: len(ctx.storage.sql.exec("select * from t").toArray())) == 18
+
+    in_box(tmp_path, body)
+
+
 # ---------------------------------------------------------------------- alarms
 class Breaks(Alarmed):
     how = ""
