@@ -27,7 +27,7 @@ def wait_until(instance: Instance, awaitable: Awaitable[object]) -> None:
     if instance.broken is not None or instance.abandoned:
         if asyncio.iscoroutine(awaitable):
             awaitable.close()
-        raise StorageUnavailable("The instance of this Durable Object is no longer active; retry on a new stub")
+        raise StorageUnavailable("This Durable Object's instance is no longer active; retry on a new stub")
     loop, scope = instance.turns.loop, SCOPE.get()
     if scope is not None and scope.instance is instance:
         loop.create_task(_wait(instance, awaitable), name="waitUntil")

@@ -152,7 +152,7 @@ async def test_an_instance_that_was_reset_says_to_take_a_new_stub(world):
     told = [what for what in TOLD if what[0] != "made"]
     assert len(told) == 2
     for message, retryable in told:
-        assert "instance of this Durable Object is no longer active; retry on a new stub" in message
+        assert "instance is no longer active; retry on a new stub" in message
         assert retryable
 
 
