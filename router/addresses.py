@@ -7,7 +7,6 @@ import os
 
 from ..engine.errors import NotConnected
 
-
 _CHOOSE = "PERDURE_ADDRESS=$(cat FOLDER/address)"
 
 
