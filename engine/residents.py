@@ -118,7 +118,7 @@ class Residents:
         self.rotation = Rotation(loop)
         self.rates = Rates(self)
         self.kept_out: dict[Instance, None] = {}
-        """Objects whose gate has kept somebody out, since it last had nobody waiting."""
+        """Objects whose gate or share has kept somebody out, since they last had nobody waiting."""
         self.circling: dict[Instance, None] = {}
         """Objects that calls of their own have led back to; `call_cycles` looks at them."""
         self._resets = 0
@@ -268,6 +268,10 @@ class Residents:
     def is_resident(self, object_id: bytes) -> bool:
         """Whether the object is in memory."""
         return object_id in self._by_id
+
+    def holds(self, instance: Instance) -> bool:
+        """Whether it is still the one in memory of its object, and whole."""
+        return instance.broken is None and self._by_id.get(instance.object_id) is instance
 
     def settle(self, object_id: bytes) -> int | None:
         """Complete an object's main file: its change number, or None when `on_settled` will tell.

@@ -107,11 +107,13 @@ class Channel:
 
     def close(self) -> None:
         """Hand in the rest, then close."""
-        while self.read():
-            continue
-        self._loop.remove_reader(self._socket.fileno())
-        self._loop.remove_writer(self._socket.fileno())
-        self._socket.close()
+        try:
+            while self.read():
+                continue
+        finally:
+            self._loop.remove_reader(self._socket.fileno())
+            self._loop.remove_writer(self._socket.fileno())
+            self._socket.close()
 
 
 class Control:

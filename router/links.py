@@ -116,7 +116,18 @@ class Link:
                 return
             number = int.from_bytes(event[:2], "little")
             reason = "disconnected" if number == zmq.EVENT_DISCONNECTED else "refused: the keys are not accepted"
-            self._on_lost(self, reason)
+            self._read_rest()
+            if not self.closed:
+                self._on_lost(self, reason)
+
+    def _read_rest(self) -> None:
+        """What the peer said before it went: the monitor may be heard first."""
+        while not self.closed:
+            try:
+                data = self._socket.recv(NOBLOCK)
+            except zmq.Again:
+                return
+            self._on_message(self, data)
 
     def close(self) -> None:
         """Close the sockets. Frames still queued leave if the peer takes them at once."""

@@ -18,7 +18,7 @@ import uvloop
 from ..engine.errors import DataFolderError, PerdureError, StorageFull
 from ..sdk.class_migrations import Deployed
 from .control import Control, Message
-from .logs import configure
+from .logs import Lines, configure
 
 Body = Callable[[Control, Message, asyncio.AbstractEventLoop], Awaitable[int]]
 
@@ -68,10 +68,10 @@ def main(name: Callable[[Message], str], body: Body) -> NoReturn:
         if not isinstance(error, PerdureError | OSError):
             import traceback
 
-            traceback.print_exc()
+            Lines(sys.stderr).write(traceback.format_exc())
         control.send({"type": "failed", "error": _typed(error).to_wire()})
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        Lines(stream).flush()
     os._exit(code)  # no finalisers: everything that must be closed is
 
 

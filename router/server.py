@@ -16,7 +16,7 @@ from typing import cast
 import zmq
 
 from ..engine.calls import FETCH, OPERATE, RPC, Call, Extras
-from ..engine.errors import Overloaded, PerdureError, ProtocolError
+from ..engine.errors import NotConnected, Overloaded, PerdureError, ProtocolError
 from ..engine.http import HttpResponse
 from ..engine.limits import BODY_INLINE_BYTES_MAX
 from .links import NOBLOCK, has_messages, prepare
@@ -172,6 +172,11 @@ class Acceptor:
     def waiting(self) -> int:
         """Frames that wait for a newer map."""
         return len(self._parked)
+
+    @property
+    def held(self) -> int:
+        """Frames that wait until the map names the next session, to be given back."""
+        return len(self._later)
 
     @property
     def owes(self) -> int:
@@ -446,7 +451,11 @@ class Acceptor:
             writer.cancel()
 
     def close(self) -> None:
-        """Send what is queued, then close the socket within a second."""
+        """Send what is queued, then close the socket within a second. What is held has not run, and its callers hear that."""
+        later, self._later = self._later, []
+        for peer, frame in later:
+            if frame[0] == MOVED:
+                self._send(peer, [ERROR, frame[1], _nobody_took_over().to_wire()])
         self.flush()
         self._loop.remove_reader(self._fd)
         self._socket.close(1_000)
@@ -458,6 +467,12 @@ class Acceptor:
             "calls": self.calls,
             "running": sum(len(p.calls) for p in self._peers.values()),
         }
+
+
+def _nobody_took_over() -> NotConnected:
+    return NotConnected(
+        "the shard was let go, and nobody has taken it over yet: the call has not run", hint="try again"
+    )
 
 
 def _too_many() -> Overloaded:

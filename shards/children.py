@@ -6,6 +6,7 @@ What always holds: silence is not death. A child counts as dead when the kernel 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -48,24 +49,34 @@ class Child:
         self.failure: Message | None = None
         self.returncode: int | None = None
         self.killed_as_stuck = False
+        self.buried = False
+        """Of a shard's: its session's log is among those that are to be recovered."""
         self._loop = loop
         self._on_message = on_message
         self._on_death = on_death
-        self.pulse, pulse_fd = Pulse.make()
-        ours, theirs = socket.socketpair()
-        with theirs:
-            environment = {**os.environ, FD_VARIABLE: str(theirs.fileno())}
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", module],
-                env=environment,
-                pass_fds=(theirs.fileno(), pulse_fd, *keep_fds),
-                stdin=subprocess.DEVNULL,
-                stdout=2,  # stdout is the supervisor's own: it carries the one line `ready`
-            )
-        os.close(pulse_fd)
-        self.pid = self._process.pid
-        self._pidfd = os.pidfd_open(self.pid)
-        loop.add_reader(self._pidfd, self._died)
+        with contextlib.ExitStack() as undo:  # a start that fails leaves nothing behind: it is tried again
+            self.pulse, pulse_fd = Pulse.make()
+            undo.callback(self.pulse.close)
+            try:
+                ours, theirs = socket.socketpair()
+                undo.callback(ours.close)
+                with theirs:
+                    environment = {**os.environ, FD_VARIABLE: str(theirs.fileno())}
+                    self._process = subprocess.Popen(
+                        [sys.executable, "-m", module],
+                        env=environment,
+                        pass_fds=(theirs.fileno(), pulse_fd, *keep_fds),
+                        stdin=subprocess.DEVNULL,
+                        stdout=2,  # stdout is the supervisor's own: it carries the one line `ready`
+                    )
+            finally:
+                os.close(pulse_fd)
+            undo.callback(self._process.wait)
+            undo.callback(self._process.kill)
+            self.pid = self._process.pid
+            self._pidfd = os.pidfd_open(self.pid)
+            undo.pop_all()
+        loop.add_reader(self._pidfd, self.look)
         self._channel = Channel(loop, ours, Lines(), self._on_line, lambda: None)
         self.send({**start, "pulse_fd": pulse_fd})
 
@@ -86,17 +97,24 @@ class Child:
             self.failure = message
         self._on_message(self, message)
 
-    def _died(self) -> None:
+    def look(self) -> None:
+        """Ask the kernel whether it is dead. Raises what `on_message` and `on_death` raise, when everything is done."""
+        if self.phase is Phase.DEAD:
+            return
         code = self._process.poll()
         if code is None:
             return
-        self._channel.close()  # with what it said before it died
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         self.returncode = code
-        self.phase = Phase.DEAD
-        self._on_death(self)
-        self.pulse.close()
+        try:
+            self._channel.close()  # with what it said before it died
+        finally:
+            self.phase = Phase.DEAD
+            try:
+                self._on_death(self)
+            finally:
+                self.pulse.close()
 
     def drain(self, seconds: float) -> None:
         """Ask it to finish what it has accepted, and to end."""

@@ -76,6 +76,7 @@ class CronRuns:
     def look(self) -> None:
         """Give out what is due, or waits, now."""
         assert self._schedule is not None, "it was not started"
+        self._arm()
         now_ms = self._clock.now_ms()
         self._schedule, due = self._schedule.on_time(now_ms)
         self._waiting += due
@@ -88,7 +89,6 @@ class CronRuns:
                 fields: dict[str, object] = {"cron": each.cron, "scheduled_ms": each.scheduled_ms}
                 self._report("error", "scheduled_missed", {**fields, "hint": "no gateway served"})
         self._waiting = kept
-        self._arm()
 
     # ------------------------------------------------------------------ gateways
     def give(self) -> None:

@@ -81,7 +81,7 @@ class Leaving:
         soonest_s = now_s + LINGER_S_MIN
         self._until_s = min(self._until_s, now_s + LINGER_S_MAX)
         while (now_s := self._loop.time()) < self._until_s:
-            if now_s >= soonest_s and not self._acceptor.owes and not self._busy():
+            if now_s >= soonest_s and not self._acceptor.owes and not self._acceptor.held and not self._busy():
                 return
             await asyncio.sleep(_LOOK_S)
         error = ObjectReset(

@@ -112,6 +112,10 @@ class Reload:
         """Processes that are this reload's own."""
         return list(self._standbys.values())
 
+    def deals_with(self, child: Child) -> bool:
+        """Whether the place of a process that is dead, or has released its shard, is this reload's to fill."""
+        return child is self._old or child is self._gateway
+
     def on_message(self, child: Child, kind: str) -> None:
         """`kind`: of a message that a process has sent."""
         if kind == "standby" and self._standbys.get(cast("int", child.start.get("index", -1))) is child:
@@ -206,13 +210,26 @@ class Reload:
         return pause_s
 
     async def _next_event(self, state: HandOff) -> Event:
-        if state.stage not in (Stage.MARKING, Stage.RELEASING):
+        if state.stage is Stage.STARTING:
             return await self._events.get()
+        if state.stage in (Stage.WAITING, Stage.FREE):
+            return await self._next_of_standby()
         try:
             return await asyncio.wait_for(self._events.get(), max(self._deadline_s - self._loop.time(), 0))
         except TimeoutError:
             self._deadline_s = self._loop.time() + RELEASE_S_MAX
             return Event.TOO_LATE
+
+    async def _next_of_standby(self) -> Event:
+        """One that neither dies nor gets ready is killed: it holds up the shard."""
+        while True:
+            try:
+                return await asyncio.wait_for(self._events.get(), IMPORT_S_MAX)
+            except TimeoutError:
+                child = self._standbys.get(self._index)
+                if child is not None:
+                    self._report("error", "not_imported", shard=self._index, hint=f"killed after {IMPORT_S_MAX:g} s")
+                    child.kill()
 
     def _act(self, effect: Effect, index: int) -> None:
         old = self._old
@@ -228,9 +245,10 @@ class Reload:
             self._report("error", "not_released", shard=index, hint="it is killed, and its log recovered")
             old.kill()
         elif effect is Effect.BEGIN_NEW:
-            child = self._standbys.pop(index)
-            self._ready.discard(child)
+            child = self._standbys[index]
             self._processes.begin_session(index, child)
+            del self._standbys[index]  # until then it is this reload's to end
+            self._ready.discard(child)
         else:
             self._start_another(index)
 
@@ -243,7 +261,11 @@ class Reload:
 
         def start() -> None:
             self._timers.discard(handle)
-            self._standbys[index] = self._processes.start_standby(index)
+            try:
+                self._standbys[index] = self._processes.start_standby(index)
+            except OSError as error:
+                self._report("error", "not_started", process=f"standby shard {index}", error=str(error))
+                self._events.put_nowait(Event.STANDBY_DIED)
 
         handle = self._loop.call_later(decision.delay_s, start)
         self._timers.add(handle)
@@ -253,7 +275,11 @@ class Reload:
         """The new one listens beside the old one before that stops to."""
         old = self._processes.gateways[index]
         self._processes.retire(old)  # it serves on; but if it dies, the new one is its successor
-        self._processes.start_gateway(index)
+        try:
+            self._processes.start_gateway(index)
+        except OSError:
+            self._processes.take_back(old)
+            raise
         new = self._gateway = self._processes.gateways[index]
         try:
             await self._until(lambda: new.phase is not Phase.STARTING, GATEWAY_S_MAX, f"starting gateway {index}")

@@ -11,7 +11,6 @@ import asyncio
 import multiprocessing
 import os
 import resource
-import sys
 from dataclasses import replace
 from typing import cast
 
@@ -296,7 +295,6 @@ class Shard:
     def _stop(self, error: BaseException) -> None:
         """Nothing that is held may leave: end at once, recovery takes over."""
         self._report("error", "stopped", {"error": f"{type(error).__name__}: {error}"})
-        sys.stderr.flush()
         os._exit(EXIT_STOPPED)
 
     async def _hot(self, count: int) -> list[dict[str, object]]:

@@ -26,6 +26,7 @@ from ..engine.errors import ConfigError, NotConnected, PerdureError, from_wire
 from ..engine.limits import Limits
 from ..router.control import Message
 from ..router.slots import deal
+from ..sdk.crons import Cron
 from .children import Child, Phase
 from .class_migrations import ClassMigrations
 from .commands import Commands, Progress
@@ -36,7 +37,7 @@ from .meta import LocalMeta
 from .ownership import DataFolder
 from .quotas import DayUse, Quotas, QuotaWatch
 from .reloading import Reload
-from .restarts import Restarts
+from .reviving import Reviving
 from .watched import Watched, budget_of
 
 SHARD = "perdure.shards.shard"
@@ -110,7 +111,6 @@ class Supervisor:
         self.shards: dict[int, Child] = {}
         self.gateways: dict[int, Child] = {}
         self._endpoint: Child | None = None
-        self._restarts: dict[str, Restarts] = {}
         self._map: dict[str, object] = {}
         self._classes: dict[str, object] = {}
         self._program: Message = {}
@@ -131,16 +131,21 @@ class Supervisor:
         """Processes of an earlier generation that answer their last; a shard's has no session any more."""
         self._crons = CronRuns(SystemClock(), self._serving_gateways, self._tell)
         self.commands.add("trigger", self._crons.trigger)
-        self._timers: set[asyncio.TimerHandle] = set()
+        self._next_crons: tuple[Cron, ...] = ()
+        """Of the generation that is being started; those of the one that serves go on until then."""
 
     async def run(self) -> int:
         """Serve until a signal. Exit code: 0 drained, 1 failed, 130 forced. Raises PerdureError when it cannot start."""
         self._loop = asyncio.get_running_loop()
         self._ended = self._loop.create_future()
+        self._reviving = Reviving(self._loop, self._start_at, self._tell, self._all_processes, self._vacant)
         self._data = DataFolder.open(self._setup.data)
+        opened = contextlib.ExitStack()
+        opened.callback(self._data.close)
         try:
             self._meta = LocalMeta(f"{self._data.path}/meta.sqlite")
-            self._listener = _listen(self._setup.host, self._setup.port)
+            opened.callback(self._meta.close)
+            self._listener = opened.enter_context(_listen(self._setup.host, self._setup.port))
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._loop.add_signal_handler(number, self._on_signal)
             self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
@@ -149,13 +154,15 @@ class Supervisor:
             self._migrations = ClassMigrations(self._meta, self._tell)
             await self.prepare()
             self._watched.start(self._loop)
+            self._crons.adopt(self._next_crons)
             self._start_all()
+            self._reviving.begin()
             code = await self._ended
         finally:
             self._watched.stop()
             await self.commands.close()
             await self._kill_all()
-            self._data.close()
+            opened.close()
         if self._failure is not None:
             raise self._failure
         return code
@@ -181,7 +188,7 @@ class Supervisor:
     async def prepare(self) -> None:
         """Read the configuration and apply its migrations: before any process of it starts. Raises ConfigError."""
         settings = await self._migrations.prepare(self._setup.program, self._setup.env_name)
-        self._crons.adopt(settings.crons if settings is not None else ())
+        self._next_crons = settings.crons if settings is not None else ()
 
     def _serving_gateways(self) -> list[Child]:
         return [child for child in self.gateways.values() if child.phase is Phase.SERVING]
@@ -206,6 +213,9 @@ class Supervisor:
                 return number
 
     def _start_shard(self, index: int) -> None:
+        before = self.shards.get(index)
+        if before is not None:
+            self.bury(before)  # before anything else: a session whose log nobody recovers is lost
         self.shards[index] = self._spawn(SHARD, f"shard {index}", self._session_of(index), [self._data.lock_fd])
 
     def _session_of(self, index: int) -> Message:
@@ -379,19 +389,19 @@ class Supervisor:
             if self._reload is not None:
                 self._reload.on_death(child)
             return
+        if child.module == SHARD:
+            self._watched.on_shard_death(child)
         if child in self._retired:
             self._retired.remove(child)
             return
         if self._reload is not None and self._reload.on_death(child):
+            self._log.warning("died", process=child.name, pid=child.pid, code=child.returncode, while_="reloading")
             return
         if child.module == SHARD:
             self.bury(child)
         if self._signals:
             return
-        restarts = self._restarts.setdefault(child.name, Restarts())
-        decision = restarts.on_death(self._loop.time(), child.served)
-        if child.module == SHARD:
-            self._watched.on_shard_death(child)
+        decision = self._reviving.decide(child.name, child.served)
         self._log.warning("died", process=child.name, pid=child.pid, code=child.returncode, again_in_s=decision.delay_s)
         if not self._announced and (child.failure is not None or decision.crash_loop):
             self._fail(child)
@@ -400,29 +410,33 @@ class Supervisor:
             if self._reload is not None:
                 self._reload.on_crash_loop(child)
             self._log.error("crash_loop", process=child.name, hint="it dies before it serves: see its messages above")
-        self._later(decision.delay_s, self._again, child)
+        self._reviving.again(child.name, decision.delay_s)
 
-    def _again(self, child: Child) -> None:
-        if self._signals or self._ended.done():
+    def _start_at(self, place: str) -> None:
+        """The next process of a place, by its name."""
+        if self._ended.done():
             return
-        if child.module == SHARD:
-            self._start_shard(cast("int", child.start["index"]))
-        elif child.module == GATEWAY:
-            self.start_gateway(cast("int", child.start["index"]))
+        kind, _, index = place.partition(" ")
+        if kind == "shard":
+            self._start_shard(int(index))
+        elif kind == "gateway":
+            self.start_gateway(int(index))
         else:
             self._start_endpoint()
 
-    def _later(self, delay_s: float, what: Callable[[Child], None], child: Child) -> None:
-        if delay_s == 0:
-            what(child)
-            return
+    def _all_processes(self) -> list[Child]:
+        return [*self._everyone(), *self._retired, *(self._reload.standbys if self._reload is not None else [])]
 
-        def fire() -> None:
-            self._timers.discard(handle)
-            what(child)
-
-        handle = self._loop.call_later(delay_s, fire)
-        self._timers.add(handle)
+    def _vacant(self) -> dict[str, Child]:
+        """Places whose process is dead, or has released its shard: without a reload that is about to fill them."""
+        if self._signals or self._ended.done():
+            return {}
+        return {
+            child.name: child
+            for child in self._everyone()
+            if (child.phase is Phase.DEAD or (child.module == SHARD and child in self._retired))
+            and not (self._reload is not None and self._reload.deals_with(child))
+        }
 
     def _fail(self, child: Child) -> None:
         if child.failure is not None:
@@ -446,12 +460,16 @@ class Supervisor:
             self._reloading = self._loop.create_task(self._reload.run(), name="reload")
             try:
                 done = await self._reloading
-            except PerdureError as error:
+            except Exception as error:
                 self._setup = before
-                self._log.error("reload_failed", error=error.message, hint=error.hint or None)
+                typed = error if isinstance(error, PerdureError) else PerdureError(f"{type(error).__name__}: {error}")
+                self._log.error("reload_failed", error=typed.message, hint=typed.hint or None)
                 raise
             finally:
                 self._reload = self._reloading = None
+                for place in self._vacant():  # it has failed between the old process and the new one
+                    self._reviving.again(place, 0.0)
+            self._crons.adopt(self._next_crons)
             self._log.info("reloaded", **done)
             return done
 
@@ -462,7 +480,9 @@ class Supervisor:
         getattr(self._log, level)(event, **fields)
 
     def _on_hangup(self) -> None:
-        """SIGHUP: like the command, its end is in the log only."""
+        """SIGHUP: like the command, its end is in the log only. One that waits for another reads what all after it would."""
+        if len(self._hangups) > 1:
+            return
 
         async def reload() -> None:
             with contextlib.suppress(PerdureError):  # said in the log
@@ -501,6 +521,9 @@ class Supervisor:
 
     def bury(self, child: Child) -> None:
         """A session has ended: whoever gets its shard next recovers its log. One that died before it had a log left nothing."""
+        if child.buried:
+            return
+        child.buried = True
         session = cast("str", child.start["session"])
         if os.path.isdir(f"{self._data.path}/log/{session}"):
             self._dead.died(session, cast("int", child.start["index"]))
@@ -545,10 +568,8 @@ class Supervisor:
 
     async def _kill_all(self) -> None:
         self._signals = max(self._signals, 1)
-        for timer in self._timers:
-            timer.cancel()
-        standbys = [] if self._reload is None else self._reload.standbys
-        alive = [child for child in [*self._everyone(), *self._retired, *standbys] if child.phase is not Phase.DEAD]
+        self._reviving.stop()
+        alive = [child for child in self._all_processes() if child.phase is not Phase.DEAD]
         for child in alive:
             child.kill()
         while any(child.phase is not Phase.DEAD for child in alive):

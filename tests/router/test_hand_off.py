@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 from perdure.engine.calls import FETCH, Call
-from perdure.engine.errors import Overloaded, PerdureError
+from perdure.engine.errors import NotConnected, Overloaded, PerdureError, ShardLost
 from perdure.engine.http import HttpRequest, HttpResponse
 from perdure.engine.ids import ClassKey
 from perdure.engine.values import pack, unpack
@@ -323,5 +323,43 @@ def test_who_dies_before_it_gave_back_fails_what_was_sent_and_lets_the_rest_go(t
         assert new.methods() == ["later"]
         new.answer(new.calls[0], unpack(pack(1)))
         assert await later == 1
+
+    run(tmp_path, body)
+
+
+def test_an_answer_that_was_sent_before_the_process_ended_is_heard(tmp_path: Path) -> None:
+    """The monitor tells of the end before the last message is read: that message counts."""
+
+    async def body(scene: Scene) -> None:
+        old, client = scene.old, scene.client
+        begun = call(client, "begun")
+        await old.until(1)
+        scene.tell()
+        lane = cast("dict[int, Lane]", client._lanes)[0]
+        (link,) = lane._leaving
+        old.answer(old.calls[0], "the last word")
+        old.acceptor.close()  # and the loop does not go round
+        assert link._monitor.poll(10_000)
+        link._monitored()
+        assert await begun == "the last word"
+
+    run(tmp_path, body)
+
+
+def test_what_is_held_when_the_process_ends_has_not_run_and_may_be_tried_again(tmp_path: Path) -> None:
+    async def body(scene: Scene) -> None:
+        old, client = scene.old, scene.client
+        begun = call(client, "begun")
+        await old.until(1)
+        old.acceptor.hold(lambda _: False)
+        held = call(client, "held")
+        while not old.acceptor.held:
+            await asyncio.sleep(0)
+        old.acceptor.close()
+        with pytest.raises(NotConnected, match="has not run") as raised:
+            await held
+        assert raised.value.retryable
+        with pytest.raises(ShardLost):
+            await begun
 
     run(tmp_path, body)

@@ -1,26 +1,72 @@
-"""The log: a line an event, and what has several lines below it."""
+"""The log: a line an event, what is longer below it; and no process fails because its lines cannot be written."""
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import sys
+from collections.abc import Iterator
 
 import pytest
 import structlog
-from perdure.router import logs
+from perdure.router.logs import configure, reporter
 
 TRACEBACK = "Traceback (most recent call last):\n  File ...\nValueError: no\n"
 
 
+class Full(io.StringIO):
+    """A log on a disk that is full, for a while."""
+
+    full = False
+
+    def write(self, text: str, /) -> int:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        return super().write(text)
+
+
 @pytest.fixture(autouse=True)
-def _as_it_was():
+def _configured_as_before() -> Iterator[None]:
+    before = structlog.get_config()
     yield
-    structlog.reset_defaults()
+    structlog.configure(**before)
 
 
-def test_people_read_a_traceback_on_lines_of_its_own(capsys, monkeypatch) -> None:
+def test_a_log_on_a_full_disk_stops_nobody_and_says_so_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Full()
+    monkeypatch.setattr(sys, "stderr", stream)
+    configure()
+    report = reporter("shard 0")
+    report("info", "one", {})
+    stream.full = True
+    report("error", "two", {})
+    stream.full = False
+    report("info", "three", {})
+    report("info", "four", {})
+    lines = stream.getvalue().splitlines()
+    assert ["one" in lines[0], "could not be written" in lines[1], "three" in lines[2], "four" in lines[3]] == [
+        True
+    ] * 4
+    assert len(lines) == 4
+
+
+def test_a_log_that_nobody_reads_any_more_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    stream = os.fdopen(writing, "w", buffering=1)
+    monkeypatch.setattr(sys, "stderr", stream)
+    configure()
+    reporter("shard 0")("info", "one", {})
+    with pytest.raises(BrokenPipeError):
+        stream.close()
+    reporter("shard 0")("info", "two", {})  # closed
+
+
+def test_people_read_a_traceback_on_lines_of_its_own(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PERDURE_LOG", raising=False)
-    logs.configure()
-    logs.reporter("shard 0")("warning", "alarm_failed", {"object": "Room/a", "traceback": TRACEBACK, "id": "ff"})
+    configure()
+    reporter("shard 0")("warning", "alarm_failed", {"object": "Room/a", "traceback": TRACEBACK, "id": "ff"})
     first, *rest = capsys.readouterr().err.splitlines()
     assert "alarm_failed" in first
     assert "object=Room/a" in first
@@ -28,9 +74,9 @@ def test_people_read_a_traceback_on_lines_of_its_own(capsys, monkeypatch) -> Non
     assert "\n".join(rest).strip() == TRACEBACK.strip()
 
 
-def test_machines_read_an_object_a_line(capsys, monkeypatch) -> None:
+def test_machines_read_an_object_a_line(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PERDURE_LOG", "json")
-    logs.configure()
-    logs.reporter("shard 0")("warning", "alarm_failed", {"traceback": TRACEBACK})
+    configure()
+    reporter("shard 0")("warning", "alarm_failed", {"traceback": TRACEBACK})
     (line,) = capsys.readouterr().err.splitlines()
     assert json.loads(line)["traceback"] == TRACEBACK

@@ -9,10 +9,13 @@ import asyncio
 import os
 import shutil
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 from perdure.engine.limits import Limits
+from perdure.shards.leaving import Leaving
 from perdure.shards.log import delete_session, sessions
+from perdure.testing.disk import SimDisk
 from perdure.testing.virtual import VirtualLoop, run
 
 from ..engine.box import RESULTS, SCRIPTS, Plain
@@ -50,6 +53,8 @@ class World:
         self.behaviour: dict[str, Callable[[Any], Any]] = {}
         """Name → what its alarm does."""
         self.machines: list[Machine] = []
+        self._left: list[Machine] = []
+        """Those that have handed over."""
         self.number = 0
         self.calls = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -74,11 +79,12 @@ class World:
     def start(self, shards: int = 1) -> None:
         """All shards, with the slots dealt among them in turn."""
         self.number += 1
-        os.makedirs(f"{self.folder}/log", exist_ok=True)
-        self._dead = sessions(RealDisk(self.folder), f"{self.folder}/log")  # type: ignore[arg-type]
+        disk = self.disk()
+        disk.make_folder(f"{self.folder}/log")
+        self._dead = sessions(disk, f"{self.folder}/log")
         for shard in range(shards):
             machine = Machine(
-                RealDisk(self.folder),  # type: ignore[arg-type]
+                self.disk(),
                 self.number,
                 self.limits,
                 cls=Ringer,
@@ -89,6 +95,10 @@ class World:
             )
             self.machines.append(machine)
             machine.alarms.start(self._begin)
+
+    def disk(self) -> SimDisk:
+        """What a process writes to."""
+        return RealDisk(self.folder)  # type: ignore[return-value]
 
     def _begin(self, work: Any, name: str) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=name)
@@ -102,7 +112,22 @@ class World:
         for task in self._tasks:
             assert task.cancelled() or not task.done() or task.exception() is None, task.exception()
             task.cancel()
-        self.machines, self._tasks = [], []
+        for machine in self._left:
+            machine.abandon(ended=True)
+        self.machines, self._left, self._tasks = [], [], []
+
+    async def hand_over(self, wait_s: float = 0.25) -> None:
+        """Every shard to its next session, as a reload does: the old processes live on, and answer what they have begun."""
+        old, self.machines = self.machines, []
+        for machine in old:
+            session = machine.session
+            session._marking = self._begin(machine.marker.run(), "marker")
+            session._metering = self._begin(session.ledger.run(), "meters")
+            nobody = SimpleNamespace(hold=_nothing, take_back=_nothing, flush=_nothing, stop=_stopped)
+            leaving = Leaving(machine.loop, session, nobody, nobody)  # type: ignore[arg-type]
+            await leaving.release(wait_s)
+        self._left += old
+        self.start(len(old))
 
     async def cycle(self) -> None:
         """Mark everything, recover what is dead; when all shards have, the dead logs go."""
@@ -161,6 +186,14 @@ class World:
     def times(self, name: str) -> list[int]:
         """When the object's alarm ran, by the wall clock."""
         return [ms for found, ms, _ in self.rang if found == name]
+
+
+def _nothing(*_: object) -> None:
+    """Of callers that a test has none of."""
+
+
+async def _stopped() -> None:
+    """There are no operations."""
 
 
 class Ringer(Plain):

@@ -434,3 +434,90 @@ def test_a_session_of_tests_that_never_starts_them_fires_none(tmp_path) -> None:
             await asyncio.sleep(5)
 
     run(body())
+
+
+# ---------------------------------------------------------------------- hand-offs
+def test_one_that_becomes_due_in_a_hand_off_fires_once_in_the_next_session(tmp_path) -> None:
+    async def body(world: World) -> None:
+        await world.arm("a", 0.1)
+        await world.arm("b", 5.0)
+        await world.wait(0.09)
+        for machine in world.machines:
+            machine.alarms.stop()  # as the release does first
+        await world.wait(0.05)
+        assert world.rang == []
+        await world.hand_over()
+        await world.wait(0.1)
+        assert [(name, info.retryCount) for name, _, info in world.rang] == [("a", 0)]
+        await world.hand_over()
+        await world.wait(300)
+        assert [(name, info.retryCount) for name, _, info in world.rang] == [("a", 0), ("b", 0)]
+        assert await world.do("a", lambda ctx: ctx.storage.getAlarm()) is None
+
+    World(tmp_path).run(body, shards=2)
+
+
+def test_a_run_that_ends_within_the_hand_off_s_patience_is_not_run_again(tmp_path) -> None:
+    async def body(world: World) -> None:
+        async def behaviour(ctx):
+            await asyncio.sleep(0.1)
+            await ctx.storage.put("ran", 1)
+
+        world.behaviour["a"] = behaviour
+        await world.arm("a", 1.0)
+        await world.wait(1.05)
+        assert len(world.rang) == 1
+        await world.hand_over()
+        assert await world.do("a", lambda ctx: ctx.storage.get("ran")) == 1
+        await world.wait(300)
+        assert len(world.rang) == 1
+        assert world.said("alarm_run_lost") == []
+
+    World(tmp_path).run(body)
+
+
+@pytest.mark.parametrize("then", ["nothing", "storage", "killed"])
+def test_a_run_that_a_hand_off_cuts_off_runs_again_as_a_retry(tmp_path, then: str) -> None:
+    async def body(world: World) -> None:
+        async def behaviour(ctx):
+            if len(world.rang) > 1:
+                return
+            await ctx.storage.put("begun", 1)
+            await asyncio.sleep(3.0)
+            if then == "storage":
+                await ctx.storage.put("begun", 2)
+
+        world.behaviour["a"] = behaviour
+        due_ms = await world.arm("a", 1.0)
+        await world.wait(1.5)
+        assert len(world.rang) == 1
+        await world.hand_over()
+        assert len(world.said("alarm_run_lost")) == 1
+        if then == "killed":
+            world.kill()
+            world.start()
+        await world.wait(300)
+        assert [(info.scheduledTime, info.isRetry) for _, _, info in world.rang] == [(due_ms, False), (due_ms, True)]
+        assert world.times("a")[1] >= world.times("a")[0] + 2_000
+        assert await world.do("a", lambda ctx: ctx.storage.get("begun")) == 1
+        assert await world.do("a", lambda ctx: ctx.storage.getAlarm()) is None
+
+    World(tmp_path).run(body)
+
+
+def test_what_is_armed_anew_while_its_run_outlives_the_hand_off_fires(tmp_path) -> None:
+    async def body(world: World) -> None:
+        async def behaviour(ctx):
+            if len(world.rang) == 1:
+                await asyncio.sleep(20.0)
+
+        world.behaviour["a"] = behaviour
+        await world.arm("a", 1.0)
+        await world.wait(1.5)
+        await world.hand_over()
+        due_ms = await world.arm("a", 10.0)
+        await world.wait(300)
+        assert due_ms in [info.scheduledTime for _, _, info in world.rang]
+        assert all(at_ms >= info.scheduledTime for _, at_ms, info in world.rang)
+
+    World(tmp_path).run(body)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from perdure.engine.disk import LocalDisk
 from perdure.engine.errors import DataFolderError, PerdureError, StorageUnavailable
+from perdure.shards.leaving import LINGER_S_MAX, Leaving
 from perdure.shards.log import lock_session
 from perdure.shards.recovery import DeadLogs
+from perdure.testing import virtual
 
 from ..sim.machine import Machine
 from .session import RESULTS, Session, on_a_loop
@@ -129,3 +132,52 @@ async def test_an_armed_alarm_is_armed_in_the_next_session(tmp_path: Path) -> No
         old = await hand_over(session)
         assert await session.do(lambda ctx: ctx.storage.getAlarm()) == int(machine.clock.s * 1000) + 60_000
         old.abandon(ended=True)
+
+
+@on_a_loop
+async def test_a_hand_over_while_it_still_recovers_leaves_the_rest_to_the_next_session(tmp_path: Path) -> None:
+    """Dead logs that are not dropped yet: of a killed session, of one that has handed over, of both again."""
+    async with Session.on(tmp_path) as session:
+        for number in range(12):
+            await session.do(put, number, name=f"o{number}")
+        await session.restart(kill=True)
+        for number in range(0, 12, 3):
+            await session.do(put, number + 100, name=f"o{number}")
+        left = [await hand_over(session)]
+        assert len(session.machine.dead_sessions) == 2
+        assert not left[0].recovered
+        for number in range(0, 12, 4):
+            await session.do(put, number + 200, name=f"o{number}")
+        left.append(await hand_over(session))
+        assert len(session.machine.dead_sessions) == 3
+        await session.restart(kill=True)
+        wanted = {number: number for number in range(12)}
+        wanted |= {number: number + 100 for number in range(0, 12, 3)}
+        wanted |= {number: number + 200 for number in range(0, 12, 4)}
+        assert {number: await session.do(get, name=f"o{number}") for number in range(12)} == wanted
+        await session.cycle()
+        assert session.machine.recovered
+        await session.restart(kill=True)
+        assert {number: await session.do(get, name=f"o{number}") for number in range(12)} == wanted
+        for old in left:
+            old.abandon(ended=True)
+
+
+def test_who_holds_calls_that_nobody_has_taken_over_yet_lingers(tmp_path: Path) -> None:
+    async def body() -> None:
+        loop = asyncio.get_running_loop()
+        acceptor = SimpleNamespace(owes=0, held=1, flush=lambda: None)
+        residents = SimpleNamespace(superseded={})
+        leaving = Leaving(loop, SimpleNamespace(residents=residents), acceptor, SimpleNamespace())  # type: ignore[arg-type]
+        lingering = asyncio.ensure_future(leaving.linger())
+        await asyncio.sleep(10)
+        assert not lingering.done()
+        acceptor.held = 0
+        await asyncio.sleep(0.1)
+        assert lingering.done()
+        acceptor.held = 1
+        began_s = loop.time()
+        await Leaving(loop, SimpleNamespace(residents=residents), acceptor, SimpleNamespace()).linger()  # type: ignore[arg-type]
+        assert loop.time() - began_s == pytest.approx(LINGER_S_MAX, abs=0.1)
+
+    virtual.run(body())

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.system
 
 PROGRAM = """
 import asyncio
+import os
 from workers import DurableObject, Response, WorkerEntrypoint
 
 VERSION = 1
@@ -48,11 +49,16 @@ class Counter(DurableObject):
     async def told(self):
         return await self.ctx.storage.get("told")
 
-    async def slow(self, seconds, then):
-        await asyncio.sleep(seconds)
+    async def slow(self, go_on, then):
+        await self.ctx.storage.put("slow", then)
+        while not os.path.exists(go_on):
+            await asyncio.sleep(0.01)
         if then == "storage":
             await self.ctx.storage.put("value", 1000)
         return VERSION
+
+    async def begun(self):
+        return await self.ctx.storage.get("slow")
 
     async def through(self, other, seconds):
         '''Call the other object, which calls back into this one, after a while.'''
@@ -187,7 +193,7 @@ def test_a_program_that_cannot_be_imported_changes_nothing(runtime: Runtime, pro
         reload(runtime)
     assert "Traceback" in raised.value.message
     assert "fix the program" in raised.value.hint
-    assert "reload_failed" in runtime.text()
+    until(lambda: "reload_failed" in runtime.text())
     assert httpx.post(f"{runtime.url}/a").text == "1 1 2 0"
     assert sorted(runtime.pids("shard") + runtime.pids("gateway")) == pids
     done = subprocess.run([PERDURE, "reload", "--data", runtime.data], capture_output=True, text=True, check=False)
@@ -216,19 +222,21 @@ def test_a_program_that_cannot_be_imported_changes_nothing(runtime: Runtime, pro
 
 def test_who_runs_long_loses_storage_and_is_answered_all_the_same(runtime: Runtime, program: Path) -> None:
     async def work() -> None:
-        async with perdure.connect(runtime.address) as client:
+        go_on = program.parent / "go on"
+        async with perdure.connect(runtime.address, deadline_s=120) as client:
             counters = client.namespace("Counter")
             assert await counters.getByName("a").increment() == 1
+            plain = asyncio.ensure_future(counters.getByName("a").slow(str(go_on), "nothing"))
+            stores = asyncio.ensure_future(counters.getByName("a").slow(str(go_on), "storage"))
+            while await counters.getByName("a").begun() != "storage":
+                await asyncio.sleep(0.01)
             write(program, 2)
             reloading = asyncio.create_task(asyncio.to_thread(reload, runtime))
-            while not runtime.pids("standby shard 1"):
-                await asyncio.sleep(0.01)
-            plain = asyncio.ensure_future(counters.getByName("a").slow(5.0, "nothing"))
-            stores = asyncio.ensure_future(counters.getByName("a").slow(5.0, "storage"))
             while await counters.getByName("a").version() != 2:
                 await asyncio.sleep(0.02)
             assert not plain.done(), "the hand-off waited for it"
             assert await counters.getByName("a").increment() == 2
+            go_on.touch()
             assert await plain == 1, "the old code answers what it has begun"
             with pytest.raises(StorageUnavailable, match="storage is no longer accessible") as raised:
                 await stores
