@@ -465,6 +465,28 @@ def test_pre_shutdown_is_told_before_an_idle_object_leaves_memory(tmp_path, name
     run(body())
 
 
+class Anything(DurableObject):
+    def __getattr__(self, name):
+        if name == "preShutdown":
+            SEEN.append("asked for by name")
+        return lambda *_: SEEN.append(name)
+
+    async def touch(self):
+        return None
+
+
+def test_a_class_that_has_every_attribute_has_no_pre_shutdown_for_that(tmp_path) -> None:
+    async def body() -> None:
+        shard = shard_of(Anything, tmp_path)
+        await shard.call("a", "touch")
+        await asyncio.sleep(12)
+        assert shard.residents.count == 0
+        assert SEEN == []
+        shard.stop()
+
+    run(body())
+
+
 class EndingSlowly(Ending):
     async def preShutdown(self, info):
         SEEN.append(info.reason)
