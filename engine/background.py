@@ -30,7 +30,7 @@ def wait_until(instance: Instance, awaitable: Awaitable[object]) -> None:
     if instance.broken is not None or instance.abandoned:
         if asyncio.iscoroutine(awaitable):
             awaitable.close()
-        raise StorageUnavailable("The instance of this Durable Object is no longer active; retry on a new stub")
+        raise StorageUnavailable("This Durable Object's instance is no longer active; retry on a new stub")
     loop, scope = instance.turns.loop, SCOPE.get()
     own = copy_context()
     if scope is None or scope.instance is not instance:  # called from elsewhere: it is this object's all the same

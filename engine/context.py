@@ -37,6 +37,7 @@ class DurableObjectContext:
     container: object = None
     version: object = None
     primaryStub: object = None
+    configureReadReplication: object = None
 
     def __new__(cls, instance: Instance | DurableObjectContext) -> DurableObjectContext:
         """Wrapping a wrapped context gives it back (spec: objects)."""

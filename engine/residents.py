@@ -40,7 +40,7 @@ from .open_databases import OpenDatabases
 from .rates import Rates
 from .resetting import fail_late, release
 from .restoring import is_restoring
-from .shutting_down import Reason, has_handler, tell, tell_before_it_sleeps
+from .shutting_down import Reason, tell, tell_before_it_sleeps, wants_to_know
 from .stubs import Transport
 from .turns import Turns
 
@@ -404,7 +404,7 @@ class Residents:
         """Let an object that was not used lately leave memory, if it may."""
         fate = fate_of(instance)
         if fate is Fate.HIBERNATES:
-            if has_handler(instance):
+            if wants_to_know(instance):
                 seconds = self.limits.pre_shutdown_ms_max / 1000
                 tell_before_it_sleeps(instance, seconds, self.deliver, self._after_it_was_told)
             else:

@@ -71,7 +71,7 @@ class Sections:
         """
         instance = self._instance
         if instance.broken is not None:
-            raise StorageUnavailable("The instance of this Durable Object is no longer active; retry on a new stub")
+            raise StorageUnavailable("This Durable Object's instance is no longer active; retry on a new stub")
         scope = instance.turns.scope
         if scope is None or scope.instance is not instance:
             raise ProgramBug(f"{what} was called outside any event of {instance}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from .calls import PRE_SHUTDOWN, Call
 from .errors import PerdureError
-from .handlers import call_relaxed, find_handler
+from .handlers import call_relaxed, find_handler, has_handler
 from .mailbox import cancel
 from .values import EMPTY_ARGS
 
@@ -32,16 +32,16 @@ class ShutdownInfo:
     reason: Reason
 
 
-def has_handler(instance: Instance) -> bool:
+def wants_to_know(instance: Instance) -> bool:
     """Whether there is somebody to tell: the object has been constructed, is whole, and its class has the handler."""
-    return instance.object is not None and instance.broken is None and find_handler(instance, HANDLER) is not None
+    return instance.object is not None and instance.broken is None and has_handler(instance.runtime, HANDLER)
 
 
 async def tell(instances: Iterable[Instance], reason: Reason, seconds: float) -> int:
     """Run the handlers of those that have one and have been constructed, at most so long; how many ended in time."""
     told: dict[asyncio.Future[None], tuple[Instance, Call]] = {}
     for instance in instances:
-        if has_handler(instance):
+        if wants_to_know(instance):
             future, call = _call_of(instance, reason)
             told[future] = (instance, call)
             instance.deliver(call)

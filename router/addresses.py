@@ -7,6 +7,8 @@ import os
 
 from ..engine.errors import NotConnected
 
+_CHOOSE = "PERDURE_ADDRESS=$(cat FOLDER/address)"
+
 
 def find_address() -> str:
     """PERDURE_ADDRESS, else the one live router endpoint under the user's state folder. Raises NotConnected."""
@@ -25,8 +27,6 @@ def find_address() -> str:
     if not found:
         raise NotConnected(
             f"no perdure is running under {state}/perdure",
-            hint="start one with `perdure run`, or set PERDURE_ADDRESS to a data folder's `address`",
+            hint=f"start one with `perdure run`; for one with a data folder elsewhere: {_CHOOSE}",
         )
-    raise NotConnected(
-        f"several are running: {', '.join(found)}", hint="set PERDURE_ADDRESS to the content of one's `address` file"
-    )
+    raise NotConnected(f"several are running: {', '.join(found)}", hint=f"say which: {_CHOOSE}")

@@ -53,7 +53,7 @@ def configure() -> None:
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True) if as_json else _time_of_day,
+            structlog.processors.TimeStamper(fmt="iso", utc=True) if as_json else _for_people,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
@@ -62,8 +62,12 @@ def configure() -> None:
     )
 
 
-def _time_of_day(logger: object, name: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+def _for_people(logger: object, name: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """The time of day, and tracebacks and other long texts on lines of their own, below the event."""
     event["timestamp"] = datetime.now().strftime("%H:%M:%S.%f")[:-3]
+    long = [key for key, value in event.items() if isinstance(value, str) and "\n" in value]
+    if long:
+        event["stack"] = "\n".join(str(event.pop(key)).rstrip() for key in long)
     return event
 
 

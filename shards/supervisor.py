@@ -297,6 +297,8 @@ class Supervisor:
             self._migrations.removed(cast("str", message["class_key"]), index, self._setup.shards)
         elif kind == "failed":
             error = from_wire(cast("dict[str, object]", message["error"]))
+            if self._reload is not None and not child.served:
+                return  # the reload says it: reload_failed
             self._log.error("failed", process=child.name, error=error.message, hint=error.hint or None)
 
     def _on_upgrade(self, class_key: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, cast, overload
 
-from ..engine.errors import InvalidArgument
+from ..engine.errors import ConfigError, InvalidArgument
 from .programs import Source
 from .schedule import Explorer, Survey, Victims
 from .settings import SETTINGS
@@ -88,7 +88,10 @@ def _check(simulation: Simulation, seeds: int, arguments: tuple[object, ...], na
     __tracebackhide__ = True
     chosen = range(SETTINGS.seeds or seeds) if SETTINGS.seed is None else [SETTINGS.seed]
     for seed in chosen:
-        run = simulation.run(seed, *arguments, **named)
+        try:
+            run = simulation.run(seed, *arguments, **named)
+        except ConfigError as error:  # it says all that there is to say
+            raise error.with_traceback(None) from None
         if run.error is not None:
             run.error.add_note(f"seed {run.seed}: rerun with --perdure-seed={run.seed}\n{run.story}")
             raise begin_at_theirs(run.error)

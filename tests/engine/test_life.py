@@ -465,6 +465,28 @@ def test_pre_shutdown_is_told_before_an_idle_object_leaves_memory(tmp_path, name
     run(body())
 
 
+class Anything(DurableObject):
+    def __getattr__(self, name):
+        if name == "preShutdown":
+            SEEN.append("asked for by name")
+        return lambda *_: SEEN.append(name)
+
+    async def touch(self):
+        return None
+
+
+def test_a_class_that_has_every_attribute_has_no_pre_shutdown_for_that(tmp_path) -> None:
+    async def body() -> None:
+        shard = shard_of(Anything, tmp_path)
+        await shard.call("a", "touch")
+        await asyncio.sleep(12)
+        assert shard.residents.count == 0
+        assert SEEN == []
+        shard.stop()
+
+    run(body())
+
+
 class EndingSlowly(Ending):
     async def preShutdown(self, info):
         SEEN.append(info.reason)
@@ -591,7 +613,7 @@ def test_a_section_of_a_constructor_that_hangs_is_overload(tmp_path) -> None:
         Constructed.left, Constructed.kind = 1, "section hangs"
         shard = shard_of(Constructed, tmp_path)
         began = asyncio.get_running_loop().time()
-        with pytest.raises(Overloaded):
+        with pytest.raises(Overloaded, match="waited for too long.*was cancelled.*was reset"):
             await shard.call("a", "hello")
         assert 29.99 < asyncio.get_running_loop().time() - began < 30.5
         shard.stop()
@@ -601,13 +623,19 @@ def test_a_section_of_a_constructor_that_hangs_is_overload(tmp_path) -> None:
 
 class Members(DurableObject):
     async def look(self):
-        return [self.ctx.container, self.ctx.version, self.ctx.primaryStub, self.ctx.id.name]
+        return [
+            self.ctx.container,
+            self.ctx.version,
+            self.ctx.primaryStub,
+            self.ctx.configureReadReplication,
+            self.ctx.id.name,
+        ]
 
 
 def test_what_is_out_of_scope_is_none(tmp_path) -> None:
     async def body() -> None:
         shard = shard_of(Members, tmp_path)
-        assert await shard.call("a", "look") == [None, None, None, "a"]
+        assert await shard.call("a", "look") == [None, None, None, None, "a"]
         shard.stop()
 
     run(body())

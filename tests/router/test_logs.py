@@ -1,8 +1,9 @@
-"""Log lines that cannot be written: nothing that a process does may fail for that."""
+"""The log: a line an event, what is longer below it; and no process fails because its lines cannot be written."""
 
 from __future__ import annotations
 
 import io
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 from perdure.router.logs import configure, reporter
+
+TRACEBACK = "Traceback (most recent call last):\n  File ...\nValueError: no\n"
 
 
 class Full(io.StringIO):
@@ -58,3 +61,22 @@ def test_a_log_that_nobody_reads_any_more_stops_nobody(monkeypatch: pytest.Monke
     with pytest.raises(BrokenPipeError):
         stream.close()
     reporter("shard 0")("info", "two", {})  # closed
+
+
+def test_people_read_a_traceback_on_lines_of_its_own(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PERDURE_LOG", raising=False)
+    configure()
+    reporter("shard 0")("warning", "alarm_failed", {"object": "Room/a", "traceback": TRACEBACK, "id": "ff"})
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert "alarm_failed" in first
+    assert "object=Room/a" in first
+    assert "object_id=ff" in first
+    assert "\n".join(rest).strip() == TRACEBACK.strip()
+
+
+def test_machines_read_an_object_a_line(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERDURE_LOG", "json")
+    configure()
+    reporter("shard 0")("warning", "alarm_failed", {"traceback": TRACEBACK})
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["traceback"] == TRACEBACK

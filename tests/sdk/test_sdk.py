@@ -24,7 +24,9 @@ def test_response() -> None:
     assert Response("x").headers["content-type"] == "text/plain;charset=UTF-8"
     assert "content-type" not in Response(b"x").headers
     assert Response("x", headers={"a": 123, "b": True}).headers["b"] == "true"
+    assert Response("x", headers={"a": 123}).headers["a"] == "123"
     assert Response("x", headers=[("a", "1"), ("a", "2")]).headers.get_all("a") == ["1", "2"]
+    assert Response("x", headers=[("a", "modified"), ("A", "another")]).headers["a"] == "modified, another"
     assert read(Response.from_json({"obj": {"field": 123}}).text()) == '{"obj": {"field": 123}}'
     assert read(Response.json("test").text()) == '"test"'
     assert Response.json({}, headers={"Content-Type": "42"}).headers["content-type"] == "42"
@@ -34,6 +36,7 @@ def test_response() -> None:
     assert repr(Response("x")) == "Response(status=200, status_text='', content_type='text/plain;charset=UTF-8')"
     for bad in (
         lambda: Response.redirect("", 302),
+        lambda: Response.redirect("", 502),
         lambda: Response.redirect("http://a", 502),
         lambda: Response(status=99),
     ):

@@ -1,0 +1,75 @@
+"""Programs as files: which classes a main module has, and what is said of one that cannot be loaded (spec: objects, class)."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+from perdure.engine.errors import ConfigError
+from perdure.sdk.program import load
+
+MAIN = """
+from perdure_test_library import Lent
+from workers import DurableObject, WorkerEntrypoint
+
+class Room(DurableObject):
+    pass
+
+class Hall(Room):
+    pass
+
+class _Hidden(DurableObject):
+    pass
+
+class Default(WorkerEntrypoint):
+    pass
+
+class Plain:
+    pass
+"""
+
+
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    (tmp_path / "perdure_test_library.py").write_text(
+        "from workers import DurableObject\nclass Lent(DurableObject):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield
+    sys.modules.pop("perdure_test_library", None)
+
+
+def test_entry_classes_are_the_public_ones_imported_ones_too(tmp_path, library) -> None:
+    (tmp_path / "perdure_test_main.py").write_text(MAIN)
+    assert sorted(load(str(tmp_path / "perdure_test_main.py")).classes) == ["Hall", "Lent", "Room"]
+    (tmp_path / "perdure_test_named.py").write_text(MAIN + '\n__all__ = ["Hall", "_Hidden"]\n')
+    assert sorted(load(str(tmp_path / "perdure_test_named.py")).classes) == ["Hall", "_Hidden"]
+
+
+def configured(folder, source: str) -> str:
+    (folder / "src").mkdir()
+    (folder / "src" / "entry.py").write_text(source)
+    (folder / "wrangler.json").write_text(
+        json.dumps(
+            {
+                "name": "w",
+                "main": "src/entry.py",
+                "compatibility_date": "2026-01-01",
+                "durable_objects": {"bindings": [{"name": "ROOMS", "class_name": "Room"}]},
+            }
+        )
+    )
+    return str(folder)
+
+
+def test_a_configured_class_that_is_missing_from_the_main_module(tmp_path) -> None:
+    with pytest.raises(ConfigError, match="10061") as raised:
+        load(configured(tmp_path, "from workers import DurableObject\n"))
+    assert "There is no 'Room' class defined in the main module" in (raised.value.hint or "")
+
+
+def test_an_import_with_the_folder_of_main_in_front_says_to_drop_it(tmp_path) -> None:
+    with pytest.raises(ConfigError, match="ModuleNotFoundError") as raised:
+        load(configured(tmp_path, "from src.rooms import Room\n"))
+    assert "drop the `src.` prefix: the directory of main is on sys.path" in (raised.value.hint or "")
