@@ -22,12 +22,17 @@ def new(name: str) -> None:
         raise ConfigError(f"{name} exists already", hint="choose another name")
     title = os.path.basename(name)
     with as_file(files("perdure.cli").joinpath("templates")) as templates:
-        shutil.copytree(templates, name)
-    for folder, _, names in os.walk(name):
-        for file in names:
-            path = os.path.join(folder, file)
-            with open(path) as opened:
-                text = opened.read()
-            with open(path, "w") as opened:
-                opened.write(text.replace("PROGRAM_NAME", title))
+        copy(str(templates), name, title)
     click.echo(f"made {name}; serve it with: perdure run {name}")
+
+
+def copy(templates: str, folder: str, title: str) -> None:
+    """Copy the templates to `folder`, which must not exist, for a program of this name."""
+    shutil.copytree(templates, folder, ignore=shutil.ignore_patterns("__pycache__"))  # pip compiles what it installs
+    for parent, _, names in os.walk(folder):
+        for file in names:
+            path = os.path.join(parent, file)
+            with open(path, encoding="utf-8") as opened:
+                text = opened.read()
+            with open(path, "w", encoding="utf-8") as opened:
+                opened.write(text.replace("PROGRAM_NAME", title))

@@ -1,7 +1,7 @@
 """Events that wait too long for their turn are told so when the time is up, not when the gate opens.
 
-What always holds: an object whose gate keeps somebody out is looked at with each tick of the coarse clock until nobody
-waits there any more; those that have begun are left alone.
+What always holds: an object whose gate, or share of the loop, keeps somebody out is looked at with each tick of the coarse
+clock until nobody waits there any more; those that have begun are left alone.
 """
 
 from __future__ import annotations

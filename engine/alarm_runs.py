@@ -92,7 +92,12 @@ async def run(instance: Instance, event: Event, call: AlarmCall, method: Method)
         result = call_relaxed(method, info)
         if hasattr(result, "__await__"):
             await cast("Awaitable[object]", result)
-    except (InstanceGone, GeneratorExit, DurableObjectAbort):
+    except (InstanceGone, DurableObjectAbort):
+        raise
+    except (
+        GeneratorExit
+    ):  # the object is gone, or the program raised it: then the next call writes what comes of the run
+        alarm.running, call.counted = None, True
         raise
     except BaseException as error:
         if instance.broken is not None or instance.fatal is not None:

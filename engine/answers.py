@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
-from typing import NoReturn, Protocol, cast
+from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 import apsw
 import msgpack
@@ -18,8 +18,11 @@ import msgpack
 from .calls import Call
 from .clock import Clock
 from .database import Database
-from .errors import InvalidArgument, Overloaded, PerdureError, ValueTooLarge, from_wire
+from .errors import CallCycle, InvalidArgument, Overloaded, PerdureError, ValueTooLarge, from_wire
 from .limits import Limits
+
+if TYPE_CHECKING:
+    from .turns import Event
 
 _CREATE = "create table if not exists _cf_ANSWERS(key TEXT PRIMARY KEY, expires INTEGER, call BLOB, answer BLOB) WITHOUT ROWID"
 _EXISTS = "select 1 from sqlite_schema where name = '_cf_ANSWERS'"
@@ -35,6 +38,8 @@ RESULT, ERROR, TOO_LARGE = range(3)
 class AnswersHost(Protocol):
     """What the answers ask of the storage around them."""
 
+    @property
+    def failure(self) -> PerdureError | None: ...
     def reading(self) -> Database | None: ...
     def begin_exclusive(self) -> Database: ...
     def wrote_kv(self, unconfirmed: bool = False) -> None: ...
@@ -51,7 +56,7 @@ class Answers:
         self._host = host
         self._limits = limits
         self._clock = clock
-        self._running: dict[str, asyncio.Future[None]] = {}
+        self._running: dict[str, tuple[Call, asyncio.Future[None]]] = {}
         self._count = -1
         """Answers in the table, and their bytes; -1: not counted yet."""
         self._bytes = 0
@@ -62,17 +67,20 @@ class Answers:
     ) -> bytes:
         """The answer kept for the call's key, or what `perform()` gives, which is then kept. In a turn of the object.
 
-        Raises the error kept; InvalidArgument when the key belongs to another call; Overloaded when no more can be kept.
+        Raises the error kept; InvalidArgument when the key belongs to another call; Overloaded when no more can be kept;
+        CallCycle for a repeat that the first one waits for.
         """
         key = cast("str", call.key)
         digest = _digest(call)
         while (running := self._running.get(key)) is not None:
-            await asyncio.shield(running)
+            _check_leads_elsewhere(running[0], call)
+            await asyncio.shield(running[1])
         found = self._find(key)
         if found is not None:
             return _given(key, digest, *found)
         self._make_room()
-        ended = self._running[key] = asyncio.get_running_loop().create_future()
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._running[key] = (call, ended)
         try:
             try:
                 result = await perform()
@@ -144,6 +152,10 @@ class Answers:
             self._keep(key, digest, ERROR, cast("bytes", msgpack.packb(error.to_wire())))
 
     def _keep(self, key: str, digest: bytes, kind: int, answer: bytes) -> None:
+        if (
+            self._host.failure is not None
+        ):  # taken away: what cannot be kept is not told, a repeat would get something else
+            raise self._host.failure
         try:
             self._write(key, digest, kind, answer)
         except PerdureError as error:  # what the call wrote must not be committed without its answer
@@ -166,6 +178,15 @@ class Answers:
         self._bytes += len(answer) + 1
         self._until_sweep -= 1
         self._host.wrote_kv()
+
+
+def _check_leads_elsewhere(first: Call, repeat: Call) -> None:
+    number = cast("Event", first.handle).number
+    if (first.object_id, number) in repeat.chain:
+        raise CallCycle(
+            f"The call with the idempotency key {repeat.key!r} waits for itself: what it calls has made it again",
+            hint="a call that is made from another one needs a key of its own, made from that one's",
+        )
 
 
 def _digest(call: Call) -> bytes:

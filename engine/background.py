@@ -12,9 +12,12 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, cast
 
 from .errors import InvalidArgument, StorageUnavailable
+from .interruption import entry
 from .turns import SCOPE, Event
 
 if TYPE_CHECKING:
+    from types import FunctionType
+
     from .instance import Instance
 
 
@@ -62,3 +65,6 @@ def _say(error: Exception) -> str:
 def _report(instance: Instance, error: str) -> None:
     fields: dict[str, object] = {"object": str(instance), "id": instance.object_id.hex(), "error": error}
     instance.shelf.report("warning", "wait_until_failed", fields)
+
+
+entry(cast("FunctionType", _wait))

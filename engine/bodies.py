@@ -10,9 +10,10 @@ import asyncio
 import types
 from collections.abc import AsyncIterator, Generator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .errors import DurableObjectAbort, PerdureError
+from .interruption import entry
 from .raised import as_remote
 
 if TYPE_CHECKING:
@@ -72,9 +73,10 @@ class OutgoingBody(AsyncIterator[bytes]):
                 if chunk is None:
                     return
         except BaseException as error:
-            gone = self._ended or self._instance.broken is not None or self._loop.is_closed()
+            instance = self._instance
+            gone = self._ended or instance.broken is not None or instance.fatal is not None or self._loop.is_closed()
             if gone or isinstance(error, DurableObjectAbort):
-                raise  # the reader or the object is gone
+                raise  # the reader or the object is gone, or will be: its reset says why
             emit(self.fail, as_remote(error, with_properties=self._instance.runtime.errors_keep_properties))
         finally:
             closer = getattr(body, "aclose", None)
@@ -118,3 +120,7 @@ class OutgoingBody(AsyncIterator[bytes]):
         if not self._ended:
             self._finish()
             self._task.cancel()
+
+
+entry(cast("types.FunctionType", _next))
+entry(cast("types.FunctionType", OutgoingBody._pump))  # pyright: ignore[reportPrivateUsage]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextvars import copy_context
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from .alarm_calls import blame_abort
@@ -21,7 +20,7 @@ from .ids import ObjectId
 from .ranges import read_options
 from .resetting import abort_error
 from .stubs import OnReset, Transport
-from .turns import SCOPE, Scope
+from .turns import SCOPE, Scope, outside
 
 if TYPE_CHECKING:
     from .instance import Instance
@@ -137,15 +136,14 @@ class GatedTransport:
 
     def _leave(self, scope: Scope | None, send: Callable[[], Awaitable[T]], extras: Extras | None) -> Awaitable[T]:
         # Tasks and callbacks of the client are not the object's: they must not run in its turns.
-        outside = copy_context()
-        outside.run(SCOPE.set, None)
+        context = outside()
         if scope is None or extras is None or scope.instance.broken is not None:
-            return outside.run(send)
+            return context.run(send)
         number = extras.trail[-1][0]
         if scope.section is not None:
             scope.event.made_inside(number, scope.section)
         if scope.instance.output.open():
-            sent = outside.run(send)
+            sent = context.run(send)
             if isinstance(cast("object", sent), MadeCall):
                 cast("MadeCall", sent).number = number
             return sent
@@ -153,8 +151,11 @@ class GatedTransport:
         cast("MadeCall", future).number = number
 
         def start() -> None:
-            sent = cast("asyncio.Future[T]", outside.run(asyncio.ensure_future, outside.run(send)))
-            sent.add_done_callback(finish, context=outside)
+            if future.cancelled():
+                return
+            sent = cast("asyncio.Future[T]", context.run(asyncio.ensure_future, context.run(send)))
+            sent.add_done_callback(finish, context=context)
+            future.add_done_callback(lambda ended: ended.cancelled() and sent.cancel(), context=context)
 
         def finish(sent: asyncio.Future[T]) -> None:
             if future.done():

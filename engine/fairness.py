@@ -55,6 +55,7 @@ class Rotation:
         """The object has had its share: the event begins in a later round."""
         instance.backlog.append(event)
         self._waiting[instance] = None
+        instance.shelf.kept_out[instance] = None
 
     def _next(self) -> None:
         """What began before this has run its first steps: a new round."""

@@ -23,7 +23,7 @@ from .bodies import OutgoingBody
 from .bookmarks import History
 from .busy import end_active
 from .callbacks import enter_otherwise
-from .calls import ALARM, REQUEST_ID, Call
+from .calls import ALARM, FETCH, REQUEST_ID, RPC, Call
 from .class_runtime import ClassRuntime
 from .commits import CommitRecord, Effect
 from .errors import (
@@ -189,7 +189,7 @@ class Instance:
             self.name = call.name
         limits = self.limits
         left = self.calls_left
-        if left <= 0:
+        if left <= 0 and call.kind in (RPC, FETCH):
             call.answer(call, rates.refusal(self))
             return
         self.calls_left = left - 1
@@ -224,8 +224,13 @@ class Instance:
             REQUEST_ID.set(call.request_id)
         result: bytes | HttpResponse | PerdureError
         try:
-            method = self.handler.ready(call)
-            if method is None or not self.input.try_enter(event):
+            method, gate = self.handler.ready(call), self.input
+            if gate.holder is None and gate.section is None and not gate.waiters:  # `try_enter`, on the hot path
+                gate.holder = event
+                entered = True
+            else:
+                entered = method is not None and gate.try_enter(event)
+            if method is None or not entered:
                 result = await drive(event, self.handler.handle(event, call))  # pyright: ignore[reportAssignmentType]
             else:
                 begun, value = self.handler.begin_at_once(event, call, method)
@@ -263,6 +268,8 @@ class Instance:
             self.active_since_s = 0.0
             self.used_s = self.shelf.now_s
         event.answered = True
+        if call.kind != RPC:  # who answers these begins tasks and timers, which are not the object's
+            SCOPE.set(None)
         event.task = call.handle = None  # cycles: without this each call would be work for the garbage collector
         if event.children:  # what it started may still belong to this turn: let it become quiet first
             self.output.emit(call.answer, call, result)

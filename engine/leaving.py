@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .busy import take_meters
-from .errors import ObjectReset
+from .errors import ObjectReset, PerdureError
 from .lifecycle import State
 from .resetting import let_go
 
@@ -23,8 +23,12 @@ def hibernate(instance: Instance) -> None:
     instance.abandoned = True
     if instance.pending is not None:
         instance.pending.end()
-    instance.storage.release()
     take_meters(instance)
+    try:
+        instance.storage.release()
+    except PerdureError as error:  # closed it is, and it will be made anew from the log
+        fields: dict[str, object] = {"object": str(instance), "id": instance.object_id.hex(), "error": error.message}
+        instance.shelf.report("error", "not_completed", fields)
 
 
 def evict(instance: Instance) -> None:

@@ -77,6 +77,8 @@ class ObjectStorage:
         database = self._database
         if database is not None:
             return database
+        if self.failure is not None:  # it may be another process's by now
+            raise self.failure
         host = self.host
         located = self._files.locate(host.key, host.object_id)
         try:

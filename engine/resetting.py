@@ -59,7 +59,7 @@ def reset(instance: Instance, error: PerdureError, *, discard: bool = False) -> 
 
 def let_go(instance: Instance, error: PerdureError, to: State, *, discard: bool = False) -> bool:
     """The same for an object that is whole (`to` EVICTED). False: it had left before."""
-    if instance.broken is not None:
+    if instance.broken is not None or instance.abandoned:
         return False
     instance.move(to)
     if error.durableObjectId != instance.object_id.hex():  # it may be told to several objects, or come from another one

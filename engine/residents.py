@@ -39,7 +39,7 @@ from .object_storage import ObjectStorage
 from .open_databases import OpenDatabases
 from .rates import Rates
 from .resetting import fail_late
-from .shutting_down import Reason, tell
+from .shutting_down import Reason, has_handler, tell, tell_before_it_sleeps
 from .stubs import Transport
 from .turns import Turns
 
@@ -118,7 +118,7 @@ class Residents:
         self.rotation = Rotation(loop)
         self.rates = Rates(self)
         self.kept_out: dict[Instance, None] = {}
-        """Objects whose gate has kept somebody out, since it last had nobody waiting."""
+        """Objects whose gate or share has kept somebody out, since they last had nobody waiting."""
         self.circling: dict[Instance, None] = {}
         """Objects that calls of their own have led back to; `call_cycles` looks at them."""
         self._resets = 0
@@ -269,6 +269,10 @@ class Residents:
         """Whether the object is in memory."""
         return object_id in self._by_id
 
+    def holds(self, instance: Instance) -> bool:
+        """Whether it is still the one in memory of its object, and whole."""
+        return instance.broken is None and self._by_id.get(instance.object_id) is instance
+
     def settle(self, object_id: bytes) -> int | None:
         """Complete an object's main file: its change number, or None when `on_settled` will tell.
 
@@ -397,9 +401,18 @@ class Residents:
         """Let an object that was not used lately leave memory, if it may."""
         fate = fate_of(instance)
         if fate is Fate.HIBERNATES:
-            self._evict(instance)
+            if has_handler(instance):
+                seconds = self.limits.pre_shutdown_ms_max / 1000
+                tell_before_it_sleeps(instance, seconds, self.deliver, self._after_it_was_told)
+            else:
+                self._evict(instance)
         elif fate is Fate.IS_EVICTED:
             instance.evict()
+
+    def _after_it_was_told(self, instance: Instance) -> None:
+        """It goes, unless somebody has called it meanwhile: then it is told again when it is idle again."""
+        if self._by_id.get(instance.object_id) is instance and may_hibernate(instance):
+            self._evict(instance)
 
     def let_part_go(self, part: float) -> int:
         """Let that part of the objects in memory go, least recently used first, if they are idle. How many went."""

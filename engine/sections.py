@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from .alarm_calls import blame
 from .errors import Overloaded, PerdureError, ProgramBug, StorageUnavailable
 from .gate import BROKEN, Section, innermost_open
 from .interruption import entry
@@ -179,6 +180,7 @@ class Sections:
         instance = self._instance
         if pending.section.closed or instance.broken is not None:
             return
+        blame(instance, pending.event)
         instance.reset(
             Overloaded(
                 f"A call to {pending.what}() in a Durable Object waited for too long. "

@@ -1,13 +1,14 @@
-"""`preShutdown`: objects in memory are told that their process is about to end in an orderly way (spec: objects, handlers).
+"""`preShutdown`: objects are told that they are about to leave memory in an orderly way: their process ends, or they have been
+idle for long (spec: objects, handlers).
 
-What always holds: it is best effort and bounded in time; what it writes is durable before the next constructor, as any
-event's writes; no other event is begun meanwhile.
+What always holds: it is best effort and bounded in time; what it writes is durable before the next constructor, as any event's
+writes. When the process ends no other event is begun meanwhile; an idle object that is called meanwhile stays in memory.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -26,39 +27,66 @@ Reason = Literal["inactive", "codeUpdated"]
 
 @dataclass(frozen=True, slots=True)
 class ShutdownInfo:
-    """What `preShutdown(self, info)` gets. `reason`: "inactive" (the process ends) or "codeUpdated" (it is reloaded)."""
+    """What `preShutdown(self, info)` gets. `reason`: "inactive" (it is idle, or its process ends) or "codeUpdated" (a reload)."""
 
     reason: Reason
+
+
+def has_handler(instance: Instance) -> bool:
+    """Whether there is somebody to tell: the object has been constructed, is whole, and its class has the handler."""
+    return instance.object is not None and instance.broken is None and find_handler(instance, HANDLER) is not None
 
 
 async def tell(instances: Iterable[Instance], reason: Reason, seconds: float) -> int:
     """Run the handlers of those that have one and have been constructed, at most so long; how many ended in time."""
     told: dict[asyncio.Future[None], tuple[Instance, Call]] = {}
     for instance in instances:
-        if instance.object is None or instance.broken is not None or find_handler(instance, HANDLER) is None:
-            continue
-        future: asyncio.Future[None] = instance.turns.loop.create_future()
-        call = Call(
-            instance.key.unique,
-            instance.object_id,
-            None,
-            PRE_SHUTDOWN,
-            HANDLER,
-            EMPTY_ARGS,
-            _answered,
-            origin=(future, reason),
-        )
-        told[future] = (instance, call)
-        instance.deliver(call)
+        if has_handler(instance):
+            future, call = _call_of(instance, reason)
+            told[future] = (instance, call)
+            instance.deliver(call)
     if not told:
         return 0
     done, late = await asyncio.wait(told, timeout=seconds)
     for future in late:
-        instance, call = told[future]
-        fields: dict[str, object] = {"object": str(instance), "id": instance.object_id.hex(), "seconds": seconds}
-        instance.shelf.report("warning", "pre_shutdown_late", fields)
-        cancel(instance, call)
+        _give_up(*told[future], seconds)
     return len(done)
+
+
+def tell_before_it_sleeps(
+    instance: Instance, seconds: float, deliver: Callable[[Call], None], then: Callable[[Instance], None]
+) -> None:
+    """Run the handler of one that is idle. `then(instance)`: it has ended and what it wrote is durable, or its time is over."""
+    future, call = _call_of(instance, "inactive")
+    timer = instance.turns.loop.call_later(seconds, _give_up, instance, call, seconds)
+
+    def ended(_: asyncio.Future[None]) -> None:
+        timer.cancel()
+        then(instance)
+
+    future.add_done_callback(ended)
+    deliver(call)
+
+
+def _call_of(instance: Instance, reason: Reason) -> tuple[asyncio.Future[None], Call]:
+    future: asyncio.Future[None] = instance.turns.loop.create_future()
+    call = Call(
+        instance.key.unique,
+        instance.object_id,
+        None,
+        PRE_SHUTDOWN,
+        HANDLER,
+        EMPTY_ARGS,
+        _answered,
+        origin=(future, reason),
+    )
+    return future, call
+
+
+def _give_up(instance: Instance, call: Call, seconds: float) -> None:
+    fields: dict[str, object] = {"object": str(instance), "id": instance.object_id.hex(), "seconds": seconds}
+    instance.shelf.report("warning", "pre_shutdown_late", fields)
+    cancel(instance, call)
 
 
 def _answered(call: Call, _result: object) -> None:

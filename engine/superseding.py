@@ -91,7 +91,7 @@ async def supersede(residents: Residents, patience_s: float = PATIENCE_S) -> Non
 
 def _superseded(residents: Residents, instance: Instance) -> bool:
     """Take the object out of memory if nothing of it is undecided; True when it is out."""
-    if instance.broken is not None or instance.state is State.EVICTED:
+    if instance.broken is not None or instance.abandoned:
         return True
     if not _decided(instance):
         return False
@@ -103,7 +103,7 @@ def _superseded(residents: Residents, instance: Instance) -> bool:
     take_meters(instance)
     busy = bool(instance.events or instance.tasks or instance.bodies)
     if not busy:
-        instance.move(State.EVICTED)
+        instance.move(State.HIBERNATED)
         instance.abandoned = True
         if instance.pending is not None:
             instance.pending.end()

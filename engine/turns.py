@@ -19,7 +19,7 @@ import asyncio
 import threading
 import types
 from collections.abc import Coroutine, Generator
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING, cast
 
 from .beacon import BEACON_BYTES, NOTHING, WHOLE, Beacon
@@ -117,6 +117,13 @@ class Event(Scope):
 
 
 SCOPE: ContextVar[Scope | None] = ContextVar("perdure_scope", default=None)
+
+
+def outside() -> Context:
+    """A copy of the running context that belongs to no object: for tasks, timers and callbacks that are the runtime's own."""
+    context = copy_context()
+    context.run(SCOPE.set, None)
+    return context
 
 
 @types.coroutine

@@ -179,6 +179,7 @@ def sorted_or_listed(values: Iterable[object]) -> list[object]:
 
 
 _packers: list[msgpack.Packer] = []
+_SINGLE = frozenset((int, str, bool, float, type(None)))
 
 
 def _pack_plain(value: object) -> bytes:
@@ -256,7 +257,16 @@ def pack(value: object, *, bytes_max: int = VALUE_BYTES_MAX) -> bytes:
     Raises TypeError for tuples, bytearrays and awaitables, DataCloneError for other objects, ValueTooLarge above
     `bytes_max` (all before anything is sent).
     """
-    data = _packer(value)
+    if type(value) in _SINGLE and _packers:  # nothing lies in it that must be looked at: one step less for most results
+        packer = _packers.pop()
+        try:
+            data = cast(bytes, packer.pack(value))
+        except (OverflowError, UnicodeEncodeError):  # the packer may hold half a value: it is not kept
+            data = _pack_unusual(value)
+        else:
+            _packers.append(packer)
+    else:
+        data = _packer(value)
     if len(data) > bytes_max:
         raise ValueTooLarge(
             f"Serialized RPC arguments or return values are limited to {bytes_max >> 20}MiB, "

@@ -190,17 +190,25 @@ def without(deployed: Deployed, key_name: str) -> Deployed:
     return Deployed(deployed.tag, deployed.keys, deployed.sqlite, deployed.used, left)
 
 
-def check_bindings(keys: Collection[str], bound: Collection[str], has_steps: bool, where: str) -> list[str]:
+def check_bindings(keys: Collection[str], bound: Collection[str], steps: Sequence[Step], where: str) -> list[str]:
     """Bindings of classes that no migration has created; lenient, as local development is, where there are none at all.
 
     Gives those classes. Raises ConfigError.
     """
     missing = [name for name in dict.fromkeys(bound) if name not in keys]
-    if missing and has_steps:
+    if missing and steps:
+        name = missing[0]
+        late = next((step.tag for step in steps if name in (*step.new, *step.new_sqlite)), None)
+        hint = f'add a new-class migration: {{"tag": "…", "new_sqlite_classes": ["{name}"]}}'
+        if late is not None and not any(name in (*(old for old, _ in step.renamed), *step.deleted) for step in steps):
+            hint = (
+                f"'{late}' was applied here before it named {name}, and no entry is applied twice: give {name} an entry of its "
+                "own, with a new tag, behind the others"
+            )
         raise ConfigError(
-            f"{where}: Cannot create a binding for class '{missing[0]}': it is not currently configured to implement Durable "
+            f"{where}: Cannot create a binding for class '{name}': it is not currently configured to implement Durable "
             f"Objects [code: {NOT_CONFIGURED}]",
-            hint=f'add a new-class migration: {{"tag": "…", "new_sqlite_classes": ["{missing[0]}"]}}',
+            hint=hint,
         )
     return missing
 

@@ -139,7 +139,7 @@ def read(path: str, env_name: str | None = None, deployments: Mapping[str, Deplo
     before = (deployments or {}).get(name, NOTHING)
     deployed = plan(before, steps, where=path, bound=bound)
     keys = dict(deployed.keys)
-    for class_name in check_bindings(keys, bound, bool(steps), path):
+    for class_name in check_bindings(keys, bound, steps, path):
         keys[class_name] = class_name
         warnings.append(f"{path}: class {class_name} has no migration; add it to new_sqlite_classes to give it SQL")
     given = found.get("vars") or {}

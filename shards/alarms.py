@@ -23,6 +23,7 @@ from ..engine.errors import ObjectNotFound, PerdureError
 from ..engine.http import HttpResponse
 from ..engine.limits import Limits
 from ..engine.residents import Residents
+from ..engine.turns import outside
 from .alarm_notes import Noted, RunNotes
 from .alarm_window import READ_MAX, Window
 from .catalogue import AlarmRow, Catalogue
@@ -337,7 +338,8 @@ class Alarms:
             else:
                 fields: dict[str, object] = {"id": call.object_id.hex(), "error": str(result)}
                 self._report("warning", "alarm_not_settled", fields)
-                self._loop.call_later(delay_ms(run.tries, 0.0) / 1000, self._settle, run, lost)
+                delay_s = delay_ms(run.tries, 0.0) / 1000
+                self._loop.call_later(delay_s, self._settle, run, lost, context=outside())
                 run.tries += 1
 
         call = AlarmCall(alarm.class_key, alarm.object_id, alarm.name, ALARM, "alarm", b"", answer)

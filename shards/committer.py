@@ -18,6 +18,7 @@ from ..engine.clock import Clock
 from ..engine.commits import CommitRecord, Committable, Effect
 from ..engine.errors import LogFailed, PerdureError, StorageError, StorageFull
 from ..engine.limits import Limits
+from ..engine.turns import outside
 from .interfaces import Log
 from .log import full
 from .records import COMMIT, PART, Head
@@ -110,6 +111,8 @@ class Committer:
         self._calm = 0
         self._beside = 0
         self._until_s = 0.0
+        self._context = outside()
+        """Of what runs when a batch is durable: neither answers nor timers are of the object that happened to write first."""
         self._threads = threads or ThreadPoolExecutor(2, thread_name_prefix="log sync")
         """One syncs, the other makes the next segment's file, which may take long: a sync must not wait for it."""
 
@@ -166,7 +169,7 @@ class Committer:
     def _schedule(self) -> None:
         if self._syncing is None and not self._stopped:
             self._scheduled = True
-            self._loop.call_soon(self._seal)
+            self._loop.call_soon(self._seal, context=self._context)
 
     def _seal(self) -> None:
         """Commit what was touched, and write it as one batch."""
@@ -247,7 +250,7 @@ class Committer:
             self._syncing = sealed
             self.counts.threaded_syncs += 1
             future = self._loop.run_in_executor(self._threads, self.log.sync_device)
-            future.add_done_callback(self._synced_on_thread)
+            future.add_done_callback(self._synced_on_thread, context=self._context)
             return
         try:
             self.log.sync_device()
@@ -351,7 +354,7 @@ class Committer:
         if sealed.control.heads:  # marks and trims are true whenever they are written: they go with a later batch
             self._control.heads[:0] = sealed.control.heads
             self._control.then[:0] = sealed.control.then
-            self._loop.call_later(_AGAIN_S, self._try_again)
+            self._loop.call_later(_AGAIN_S, self._try_again, context=self._context)
         self._release()
         if self._touched and not self._scheduled:
             self._schedule()

@@ -16,6 +16,7 @@ from ..engine.disk import Disk
 from ..engine.errors import Overloaded, PerdureError
 from ..engine.ids import ClassKey
 from ..engine.residents import Residents
+from ..engine.turns import outside
 from ..router.slots import group_of
 from .catalogue import Catalogue
 from .committer import Committer
@@ -56,7 +57,8 @@ class Emptied:
             return
         self._waiting[object_id] = (key, change)
         if self._task is None or self._task.done():
-            self._task = self._residents.turns.loop.create_task(self._run(), name="emptied objects")
+            loop = self._residents.turns.loop  # another object's turn may have closed the database, to open its own
+            self._task = loop.create_task(self._run(), name="emptied objects", context=outside())
 
     async def finish(self, seconds: float) -> None:
         """What waits goes, as far as the time suffices; nothing is taken in any more."""

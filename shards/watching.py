@@ -201,7 +201,7 @@ class ShardWatch:
         memory = self._memory
         resident = resident_bytes()
         memory.look(resident, None, now_s)
-        memory.keep(lambda instance: instance.broken is None and self._residents.is_resident(instance.object_id))
+        memory.keep(self._residents.holds)
         measuring = isinstance(self._turns.beacon, Measure)
         if memory.wants_steps(now_s):
             if not measuring:
@@ -250,7 +250,7 @@ class ShardWatch:
             self._turns.loop.call_soon(self._too_large, instance, held)
 
     def _too_large(self, instance: Instance, held: int) -> None:
-        if instance.broken is None and self._residents.is_resident(instance.object_id):
+        if self._residents.holds(instance):
             instance.reset(_too_large(instance, held))
             self._turns.loop.call_soon(self.give_back, self._clock())
 

@@ -239,9 +239,8 @@ class Network:
             value = error
         if isinstance(value, PerdureError):
             error = from_wire(value.to_wire())
-            self.story.tell(
-                "fails", call.object_id, method=call.method, error=f"{type(error).__name__}: {error.message[:120]}"
-            )
+            text = error.message.strip().rsplit("\n", 1)[-1].strip()  # of a traceback the line that says what it is
+            self.story.tell("fails", call.object_id, method=call.method, error=f"{type(error).__name__}: {text[:120]}")
             pending.set_exception(error)
             if error.durableObjectReset and pending.on_reset is not None:
                 pending.on_reset(error)

@@ -62,17 +62,26 @@ def perdure_program(request: pytest.FixtureRequest) -> object:
 @pytest.fixture
 def world(request: pytest.FixtureRequest) -> Generator[World, None, None]:
     """A world of the program, begun anew for each test."""
+    from ..engine.errors import ConfigError
     from .virtual import VirtualLoop
     from .world import World
 
     marker = request.node.get_closest_marker("perdure")
     options: dict[str, Any] = dict(marker.kwargs) if marker is not None else {}
-    program = options.pop("program", None) or request.getfixturevalue("perdure_program")
+    given = marker.args[0] if marker is not None and marker.args else None
+    program = options.pop("program", None) or given or request.getfixturevalue("perdure_program")
     if program is None:
         pytest.fail(_NO_PROGRAM, pytrace=False)
     loop = VirtualLoop()
-    made = World(program, loop=loop, **options)
-    made.start()
+    made: World | None = None
+    wrong = ""
+    try:
+        made = World(program, loop=loop, **options)
+        made.start()
+    except ConfigError as error:
+        wrong = f"{error.message}\nhint: {error.hint}" if error.hint else error.message
+    if made is None or wrong:  # it says all that there is to say: where the runtime found it is no news
+        pytest.fail(wrong, pytrace=False)
     try:
         yield made
     finally:
@@ -86,12 +95,19 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     found = pyfuncitem.funcargs.get("world")
     if found is None or not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
+    from .virtual import NothingHappens
     from .world import World
 
     if not isinstance(found, World):
         return None
     names = pyfuncitem._fixtureinfo.argnames  # pyright: ignore[reportPrivateUsage]
-    found.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    stuck = ""
+    try:
+        found.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    except NothingHappens as error:
+        stuck = str(error)
+    if stuck:  # where the loop noticed is no news
+        pytest.fail(stuck, pytrace=False)
     return True
 
 

@@ -10,8 +10,9 @@ import asyncio
 import math
 import os
 from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context
 
-from ..engine.calls import ALARM, Call
+from ..engine.calls import ALARM, PRE_SHUTDOWN, Call
 from ..engine.context import GatedTransport
 from ..engine.errors import ObjectReset, ShardLost
 from ..engine.instance import Instance
@@ -99,7 +100,7 @@ class Process:
         log.sync_device = watched
 
     def _watch_alarms(self, network: Network) -> None:
-        """Alarms fire by a schedule's delay, the process may die before, and what they run is no housekeeping."""
+        """Alarms fire by a schedule's delay, the process may die before; what they run, or `preShutdown`, is no housekeeping."""
         residents = self.session.residents
         deliver = residents.deliver
 
@@ -115,6 +116,9 @@ class Process:
         def watched(call: Call) -> None:
             if call.kind == ALARM:
                 network.travel(("alarm", call.object_id), "alarm", arrive, call)
+            elif call.kind == PRE_SHUTDOWN:
+                network.story.tell("idle", call.object_id, method=call.method)
+                Context().run(deliver, call)
             else:
                 deliver(call)
 

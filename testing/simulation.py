@@ -12,9 +12,11 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, cast, overload
 
+from ..engine.errors import InvalidArgument
 from .programs import Source
 from .schedule import Explorer, Survey, Victims
 from .settings import SETTINGS
+from .traces import begin_at_theirs
 from .virtual import VirtualLoop
 from .world import World
 
@@ -83,12 +85,13 @@ async def _named(work: Coroutine[Any, Any, object]) -> object:
 
 def _check(simulation: Simulation, seeds: int, arguments: tuple[object, ...], named: dict[str, object]) -> None:
     """Run the seeds that are to be run; raise what fails the first, with its story."""
+    __tracebackhide__ = True
     chosen = range(SETTINGS.seeds or seeds) if SETTINGS.seed is None else [SETTINGS.seed]
     for seed in chosen:
         run = simulation.run(seed, *arguments, **named)
         if run.error is not None:
             run.error.add_note(f"seed {run.seed}: rerun with --perdure-seed={run.seed}\n{run.story}")
-            raise run.error
+            raise begin_at_theirs(run.error)
 
 
 @overload
@@ -113,8 +116,12 @@ def simulate(
     """
 
     def decorate(function: Test) -> Callable[..., None]:
+        if not inspect.iscoroutinefunction(function):
+            raise InvalidArgument(f"@simulate is for `async def`, and {function.__name__} is none")
+
         @functools.wraps(function)
         def run_all(*arguments: object, **named: object) -> None:
+            __tracebackhide__ = True
             source = program if program is not None else _module_of(function)
             _check(Simulation(function, source, crashes=crashes, **options), seeds, arguments, named)
 

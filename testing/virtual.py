@@ -19,6 +19,8 @@ from concurrent.futures import Executor, Future
 from contextvars import Context, ContextVar
 from typing import Any, ParamSpec, TypeVar, cast
 
+from .traces import stands_at
+
 T = TypeVar("T")
 P = ParamSpec("P")
 BACKGROUND: ContextVar[bool] = ContextVar("perdure_background", default=False)
@@ -210,8 +212,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
                 told()
 
     def _who_waits(self) -> str:
-        names = sorted({task.get_name() for task in asyncio.all_tasks(self) if not task.done()})
-        return f" ({', '.join(names[:20])})" if names else ""
+        found = [stands_at(task) for task in asyncio.all_tasks(self) if not task.done()]
+        names = sorted({at for at in found if at is not None})
+        return f": {', '.join(names[:20])}" if names else ""
 
 
 def _nothing() -> None:

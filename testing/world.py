@@ -318,6 +318,11 @@ class World:
                     f"there is no shard {which}", hint=f"shards: 0 to {len(self.cluster.running) - 1}"
                 )
             return self.cluster.start(which)
+        if not isinstance(which, Stub):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidArgument(
+                f"{which!r} is neither a stub nor the index of a shard",
+                hint='take the object itself: world.namespace("Class").getByName("name")',
+            )
         self.network.introduce(which._key.unique, which.id.raw, which.id.name)  # pyright: ignore[reportPrivateUsage]
         return self.cluster.process_of(which.id.raw)
 

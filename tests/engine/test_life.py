@@ -441,6 +441,53 @@ def test_pre_shutdown_is_a_handler_like_others_and_costs_nothing_without_one(tmp
     run(body())
 
 
+@pytest.mark.parametrize("name", ["a", "fails", "hangs"])
+def test_pre_shutdown_is_told_before_an_idle_object_leaves_memory(tmp_path, name: str) -> None:
+    async def body() -> None:
+        shard = shard_of(Ending, tmp_path)
+        assert await shard.call(name, "touch") is None
+        await asyncio.sleep(9)
+        assert SEEN == []
+        await asyncio.sleep(2.5)
+        assert [(name, "inactive")] == SEEN
+        if name == "hangs":
+            assert shard.residents.count == 1
+            await asyncio.sleep(10)
+        assert shard.residents.count == 0
+        assert [event for _, event, _ in shard.logs] == {"a": [], "fails": ["raised"], "hangs": ["pre_shutdown_late"]}[
+            name
+        ]
+        assert await shard.call(name, "touch") == ("inactive" if name == "a" else None)
+        await asyncio.sleep(60)
+        assert [(name, "inactive")] * 2 == SEEN, "once a sleep"
+        shard.stop()
+
+    run(body())
+
+
+class EndingSlowly(Ending):
+    async def preShutdown(self, info):
+        SEEN.append(info.reason)
+        await asyncio.sleep(1)
+
+
+def test_an_idle_object_that_is_called_while_it_is_told_stays_and_is_told_again(tmp_path) -> None:
+    async def body() -> None:
+        shard = shard_of(EndingSlowly, tmp_path)
+        await shard.call("a", "touch")
+        instance = shard.instance("a")
+        while not SEEN:
+            await asyncio.sleep(0.05)
+        assert await shard.call("a", "work", 3) == "done"
+        assert shard.instance("a") is instance
+        await asyncio.sleep(13)
+        assert SEEN == ["inactive", "inactive"]
+        assert shard.residents.count == 0
+        shard.stop()
+
+    run(body())
+
+
 # ---------------------------------------------------------------- callers that go away
 class Cancelled(DurableObject):
     async def steps(self):

@@ -35,6 +35,7 @@ class Wires:
     def __init__(self, world: World) -> None:
         self._world = world
         self.sent: list[Call] = []
+        self.cancelled = 0
 
     def call(self, class_key, object_id, name, method, args, deadline_s=None, on_reset=None, extras=None):
         loop = self._world.shard.loop
@@ -56,6 +57,13 @@ class Wires:
         if extras is not None:
             given = Extras.from_wire(extras.to_wire())
             call.chain, call.trail, call.key = given.chain, given.trail, given.key
+
+        def ended(_future: object) -> None:
+            if future.cancelled():
+                self.cancelled += 1
+                self._world.shard.residents.cancel(call)
+
+        future.add_done_callback(ended)
         self.sent.append(call)
         loop.call_soon(self._world.shard.residents.deliver, call)
         return future

@@ -123,12 +123,23 @@ def test_a_class_deleted_and_created_anew_may_be_bound() -> None:
 
 
 def test_bindings_without_a_migration() -> None:
-    assert check_bindings((), ("Room",), False, "w") == ["Room"]
+    assert check_bindings((), ("Room",), (), "w") == ["Room"]
     with pytest.raises(ConfigError, match="not currently configured to implement Durable Objects") as raised:
-        check_bindings(("Hall",), ("Hall", "Room"), True, "w")
+        check_bindings(("Hall",), ("Hall", "Room"), (Step("v1", new_sqlite=("Hall",)),), "w")
     assert "10061" in raised.value.message
     assert "new-class migration" in (raised.value.hint or "")
-    assert check_bindings(("Hall",), ("Hall",), True, "w") == []
+    assert check_bindings(("Hall",), ("Hall",), (Step("v1", new_sqlite=("Hall",)),), "w") == []
+
+
+def test_the_hint_of_a_class_that_was_added_to_an_entry_of_before() -> None:
+    """Editing the first entry is what everybody tries."""
+    with pytest.raises(ConfigError, match="10061") as raised:
+        check_bindings(("Hall",), ("Hall", "Room"), (Step("v1", new_sqlite=("Hall", "Room")),), "w")
+    assert "'v1' was applied here before it named Room" in (raised.value.hint or "")
+    removed = (Step("v1", new_sqlite=("Hall", "Room")), Step("v2", deleted=("Room",)))
+    with pytest.raises(ConfigError, match="10061") as raised:
+        check_bindings(("Hall",), ("Hall", "Room"), removed, "w")
+    assert "new-class migration" in (raised.value.hint or "")
 
 
 def test_classes_that_the_code_lacks() -> None:

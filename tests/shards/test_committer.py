@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from perdure.engine.errors import LogFailed, StorageError, StorageFull
 from perdure.engine.limits import Limits
+from perdure.engine.turns import SCOPE
 from perdure.shards.committer import Committer
 from perdure.shards.log import SessionLog
 from perdure.shards.records import MARK, Head
@@ -371,3 +372,21 @@ def test_what_was_committed_behind_a_large_commit_is_captured_before_its_replies
         bench.log.close(clean=False)
 
     asyncio.run(body())
+
+
+def test_what_was_held_runs_outside_any_object(tmp_path) -> None:
+    """An object writes first, and so begins the batch: what the others' answers begin must not end with it."""
+
+    async def run() -> None:
+        bench = Bench(tmp_path)
+        thing = Thing(1)
+        scopes: list[object] = []
+        SCOPE.set("an object")  # type: ignore[arg-type]
+        batch = bench.committer.touch(thing)
+        bench.committer.hold(batch, thing, lambda: scopes.append(SCOPE.get()))
+        while not scopes:
+            await asyncio.sleep(0)
+        assert scopes == [None]
+        bench.committer.close()
+
+    asyncio.run(run())

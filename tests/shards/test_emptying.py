@@ -388,3 +388,22 @@ async def test_floors_of_a_lost_catalogue_are_above_what_history_knows(tmp_path)
         catalogue = Catalogue(str(tmp_path), range(64))
         assert floors_of(catalogue, f"{tmp_path}/history") == {group_of(session.id()): generation}
         assert catalogue.floor(group_of(session.id())) == generation, "and durable"
+
+
+@on_a_loop
+async def test_the_work_belongs_to_no_object_whose_turn_has_closed_it(tmp_path) -> None:
+    """Opening a database closes those not used lately, also an empty one: its file goes whatever becomes of the opener."""
+    limits = Limits(segment_bytes=256 << 10, open_databases_max=1)
+    async with Session.on(str(tmp_path), limits) as session:
+        await session.do(tell, name="empty")
+        await session.do(wipe, name="empty")
+        tasks: list[str] = []
+
+        async def opens(ctx):
+            await ctx.storage.put("x", 1)
+            ctx.storage.sql.exec("create table t(x)")
+            tasks.extend(task.get_name() for task in session.machine.residents.turns.scope.instance.tasks)
+
+        await session.do(opens, name="other")
+        assert session.machine.emptied._task is not None, "it was closed"
+        assert tasks == []

@@ -193,7 +193,7 @@ def test_a_program_that_cannot_be_imported_changes_nothing(runtime: Runtime, pro
         reload(runtime)
     assert "Traceback" in raised.value.message
     assert "fix the program" in raised.value.hint
-    assert "reload_failed" in runtime.text()
+    until(lambda: "reload_failed" in runtime.text())
     assert httpx.post(f"{runtime.url}/a").text == "1 1 2 0"
     assert sorted(runtime.pids("shard") + runtime.pids("gateway")) == pids
     done = subprocess.run([PERDURE, "reload", "--data", runtime.data], capture_output=True, text=True, check=False)

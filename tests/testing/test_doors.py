@@ -10,9 +10,10 @@ import unittest
 
 import pytest
 from perdure.engine.durable import DurableObject
+from perdure.engine.errors import InvalidArgument
 from perdure.sdk.entrypoints import WorkerEntrypoint
 from perdure.sdk.response import Response
-from perdure.testing import World
+from perdure.testing import World, simulate
 
 
 class Counter(DurableObject):
@@ -136,3 +137,33 @@ def test_the_plugin_needs_no_configuration_and_repeats_a_seed(folder):
     assert [line for line in again.splitlines() if "Counter/a method=increment" in line] == story
     assert "1 failed, 2 passed" in again
     assert "3 passed" in pytest_in(folder, "--perdure-seeds=1")
+    assert "perdure/testing/" not in said  # whose frames are no news to who wrote the test
+    assert "base_events.py" not in said
+
+
+WRONG = """
+import pytest
+from perdure.testing import simulate
+
+@pytest.mark.perdure("broken.py")
+async def test_program(world):
+    pass
+"""
+
+
+@pytest.mark.slow
+def test_a_program_that_cannot_be_imported_is_told_without_the_runtimes_frames(folder):
+    (folder / "broken.py").write_text("import no_such_thing")
+    (folder / "test_app.py").write_text(WRONG)
+    said = pytest_in(folder)
+    assert "ModuleNotFoundError: No module named 'no_such_thing'" in said
+    assert "hint: fix the program" in said
+    assert len(said.splitlines()) < 15, said
+
+
+def test_a_simulation_of_a_plain_function_is_refused():
+    with pytest.raises(InvalidArgument, match="is for `async def`, and plain is none"):
+
+        @simulate
+        def plain(world):
+            pass

@@ -69,6 +69,21 @@ class Counter(DurableObject):
         return self.env.GREETING
 
 
+class Last(DurableObject):
+    async def preShutdown(self, info):
+        await asyncio.sleep(0.5)
+        await self.ctx.storage.put("word", info.reason)
+
+    async def word(self):
+        return await self.ctx.storage.get("word")
+
+
+class Fragile(DurableObject):
+    def __init__(self, ctx, env):
+        super().__init__(ctx, env)
+        raise RuntimeError("the constructor failed")
+
+
 class Default(WorkerEntrypoint):
     async def fetch(self, request):
         if request.method == "POST":
@@ -164,6 +179,14 @@ async def test_idle_objects_leave_memory_in_virtual_time(world):
     assert Counter.constructed == before + 1
 
 
+async def test_an_object_is_told_in_virtual_time_before_it_sleeps(world):
+    last = world.namespace("Last").getByName("a")
+    assert await last.word() is None
+    await world.advance(seconds=12)
+    assert world.state(last) == "cold"
+    assert await last.word() == "inactive"
+
+
 async def test_one_that_sleeps_awake_is_not_hibernated_at_ten_seconds(world):
     sleeping = asyncio.ensure_future(counter(world).increment_after(20))
     await world.advance(seconds=15)
@@ -199,8 +222,19 @@ def test_waiting_for_nothing_says_so():
     async def wait() -> None:
         await asyncio.get_running_loop().create_future()
 
-    with pytest.raises(NothingHappens, match="nothing will ever happen"):
+    with pytest.raises(NothingHappens, match=r"nothing will ever happen: everybody waits: wait \(test_world.py:\d+\)$"):
         run(wait())
+
+
+async def test_a_crash_of_what_is_no_object_says_so(world):
+    with pytest.raises(InvalidArgument, match="neither a stub nor the index of a shard"):
+        await world.crash("Counter")
+
+
+async def test_the_story_tells_what_a_constructor_raised(world):
+    with pytest.raises(PerdureError, match="the constructor failed"):
+        await world.namespace("Fragile").getByName("a").anything()
+    assert world.story.text().splitlines()[-1].endswith("PerdureError: RuntimeError: the constructor failed")
 
 
 def test_a_world_that_cannot_begin_leaves_nothing_behind(tmp_path):

@@ -19,7 +19,7 @@ class Default(WorkerEntrypoint):
     async def fetch(self, request):
         name = urlsplit(request.url).path.strip("/")
         if not name:
-            return Response("name a counter: POST /NAME", status=400)
+            return Response("name a counter: POST /NAME\n", status=400)
         counter = self.env.COUNTERS.getByName(name)
         if request.method == "POST":
             return Response(f"{await counter.increment()}\n")
