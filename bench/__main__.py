@@ -15,7 +15,7 @@ import sys
 
 import click
 
-from . import fairness, hazards, history_cost, idle, reloads, stalls, starts, storage
+from . import alarms, fairness, hazards, history_cost, idle, reloads, stalls, starts, storage
 from .load import Sample
 from .report import Row, show
 from .rigs import Bare, Product
@@ -28,6 +28,7 @@ PARTS = (
     reloads,
     fairness,
     idle,
+    alarms,
     hazards,
 )
 """Scenarios that start runtimes of their own."""

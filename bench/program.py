@@ -59,6 +59,23 @@ class Writer(DurableObject):
         return [count["b"], count["e"]]
 
 
+class Ringer(DurableObject):
+    """One durable write, by a call or by its alarm."""
+
+    async def write(self):
+        await self.ctx.storage.put("written", time.time())
+
+    async def arm(self, ms):
+        await self.ctx.storage.setAlarm(ms)
+
+    async def alarm(self):
+        await self.ctx.storage.put("rang", time.time())
+
+    async def rang(self):
+        """When, in seconds since the epoch; 0: not yet."""
+        return await self.ctx.storage.get("rang") or 0.0
+
+
 class Default(WorkerEntrypoint):
     """Nothing is asked over HTTP."""
 

@@ -56,6 +56,8 @@ class ArchiveProcess:
         """Entered while a job is done: the disk is busy."""
 
     async def ask(self, kind: str, *, urgent: bool = True, **fields: object) -> Message:
+        if self._closed:  # the next session has an archivist of its own
+            raise ShardLost("the shard is shutting down")
         self._jobs += 1
         future: asyncio.Future[Message] = self._loop.create_future()
         job: Message = {"type": "job", "job": self._jobs, "kind": kind, **fields}
@@ -69,10 +71,17 @@ class ArchiveProcess:
             job, future = (self._urgent or self._patient).popleft()
             if future.done():  # whoever asked is gone
                 continue
-            self._running = (job, future)
             if self._child is None or self._child.phase is Phase.DEAD:
+                try:
+                    self._child = self._start()
+                except OSError as error:  # no memory, no descriptor: it is tried again with the next job
+                    self._report("error", "archivist_not_started", {"error": str(error)})
+                    future.set_exception(
+                        ShardLost(f"the process that works on history cannot be started: {error}", hint="try once more")
+                    )
+                    continue
                 self._gone.clear()
-                self._child = self._start()
+            self._running = (job, future)
             self._child.send(job)
 
     def _start(self) -> Child:

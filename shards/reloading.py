@@ -18,6 +18,8 @@ from .handoff import Effect, Event, HandOff, Stage, begin, on_event
 from .restarts import Restarts
 
 IMPORT_S_MAX = 60.0
+START_S_MAX = 60.0
+"""For a shard that is just being started again, which is by its own rules."""
 MARK_S_MAX = 10.0
 RELEASE_S_MAX = 20.0
 """With 10 s of `preShutdown`, and beyond what running events get: then the old process is killed, and its log recovered."""
@@ -184,7 +186,9 @@ class Reload:
     # ------------------------------------------------------------------ a shard
     async def _hand_off(self, index: int) -> float:
         """Until the new one serves; for how many seconds nobody did."""
-        self._index, self._old = index, self._processes.shards[index]
+        shards = self._processes.shards
+        await self._until(lambda: shards[index].phase is Phase.SERVING, START_S_MAX, f"the start of shard {index}")
+        self._index, self._old = index, shards[index]
         self._events = asyncio.Queue()
         released_s = self._loop.time()
         if index not in self._standbys:  # it died while others were handed off

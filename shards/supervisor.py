@@ -414,7 +414,9 @@ class Supervisor:
 
     def _start_at(self, place: str) -> None:
         """The next process of a place, by its name."""
-        if self._ended.done():
+        found = {child.name: child for child in self._everyone()}.get(place)
+        filled = found is not None and found.phase is not Phase.DEAD and found not in self._retired
+        if filled or self._ended.done():  # by a reload, perhaps
             return
         kind, _, index = place.partition(" ")
         if kind == "shard":
@@ -512,7 +514,8 @@ class Supervisor:
         """It ends by itself, and is not started again."""
         if child.module == SHARD:
             self.bury(child)
-        self._retired.append(child)
+        if child.phase is not Phase.DEAD:
+            self._retired.append(child)
 
     def take_back(self, child: Child) -> None:
         """A gateway that was to be retired stays."""

@@ -160,9 +160,10 @@ class World:
 
     async def do(self, name: str, script: Callable[..., Any]) -> Any:
         self.calls += 1
-        SCRIPTS[self.calls] = (script, ())
-        await self.machine_of(name).call(name, "do", self.calls)
-        return RESULTS.pop(self.calls)
+        number = self.calls
+        SCRIPTS[number] = (script, ())
+        await self.machine_of(name).call(name, "do", number)
+        return RESULTS.pop(number)
 
     async def arm(self, name: str, seconds: float) -> int:
         """Set an object's alarm so many seconds from now; the time."""

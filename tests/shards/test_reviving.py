@@ -278,3 +278,69 @@ def test_reloads_at_once_are_made_one_after_the_other_and_signals_do_not_pile_up
 
 def _raise(error: Exception) -> int:
     raise error
+
+
+async def _hand_off(stage: Stage) -> None:
+    """The old process of shard 0 does as it is asked, and the new one serves."""
+    old = stage.shard(0)
+    await stage.until(lambda: {"type": "mark_ahead"} in old.sent)
+    old.say("marked")
+    await stage.until(lambda: any(message["type"] == "release" for message in old.sent))
+    old.say("released", session=old.start["session"])
+    await stage.until(lambda: stage.shard(0) is not old)
+    stage.shard(0).say("ready")
+    old.die(0)
+
+
+def _living(name: str) -> list[FakeChild]:
+    return [child for child in FakeChild.all if child.name == name and child.phase in (Phase.STARTING, Phase.SERVING)]
+
+
+def test_a_reload_of_a_shard_that_is_about_to_be_started_again(on_stage) -> None:
+    """Code that dies at its start is replaced by code that does not."""
+
+    async def body(stage: Stage) -> None:
+        for _ in range(3):
+            stage.shard(0).die()
+            await stage.until(lambda: stage.shard(0).phase is Phase.STARTING)
+        stage.shard(0).die()
+        dead = stage.shard(0)
+        reloading = stage.reload()
+        await stage.until(lambda: any(child.start.get("standby") for child in FakeChild.all))
+        standby = stage.standby()
+        standby.say("standby")
+        await stage.until(lambda: stage.shard(0) is not dead)
+        stage.shard(0).say("ready")
+        await _hand_off(stage)
+        before = stage.gateway(0)
+        await stage.until(lambda: stage.gateway(0) is not before)
+        stage.gateway(0).say("ready")
+        await reloading
+        assert stage.shard(0) is standby
+        await asyncio.sleep(10)
+        assert _living("shard 0") == [standby]
+
+    on_stage(body)
+
+
+def test_a_reload_fills_the_place_of_a_gateway_that_is_about_to_be_started_again(on_stage) -> None:
+    async def body(stage: Stage) -> None:
+        for _ in range(5):
+            stage.gateway(0).die()
+            if stage.gateway(0).phase is Phase.DEAD:
+                await asyncio.sleep(0.05)
+            await stage.until(lambda: stage.gateway(0).phase is Phase.STARTING)
+        reloading, _ = await _standing_by(stage)
+        stage.gateway(0).die()  # again in 5 s
+        before = stage.gateway(0)
+        await _hand_off(stage)
+        await stage.until(lambda: stage.gateway(0) is not before)
+        new = stage.gateway(0)
+        new.say("ready")
+        await reloading
+        await asyncio.sleep(10)
+        assert stage.gateway(0) is new
+        assert _living("gateway 0") == [new]
+        assert before not in stage.supervisor._retired
+
+    on_stage(body)

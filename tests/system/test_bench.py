@@ -140,6 +140,13 @@ def test_it_measures_reloads(tmp_path) -> None:
     assert rows["reload_p99"]["generations"] == 2
 
 
+def test_it_measures_alarms(tmp_path) -> None:
+    row = quick_rows(tmp_path, "alarms")["alarms"]
+    assert row["alarms"] == 400
+    assert row["unit"] == "/s"
+    assert row["first_late_ms"] >= 0
+
+
 def test_it_measures_what_sleeping_objects_leave(tmp_path) -> None:
     row = quick_rows(tmp_path, "idle_memory")["idle_memory"]
     assert row["peak_MiB"] > row["measured"]
