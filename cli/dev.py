@@ -15,7 +15,8 @@ import click
 
 from ..engine.errors import PerdureError
 from ..router import logs
-from ..shards.supervisor import Setup, supervise
+from ..shards.setup import Setup
+from ..shards.supervisor import supervise
 from . import settings
 from .door import ask
 from .run import run

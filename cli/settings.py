@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from ..engine.errors import ConfigError
-from ..shards.supervisor import Setup
+from ..shards.setup import Setup
 
 # name → type. These are the flags of `perdure run` and `perdure supervise`, and the keys of perdure.toml.
 FLAGS: dict[str, type] = {

@@ -12,17 +12,16 @@ import json
 import os
 import secrets
 import signal
-import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import cast
 
 import structlog
 
 from ..engine.clock import SystemClock
 from ..engine.disk import LocalDisk
-from ..engine.errors import ConfigError, NotConnected, PerdureError, from_wire
+from ..engine.errors import NotConnected, PerdureError, from_wire
 from ..engine.limits import Limits
 from ..router.control import Message
 from ..router.slots import deal
@@ -38,59 +37,15 @@ from .ownership import DataFolder
 from .quotas import DayUse, Quotas, QuotaWatch
 from .reloading import Reload
 from .reviving import Reviving
+from .setup import FIXED, Setup, listen
 from .watched import Watched, budget_of
 
 SHARD = "perdure.shards.shard"
 GATEWAY = "perdure.router.gateway"
 ENDPOINT = "perdure.router.endpoint"
-SHARDS_MAX = 64
 STOP_FD_VARIABLE = "PERDURE_STOP_FD"
-DRAIN_S = 25.0
-_FIXED = (
-    *("program", "data", "host", "port", "shards", "gateways", "tls_certificate", "tls_key", "router", "router_keys"),
-)
-"""What a reload leaves as it is."""
 _UPGRADED = "upgraded_classes"
 """In Meta: keys of classes of the key-value backend that were given SQL."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What the operator asked for; checked before anything starts."""
-
-    program: str
-    data: str
-    host: str = "127.0.0.1"
-    port: int = 8787
-    shards: int = 2
-    gateways: int = 1
-    env_name: str | None = None
-    development: bool = False
-    tls_certificate: str | None = None
-    tls_key: str | None = None
-    router: str | None = None
-    """`tcp://HOST:PORT` where clients of other machines enter, with CURVE keys of `router_keys`."""
-    router_keys: str | None = None
-    drain_s: float = DRAIN_S
-    settings: dict[str, object] = field(default_factory=dict[str, object])
-    quotas: dict[str, object] = field(default_factory=dict[str, object])
-    classes: dict[str, object] = field(default_factory=dict[str, object])
-    """Class name → bounds of its own. Which classes there are, the shards know."""
-
-    def check(self) -> None:
-        """Raises ConfigError with a hint."""
-        Limits.from_settings(self.settings).of_classes(self.classes)
-        Quotas.from_settings(self.quotas)
-        if not 1 <= self.shards <= SHARDS_MAX:
-            raise ConfigError(f"shards must be 1 to {SHARDS_MAX}, got {self.shards}")
-        if not 1 <= self.gateways <= 64:
-            raise ConfigError(f"gateways must be 1 to 64, got {self.gateways}")
-        if not 0 <= self.port <= 65535:
-            raise ConfigError(f"port must be 0 to 65535, got {self.port}")
-        if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ConfigError("TLS needs both a certificate and a key", hint="give --tls-certificate and --tls-key")
-        if self.router is not None and self.router_keys is None:
-            raise ConfigError("a router on tcp:// needs CURVE keys", hint="make some with `perdure keys new FOLDER`")
 
 
 class Supervisor:
@@ -145,7 +100,7 @@ class Supervisor:
         try:
             self._meta = LocalMeta(f"{self._data.path}/meta.sqlite")
             opened.callback(self._meta.close)
-            self._listener = opened.enter_context(_listen(self._setup.host, self._setup.port))
+            self._listener = opened.enter_context(listen(self._setup.host, self._setup.port))
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._loop.add_signal_handler(number, self._on_signal)
             self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
@@ -497,10 +452,10 @@ class Supervisor:
     async def reread(self) -> None:
         if self._reread is not None:
             found = self._reread()
-            changed = [name for name in _FIXED if getattr(found, name) != getattr(self._setup, name)]
+            changed = [name for name in FIXED if getattr(found, name) != getattr(self._setup, name)]
             if changed:
                 self._log.warning("needs_a_restart", settings=changed, hint="they stay as they were until then")
-            self._setup = replace(found, **{name: getattr(self._setup, name) for name in _FIXED})
+            self._setup = replace(found, **{name: getattr(self._setup, name) for name in FIXED})
         await self.prepare()
 
     def start_standby(self, index: int) -> Child:
@@ -582,22 +537,6 @@ class Supervisor:
             except TimeoutError:
                 self._log.error("not_dead", processes=[str(c) for c in alive if c.phase is not Phase.DEAD])
                 return
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(2048)
-    except OSError as error:
-        listener.close()
-        raise ConfigError(
-            f"cannot listen on {host}:{port}: {error.strerror}",
-            hint="choose another with --port, or see who listens there: `ss -ltnp`",
-        ) from error
-    return listener
 
 
 def supervise(
