@@ -36,8 +36,8 @@ class Rotation:
         self._began: list[Instance] = []
         """Objects that have used of their share in this loop round."""
         self._scheduled = False
-        self._called: Instance | None = None
-        """The object that began an event last."""
+        self._called = b""
+        """Id of the object that began an event last."""
         self._shared_s = 0.0
         """When that was last another than before, by the coarse clock."""
         self._waiting: dict[Instance, None] = {}
@@ -45,8 +45,8 @@ class Rotation:
     def begins(self, instance: Instance) -> None:
         """The object begins its first event of this loop round."""
         self._began.append(instance)
-        if self._called is not instance:
-            self._called, self._shared_s = instance, instance.shelf.now_s
+        if self._called != instance.object_id:
+            self._called, self._shared_s = instance.object_id, instance.shelf.now_s
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._next)

@@ -7,6 +7,7 @@ storage is closed and its file is right.
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import random
 from collections.abc import AsyncGenerator, Callable, Mapping, ValuesView
@@ -48,6 +49,8 @@ TICK_S = 0.05
 """Grain of the coarse clock that ages and idle times are measured with."""
 _SCAN_S = 1.0
 _SHRINK_FROM = 500
+_COLLECT_FROM = 1_000
+"""Objects that have left: looking through so many takes about 10 ms."""
 _AFTER_MARKS_S = 35.0
 """A mark is made within 30 s; then the log's index forgets the object."""
 RESIDENT_BYTES = 8 << 10
@@ -129,6 +132,8 @@ class Residents:
         """When to look again for memory that can be given back."""
         self._left = 0
         """Objects that have left memory since `_by_id` was last made anew."""
+        self._garbage = self._garbage_before = 0
+        """Objects that have left memory since garbage was last looked for; and how many these were at the last scan."""
         self._least_recent = LeastRecent(lambda: self._by_id.values(), may_hibernate)
         self._timers: list[asyncio.TimerHandle] = []
         self._scan: list[Instance] = []
@@ -221,6 +226,7 @@ class Residents:
         self._closing[instance.object_id] = instance
         self.rates.forget(instance)
         self._left += 1
+        self._garbage += 1
         if instance.state is State.EVICTED:
             self._evictions += 1
             return
@@ -430,6 +436,7 @@ class Residents:
         del self._by_id[instance.object_id]
         self._left += 1
         self._hibernations += 1
+        self._garbage += 1
         self.rates.forget(instance)
         instance.hibernate()
 
@@ -450,6 +457,7 @@ class Residents:
         """A dict never gets smaller by itself, nor does the heap of the C library: after many have left, make them so."""
         if not self._is_full():
             self._least_recent.forget()
+        self._collect()
         if self._left > max(_SHRINK_FROM, 2 * len(self._by_id)):
             self._left = 0
             self._by_id = dict(self._by_id)
@@ -459,6 +467,16 @@ class Residents:
         else:  # what the marks have let go of in the meantime
             self._give_back_s = math.inf
         self.turns.loop.run_in_executor(self.threads, give_back)
+
+    def _collect(self) -> None:
+        """The parts of an object point at one another, and an idle process makes nothing new that would have them looked for.
+
+        Looks when a good part of what it must look through is garbage, and once more when no more is coming.
+        """
+        if self._garbage > max(_COLLECT_FROM, len(self._by_id) // 4) or self._garbage == self._garbage_before > 0:
+            self._garbage = 0
+            self.turns.loop.call_soon(gc.collect)  # when the scan lets go of them too
+        self._garbage_before = self._garbage
 
     def _close_databases(self) -> None:
         """Close the least recently used ones down to nine tenths of the bound."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import weakref
 
 import pytest
 from perdure.engine.awake import Fate, Work, decide
@@ -483,6 +484,28 @@ def test_wait_until_has_fifteen_minutes(tmp_path) -> None:
         ((_, event, fields),) = shard.logs
         assert event == "wait_until_failed"
         assert fields["error"] == "it was not done within 900 s and was cancelled"
+        shard.stop()
+
+    run(body())
+
+
+@pytest.mark.parametrize("count", [3, 1_500])
+def test_what_sleeps_is_garbage_that_is_looked_for(tmp_path, count: int) -> None:
+    """Its parts point at one another, and an idle process allocates nothing that would have them collected."""
+
+    async def body() -> None:
+        shard = started(tmp_path)
+        for number in range(count):
+            await shard.call(f"{number}", "nothing")
+        instances = [weakref.ref(instance.object) for instance in shard.residents.instances]
+        assert len(instances) == count
+        gc.disable()
+        try:
+            await asyncio.sleep(15)
+        finally:
+            gc.enable()
+        assert shard.residents.count == 0
+        assert [instance for instance in instances if instance() is not None] == []
         shard.stop()
 
     run(body())
