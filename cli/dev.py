@@ -15,7 +15,7 @@ import click
 
 from ..engine.errors import PerdureError
 from ..router import logs
-from ..shards.setup import Setup
+from ..shards.setups import Setup
 from ..shards.supervisor import supervise
 from . import settings
 from .door import ask

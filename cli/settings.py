@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from ..engine.errors import ConfigError
-from ..shards.setup import Setup
+from ..shards.setups import Setup
 
 # name → type. These are the flags of `perdure run` and `perdure supervise`, and the keys of perdure.toml.
 FLAGS: dict[str, type] = {

@@ -8,7 +8,7 @@ import sys
 import click
 
 from ..router import logs
-from ..shards.setup import Setup
+from ..shards.setups import Setup
 from ..shards.supervisor import supervise as run_supervisor
 from . import settings
 from .run import run

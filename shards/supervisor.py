@@ -37,7 +37,7 @@ from .ownership import DataFolder
 from .quotas import DayUse, Quotas, QuotaWatch
 from .reloading import Reload
 from .reviving import Reviving
-from .setup import FIXED, Setup, listen
+from .setups import FIXED, Setup, listen
 from .watched import Watched, budget_of
 
 SHARD = "perdure.shards.shard"

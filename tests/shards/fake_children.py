@@ -13,7 +13,7 @@ from perdure.router.control import Message
 from perdure.shards import supervisor as module
 from perdure.shards.children import Phase
 from perdure.shards.commands import Progress
-from perdure.shards.setup import Setup
+from perdure.shards.setups import Setup
 from perdure.shards.supervisor import SHARD, Supervisor
 
 
