@@ -51,6 +51,8 @@ _SCAN_S = 1.0
 _SHRINK_FROM = 500
 _COLLECT_FROM = 1_000
 """Objects that have left: looking through so many takes about 10 ms."""
+_COLLECT_LEAST = 200
+"""Fewer, when no more are leaving, are not worth it: 2 MiB."""
 _AFTER_MARKS_S = 35.0
 """A mark is made within 30 s; then the log's index forgets the object."""
 RESIDENT_BYTES = 8 << 10
@@ -473,7 +475,8 @@ class Residents:
 
         Looks when a good part of what it must look through is garbage, and once more when no more is coming.
         """
-        if self._garbage > max(_COLLECT_FROM, len(self._by_id) // 4) or self._garbage == self._garbage_before > 0:
+        ended = self._garbage == self._garbage_before >= _COLLECT_LEAST
+        if ended or self._garbage > max(_COLLECT_FROM, len(self._by_id) // 4):
             self._garbage = 0
             self.turns.loop.call_soon(gc.collect)  # when the scan lets go of them too
         self._garbage_before = self._garbage
