@@ -19,17 +19,22 @@ ANSWER_S_MAX = 3_600.0
 """Between two answers."""
 
 
+def address_of(data: str) -> str:
+    """Where the runtime of a data folder is reached. Raises NotConnected when none runs on it."""
+    try:
+        with open(os.path.join(data, "address")) as file:
+            return file.read().strip()
+    except OSError as error:
+        raise NotConnected(
+            f"no perdure is running on {data}: {error.strerror}",
+            hint="start it, or name another folder with --data",
+        ) from error
+
+
 def door_of(data: str | None, address: str | None = None) -> str:
     """Path of the door: of a data folder, of an address, or of the one runtime of this user. Raises NotConnected, Forbidden."""
     if address is None and data is not None:
-        try:
-            with open(os.path.join(data, "address")) as file:
-                address = file.read().strip()
-        except OSError as error:
-            raise NotConnected(
-                f"no perdure is running on {data}: {error.strerror}",
-                hint="start it, or name another folder with --data",
-            ) from error
+        address = address_of(data)
     address = address or find_address()
     if not address.startswith("ipc://"):
         raise Forbidden(

@@ -6,15 +6,15 @@ What always holds: nothing here opens a file of the data folder but what lies in
 from __future__ import annotations
 
 import heapq
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-from ..engine.errors import ClassNotFound, InvalidArgument, NotConnected
+from ..engine.errors import ClassNotFound, InvalidArgument
 from ..engine.ids import ClassKey
 from ..router.blocking import BlockingClient, connect_blocking
+from .door import address_of
 from .times import Moment
 
 LONG_S = 3_600.0
@@ -41,14 +41,7 @@ class Link(Protocol):
 def connect(data: str | None, address: str | None) -> BlockingClient:
     """Reach the runtime of a data folder, at an address, or the one that `perdure.connect()` finds. Raises NotConnected."""
     if data is not None and address is None:
-        try:
-            with open(os.path.join(data, "address")) as file:
-                address = file.read().strip()
-        except OSError as error:
-            raise NotConnected(
-                f"no perdure is running on {data}: {error.strerror}",
-                hint="start it, or name another folder with --data",
-            ) from error
+        address = address_of(data)
     return connect_blocking(address)
 
 

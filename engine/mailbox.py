@@ -23,13 +23,18 @@ def overloaded(instance: Instance, what: str) -> PerdureError:
 
 def take_back(instance: Instance, event: Event, call: Call, error: PerdureError) -> None:
     """End an event that has not begun: it runs nothing, its caller gets the error."""
+    take_out(instance, event, call)
+    instance.output.emit(call.answer, call, error)
+
+
+def take_out(instance: Instance, event: Event, call: Call) -> None:
+    """An event that has not begun leaves the mailbox: it runs nothing, and its call is left to be answered."""
     instance.queued -= 1
     instance.queued_bytes -= len(call.payload)
     del instance.events[event]
     if not instance.events and not instance.tasks:
         end_active(instance)
     event.answered = True
-    instance.output.emit(call.answer, call, error)
     if event.task is not None:
         instance.input.withdraw(event)
         event.task.cancel()

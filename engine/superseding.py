@@ -11,11 +11,12 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from .busy import end_active, take_meters
+from .busy import take_meters
 from .calls import Call
 from .errors import StorageUnavailable
 from .gate import BLOCKED
 from .lifecycle import State
+from .mailbox import take_out
 from .turns import Event
 
 if TYPE_CHECKING:
@@ -43,22 +44,10 @@ def take_waiting(instances: Iterable[Instance], stays: Callable[[Call], bool]) -
         for event in [event for event in instance.events if not event.begun and not event.answered]:
             call = event.call
             if call is not None and not stays(call):
-                _take(instance, event, call)
+                take_out(instance, event, call)
+                call.handle = None
                 taken.append(call)
     return taken
-
-
-def _take(instance: Instance, event: Event, call: Call) -> None:
-    instance.queued -= 1
-    instance.queued_bytes -= len(call.payload)
-    del instance.events[event]
-    if not instance.events and not instance.tasks:
-        end_active(instance)
-    event.answered = True
-    call.handle = None
-    if event.task is not None:
-        instance.input.withdraw(event)
-        event.task.cancel()
 
 
 async def events_ended(residents: Residents, seconds: float) -> bool:

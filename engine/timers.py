@@ -69,27 +69,32 @@ def count_timers(loop: asyncio.AbstractEventLoop) -> None:
     def call_later(
         delay: float, callback: Callable[..., object], *args: object, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        scope = _scope(callback, context)
-        if scope is None:
-            return later(delay, callback, *args, context=context)
-        timer = Timer(scope.instance, callback, args)
-        timer.handle = later(delay, timer, context=context)
-        add_piece(scope.instance, timer)
-        return timer.handle
+        return _set(later, delay, callback, args, context)
 
     def call_at(
         when: float, callback: Callable[..., object], *args: object, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        scope = _scope(callback, context)
-        if scope is None:
-            return at(when, callback, *args, context=context)
-        timer = Timer(scope.instance, callback, args)
-        timer.handle = at(when, timer, context=context)
-        add_piece(scope.instance, timer)
-        return timer.handle
+        return _set(at, when, callback, args, context)
 
     loop.call_later = call_later  # type: ignore[method-assign]
     loop.call_at = call_at  # type: ignore[method-assign]
+
+
+def _set(
+    method: Callable[..., asyncio.TimerHandle],
+    moment: float,
+    callback: Callable[..., object],
+    args: tuple[object, ...],
+    context: Context | None,
+) -> asyncio.TimerHandle:
+    """Set a timer by one of the loop's own methods, counted if it is an object's."""
+    scope = _scope(callback, context)
+    if scope is None:
+        return method(moment, callback, *args, context=context)
+    timer = Timer(scope.instance, callback, args)
+    timer.handle = method(moment, timer, context=context)
+    add_piece(scope.instance, timer)
+    return timer.handle
 
 
 def _scope(callback: Callable[..., object], context: Context | None) -> Scope | None:
