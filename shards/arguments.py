@@ -48,3 +48,20 @@ def _without_int(hint: object) -> tuple[type, ...]:
     """The types of a hint except int: True is an int to isinstance, but nobody who asks for a number means it."""
     kinds = cast("tuple[type, ...]", getattr(hint, "__args__", (hint,)))
     return tuple(kind for kind in kinds if kind is not int)
+
+
+class Registry:
+    """Functions by the name that they are asked for."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """What can be asked for."""
+        return sorted(self._entries)
+
+    def add(self, name: str, function: Function) -> None:
+        """Let callers ask for `function` by that name; every parameter must be annotated."""
+        assert name not in self._entries, f"{name} is there already"
+        self._entries[name] = Entry.of(name, function)

@@ -19,7 +19,7 @@ from typing import cast
 
 from ..engine.errors import InvalidArgument, OperationNotFound, Overloaded, PerdureError, ProtocolError
 from ..router.control import Message, encode
-from .arguments import Entry, Function
+from .arguments import Entry, Registry
 
 NAME = "supervisor"
 """Of the socket's file in the run folder."""
@@ -39,7 +39,7 @@ class Progress:
         self._tell({"type": "progress", **fields})
 
 
-class Commands:
+class Commands(Registry):
     """Name → async function of keyword arguments that gives the fields of `done`.
 
     A function with a parameter `progress: Progress` is given one. Every other parameter comes from the caller and must be of the
@@ -47,21 +47,11 @@ class Commands:
     """
 
     def __init__(self, report: Report) -> None:
+        super().__init__()
         self._report = report
-        self._entries: dict[str, Entry] = {}
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._running: set[asyncio.Task[Message]] = set()
-
-    @property
-    def names(self) -> list[str]:
-        """What can be asked for."""
-        return sorted(self._entries)
-
-    def add(self, name: str, function: Function) -> None:
-        """Let callers ask for `function` by that name; every parameter must be annotated."""
-        assert name not in self._entries, f"{name} is there already"
-        self._entries[name] = Entry.of(name, function)
 
     # ------------------------------------------------------------------ the socket
     async def listen(self, run: str) -> None:

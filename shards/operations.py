@@ -22,7 +22,7 @@ from ..engine.errors import (
 )
 from ..engine.ids import ClassKey
 from ..engine.values import pack, unpack
-from .arguments import Entry, Function
+from .arguments import Entry, Registry
 
 OPERATION_S_MAX = 3_600.0
 """No operation runs longer, whatever its caller's deadline is."""
@@ -32,7 +32,7 @@ OPERATIONS_MAX = 64
 Report = Callable[[str, str, dict[str, object]], None]
 
 
-class Operations:
+class Operations(Registry):
     """Name → async function of keyword arguments that gives a plain value.
 
     A function with a parameter `object_id` is given the 32 bytes that the call was sent to; if it has a `class_key` too, an id
@@ -40,21 +40,11 @@ class Operations:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, report: Report) -> None:
+        super().__init__()
         self._loop = loop
         self._report = report
-        self._entries: dict[str, Entry] = {}
         self._running: dict[Call, asyncio.Task[None]] = {}
         self._stopped = False
-
-    @property
-    def names(self) -> list[str]:
-        """What can be asked for."""
-        return sorted(self._entries)
-
-    def add(self, name: str, function: Function) -> None:
-        """Let callers ask for `function` by that name; every parameter must be annotated."""
-        assert name not in self._entries, f"{name} is there already"
-        self._entries[name] = Entry.of(name, function)
 
     # ------------------------------------------------------------------ calls of the acceptor
     def start(self, call: Call) -> None:
