@@ -68,7 +68,9 @@ class OutgoingBody(AsyncIterator[bytes]):
             while True:
                 await self._wanted
                 self._wanted = self._loop.create_future()
-                chunk: bytes | None = await (next_of(body) if isinstance(body, types.AsyncGeneratorType) else anext(body, None))
+                chunk: bytes | None = await (
+                    next_of(body) if isinstance(body, types.AsyncGeneratorType) else anext(body, None)
+                )
                 emit(self._hand_over, chunk)
                 if chunk is None:
                     return
@@ -117,6 +119,10 @@ class OutgoingBody(AsyncIterator[bytes]):
 
     async def aclose(self) -> None:
         """The reader has gone: stop producing."""
+        self.end()
+
+    def end(self) -> None:
+        """The same, at once."""
         if not self._ended:
             self._finish()
             self._task.cancel()

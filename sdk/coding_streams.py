@@ -1,7 +1,7 @@
 """Streams that code: text to bytes and back, compression and back.
 
-What always holds: what is decompressed leaves in pieces, each only when it is wanted: a small chunk that becomes large does not fill
-the memory.
+What always holds: what is decompressed leaves in pieces, each only when it is wanted: a small chunk that becomes large
+does not fill the memory.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Members:
             return None
         if not callable(function):
             raise TypeError(f"{name} must be a function, not {type(function).__name__}")
-        return call_relaxed(cast("Callable[..., object]", function), *args)
+        return call_relaxed(function, *args)
 
 
 def strategy_of(strategy: object, default: float) -> tuple[float, Callable[[object], float]]:

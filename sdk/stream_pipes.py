@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import cast
+from typing import TypeVar, cast
 
 from ..engine.errors import PerdureError, ValueTooLarge
 from .readable_stream import Read, ReadableStream
 from .stream_members import Members, as_error, byte_length, done, member
 from .writable_stream import WRITABLE_LOCKED, WritableStream
 
+T = TypeVar("T")
 TEE_BYTES_MAX = 128 << 20
 """What one branch may be behind the other."""
 
@@ -31,7 +32,11 @@ class _Branches:
         self.branches: list[ReadableStream] = []
         for index in (0, 1):
             self.branches.append(
-                ReadableStream(pull=self._puller(), cancel=self._canceller(index), strategy={"highWaterMark": 0, "size": byte_length})
+                ReadableStream(
+                    pull=self._puller(),
+                    cancel=self._canceller(index),
+                    strategy={"highWaterMark": 0, "size": byte_length},
+                )
             )
 
     def _puller(self) -> Callable[[], object]:
@@ -161,7 +166,7 @@ class _Pipe:
             if stopping is not None:
                 stopping.cancel()
 
-    async def _first(self, wanted: asyncio.Future[object] | asyncio.Future[None] | asyncio.Future[Read], *others: asyncio.Future[None] | None) -> None:
+    async def _first(self, wanted: asyncio.Future[T], *others: asyncio.Future[None] | None) -> None:
         """Wait for `wanted`, unless one of the others comes first. Raises what failed."""
         waiting = [other for other in others if other is not None]
         if not wanted.done() or any(other.done() for other in waiting):
@@ -219,5 +224,3 @@ def _forget(signal: object, listener: Callable[..., object]) -> None:
     remove = getattr(signal, "removeEventListener", None)
     if remove is not None:
         remove("abort", listener)
-
-

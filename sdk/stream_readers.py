@@ -57,7 +57,7 @@ class ReadableStreamDefaultReader:
 
 
 class ReadableStreamBYOBReader(ReadableStreamDefaultReader):
-    """`await reader.read(view)`: at most as many bytes as `view` has. What is read comes as `value`; a view that can be written is filled too."""
+    """`await reader.read(view)`: at most as many bytes as `view` has, as `value`; a view that can be written is filled too."""
 
     def __init__(self, stream: ReadableStream) -> None:
         super().__init__(stream)
@@ -116,9 +116,7 @@ def _tell(reading: asyncio.Future[Read], result: asyncio.Future[JsDict]) -> None
         settle(result, read_result(reading.result()))
 
 
-def reader_of(
-    stream: ReadableStream, options: object, more: Mapping[str, object]
-) -> ReadableStreamDefaultReader:
+def reader_of(stream: ReadableStream, options: object, more: Mapping[str, object]) -> ReadableStreamDefaultReader:
     """What `getReader` gives. Raises TypeError for an unknown mode."""
     mode = Members(options, more).get("mode")
     if mode is None:

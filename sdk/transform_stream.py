@@ -173,4 +173,3 @@ class FixedLengthStream(IdentityTransformStream):
     def ending(self) -> None:
         if self._left:
             raise TypeError("FixedLengthStream did not see all expected bytes before close().")
-

@@ -19,7 +19,7 @@ _SAFE = "*-._"
 def normalise(url: str, base: str | None = None) -> str:
     """An absolute URL as the standard writes it; `base`: what a relative one is relative to. Raises TypeError."""
     try:
-        return cast("str", ada_url.normalize_url(url) if base is None else ada_url.join_url(base, url))
+        return ada_url.normalize_url(url) if base is None else ada_url.join_url(base, url)
     except ValueError:
         raise TypeError(f"Invalid URL: {url}: it must be absolute" if base is None else f"Invalid URL: {url}") from None
 
@@ -197,7 +197,7 @@ class URL:
 
     @property
     def href(self) -> str:
-        return cast("str", self._url.href)
+        return self._url.href
 
     @href.setter
     def href(self, value: object) -> None:
@@ -206,7 +206,7 @@ class URL:
 
     @property
     def search(self) -> str:
-        return cast("str", self._url.search)
+        return self._url.search
 
     @search.setter
     def search(self, value: object) -> None:
@@ -230,7 +230,7 @@ class URL:
 
     @property
     def origin(self) -> str:
-        return cast("str", self._url.origin)
+        return self._url.origin
 
     def toString(self) -> str:
         return self.href
