@@ -1,7 +1,7 @@
 """The body of an answer to `fetch`, read as it is wanted.
 
-What always holds: the client's own code runs outside of the object that reads; what is not read stays with the sender; a body that is
-forgotten or closed early closes its connection, one that was read to its end gives it back.
+What always holds: the client's own code runs outside of the object that reads; what is not read stays with the sender; a body
+that is forgotten or closed early closes its connection, one that was read to its end gives it back.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an object asks of the world outside: leaves past its output gate, happens outside of its turns, comes back by its input gate.
+"""What an object asks of the world: leaves past its output gate, is done outside of its turns, comes back by its input gate.
 
 What always holds: nothing is asked before what was written before it is durable, and never if that fails; the object is awake as
 long as an answer is awaited; of an object that was reset nothing goes on.

@@ -16,7 +16,9 @@ import setproctitle
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from ..bindings.outgoing import HttpClient
 from ..engine.limits import Limits
+from ..sdk import fetching
 from ..sdk.program import load
 from .client import Client
 from .control import Control, Message
@@ -55,6 +57,8 @@ class Gateway:
             cast("dict[str, str]", start.get("classes") or {}),
             role=f"gateway {start['index']}",
         )
+        outgoing = HttpClient()
+        fetching.install(outgoing)
         worker = program.worker(client)
         scheduled = ScheduledRuns(worker, loop, self._report, self._control.send)
         front = Front(
@@ -95,6 +99,7 @@ class Gateway:
         await front.close(seconds)
         await scheduled.close(seconds)
         await client.close()
+        await outgoing.close()
         return 0
 
     async def _retire(self, server: uvicorn.Server, front: Front) -> None:

@@ -16,6 +16,7 @@ from typing import cast
 
 import setproctitle
 
+from ..bindings.outgoing import HttpClient
 from ..engine.clock import SystemClock
 from ..engine.context import GatedTransport
 from ..engine.disk import Disk, LocalDisk
@@ -29,6 +30,7 @@ from ..router.process import deployments_of, main, settings_of, settle_garbage
 from ..router.pulse import Pulse
 from ..router.server import Acceptor
 from ..router.slots import SlotMap
+from ..sdk import fetching
 from ..sdk.module_globals import ADVICE, ModuleGlobals
 from ..sdk.program import Program, load
 from .archive import ArchiveProcess
@@ -87,6 +89,8 @@ class Shard:
         limits, loop = self._limits, self._loop
         keys = self._program.keys()
         self.client = Client.in_process(loop, self._map, keys, role=f"shard {self._index}")
+        self.outgoing = HttpClient()
+        fetching.install(self.outgoing)
         self._runtimes = self._program.runtimes(GatedTransport(self.client, loop))
         for key, runtime in self._runtimes.items():
             runtime.limits = self._class_limits.get(key)
@@ -336,6 +340,7 @@ class Shard:
         await session.end(seconds * 0.1)
         self.acceptor.close()
         await self.client.close()
+        await self.outgoing.close()
         self._ended.set_result(0 if clean else 1)
 
     # ------------------------------------------------------------------ the hand-off
@@ -353,6 +358,7 @@ class Shard:
         await leaving.linger()
         self.acceptor.close()
         await self.client.close()
+        await self.outgoing.close()
         self._ended.set_result(0)
 
 
