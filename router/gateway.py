@@ -16,7 +16,9 @@ import setproctitle
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from ..bindings.kinds import environment
 from ..bindings.outgoing import HttpClient
+from ..bindings.surroundings import Surroundings
 from ..engine.limits import Limits
 from ..sdk import fetching
 from ..sdk.program import load
@@ -59,7 +61,8 @@ class Gateway:
         )
         outgoing = HttpClient()
         fetching.install(outgoing)
-        worker = program.worker(client)
+        around = Surroundings(client, loop, self._report, cast("str", start.get("data") or ""))
+        worker = program.worker(environment(program, around))
         scheduled = ScheduledRuns(worker, loop, self._report, self._control.send)
         front = Front(
             worker,

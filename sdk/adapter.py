@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 
 from ..engine.errors import PerdureError
 from ..engine.http import HttpRequest, HttpResponse
-from ..engine.outward import end_body, leaving_body
+from ..engine.outgoing import end_body, leaving_body
 from .request import Request
 from .response import Response
 

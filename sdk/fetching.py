@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from ..engine.errors import NetworkError
 from ..engine.http import HttpRequest, HttpResponse
-from ..engine.outward import end_body, leaving_body, outward
+from ..engine.outgoing import end_body, leaving_body, send_out
 from .headers import value_of
 from .request import Request
 from .response import Response
@@ -86,7 +86,7 @@ async def fetch(resource: object, **options: object) -> Response:
     if isinstance(wire.body, AsyncIterator):
         wire.body = leaving_body(wire.body)
     try:
-        found = await _unless_aborted(request.signal, outward(lambda: follow(fetcher, wire, mode)))
+        found = await _unless_aborted(request.signal, send_out(lambda: follow(fetcher, wire, mode), ends=True))
     except BaseException:
         end_body(wire.body)
         raise
