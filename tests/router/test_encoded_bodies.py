@@ -7,6 +7,7 @@ import gzip
 import zlib
 
 import pytest
+from perdure.engine.durable import DurableObject
 from perdure.engine.http import HttpResponse
 from perdure.router.encoded_bodies import as_encoded
 from perdure.sdk.entrypoints import WorkerEntrypoint
@@ -68,6 +69,10 @@ def test_the_rest_is_closed_with_the_body() -> None:
     asyncio.run(work())
 
 
+class Nothing(DurableObject):
+    pass
+
+
 class Default(WorkerEntrypoint):
     async def fetch(self, request):
         answer = await fetch("https://api.test/")
@@ -80,7 +85,7 @@ class Default(WorkerEntrypoint):
 
 def test_what_fetch_has_decoded_is_passed_on_by_a_worker() -> None:
     async def work():
-        async with World([Default]) as world:
+        async with World([Nothing, Default]) as world:
             headers = {"Content-Encoding": "gzip", "Content-Length": "7", "X": "1"}
             world.on_fetch("https://api.test", lambda request: Response(PLAIN, headers=headers))
             for path, content in (("/", PLAIN), ("/changed", PLAIN.upper())):
