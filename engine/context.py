@@ -23,6 +23,7 @@ from .stubs import OnReset, Transport
 from .turns import SCOPE, Scope, outside
 
 if TYPE_CHECKING:
+    from .exports import Exports
     from .instance import Instance
     from .storage import DurableObjectStorage
 
@@ -96,6 +97,10 @@ class GatedTransport:
         self._inner = inner
         self._loop = loop
 
+    @property
+    def exports(self) -> Exports:
+        return self._inner.exports
+
     def call(
         self,
         class_key: str,
@@ -136,37 +141,51 @@ class GatedTransport:
         return counted(self._leave(scope, send, extras))
 
     def _leave(self, scope: Scope | None, send: Callable[[], Awaitable[T]], extras: Extras | None) -> Awaitable[T]:
-        # Tasks and callbacks of the client are not the object's: they must not run in its turns.
-        context = outside()
-        if scope is None or extras is None or scope.instance.broken is not None:
-            return context.run(send)
-        number = extras.trail[-1][0]
-        if scope.section is not None:
-            scope.event.made_inside(number, scope.section)
-        if scope.instance.output.open():
-            sent = context.run(send)
-            if isinstance(cast("object", sent), MadeCall):
-                cast("MadeCall", sent).number = number
-            return sent
-        future = cast("asyncio.Future[T]", MadeCall(loop=self._loop))
-        cast("MadeCall", future).number = number
+        return leave(self._loop, scope, send, extras)
 
-        def start() -> None:
-            if future.cancelled():
-                return
-            sent = cast("asyncio.Future[T]", context.run(asyncio.ensure_future, context.run(send)))
-            sent.add_done_callback(finish, context=context)
-            future.add_done_callback(lambda ended: ended.cancelled() and sent.cancel(), context=context)
 
-        def finish(sent: asyncio.Future[T]) -> None:
-            if future.done():
-                return
-            if sent.cancelled():
-                future.cancel()
-            elif sent.exception() is not None:
-                future.set_exception(cast("BaseException", sent.exception()))
-            else:
-                future.set_result(sent.result())
+def depart(loop: asyncio.AbstractEventLoop, send: Callable[[Extras | None], Awaitable[T]]) -> Awaitable[T]:
+    """Leave from whatever code runs, with the chain of calls that led to it: from an object as `GatedTransport` does."""
+    scope = SCOPE.get()
+    extras = None if scope is None else extras_of(scope.event, None)
+    return counted(leave(loop, scope, lambda: send(extras), extras))
 
-        scope.instance.output.emit(start)
-        return future
+
+def leave(
+    loop: asyncio.AbstractEventLoop, scope: Scope | None, send: Callable[[], Awaitable[T]], extras: Extras | None
+) -> Awaitable[T]:
+    """Call `send` now or, of an object that has written what is not durable, when it is."""
+    # Tasks and callbacks of the client are not the object's: they must not run in its turns.
+    context = outside()
+    if scope is None or extras is None or scope.instance.broken is not None:
+        return context.run(send)
+    number = extras.trail[-1][0]
+    if scope.section is not None:
+        scope.event.made_inside(number, scope.section)
+    if scope.instance.output.open():
+        sent = context.run(send)
+        if isinstance(cast("object", sent), MadeCall):
+            cast("MadeCall", sent).number = number
+        return sent
+    future = cast("asyncio.Future[T]", MadeCall(loop=loop))
+    cast("MadeCall", future).number = number
+
+    def start() -> None:
+        if future.cancelled():
+            return
+        sent = cast("asyncio.Future[T]", context.run(asyncio.ensure_future, context.run(send)))
+        sent.add_done_callback(finish, context=context)
+        future.add_done_callback(lambda ended: ended.cancelled() and sent.cancel(), context=context)
+
+    def finish(sent: asyncio.Future[T]) -> None:
+        if future.done():
+            return
+        if sent.cancelled():
+            future.cancel()
+        elif sent.exception() is not None:
+            future.set_exception(cast("BaseException", sent.exception()))
+        else:
+            future.set_result(sent.result())
+
+    scope.instance.output.emit(start)
+    return future

@@ -151,6 +151,24 @@ class DataCloneError(PerdureError):
     default_name = "DataCloneError"
 
 
+class ByReference(DataCloneError):
+    """A value travels by reference: it crosses calls, and is never stored. Store what it would give."""
+
+    code = "by_reference"
+
+
+class HostGone(PerdureError):
+    """What a stub led to is gone with the object or process that it lived in. Ask for a new one."""
+
+    code = "host_gone"
+
+
+class Disposed(PerdureError):
+    """A stub or promise was used after it was disposed. `dup()` it before, to keep it."""
+
+    code = "disposed"
+
+
 class ValueTooLarge(PerdureError):
     """A value, message or body is over its bound. Stream it, or split it."""
 

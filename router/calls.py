@@ -10,6 +10,7 @@ from .streams import Incoming, Outgoing
 from .wire import Frame
 
 if TYPE_CHECKING:
+    from ..engine.exports import Parcel
     from .lanes import Lane
     from .links import Link
 
@@ -32,6 +33,8 @@ class CallFuture(MadeCall):
     """Told when the call fails because the object was reset."""
     outgoing: Outgoing | None = None
     incoming: Incoming | None = None
+    parcel: Parcel | None = None
+    """What was exported for its arguments."""
 
     def cancel(self, msg: object | None = None) -> bool:
         """The caller does not want the answer any more."""

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TypeVar, cast
 
 import zmq
@@ -29,6 +30,7 @@ from ..engine.errors import (
     ProgramBug,
     ValueTooLarge,
 )
+from ..engine.exports import Exports
 from ..engine.http import HttpRequest, HttpResponse
 from ..engine.ids import ClassKey
 from ..engine.limits import BODY_INLINE_BYTES_MAX, VALUE_BYTES_MAX
@@ -39,10 +41,11 @@ from .addresses import find_address
 from .calls import CallFuture
 from .class_names import ClassNames
 from .lanes import Lane
+from .links import Link
 from .retries import with_retry
 from .slots import EMPTY, ShardPlace, SlotMap
 from .streams import Incoming
-from .wire import CALL, CANCEL, decode_response, encode_request
+from .wire import CALL, CANCEL, Frame, decode_response, encode_request
 
 DEADLINE_S = 30.0
 CONNECT_S = 5.0
@@ -82,6 +85,10 @@ class Client:
         self.classes = self._class_names.names
         """Class name → its key."""
         self._loop = loop
+        self.exports = Exports(loop, secrets.token_bytes)
+        """What this process has sent by reference."""
+        self.exports.transport, self.exports.fetch_adapter = self, _fetch_through
+        self.deadline_s = deadline_s
         self._deadline_s = deadline_s
         self._deadline_ms = int(deadline_s * 1000)
         self._role = role
@@ -198,9 +205,7 @@ class Client:
         if unique is None:
             known = ", ".join(sorted(self.classes)) or "none"
             raise ClassNotFound(f"no class {name!r} is served", hint=f"known: {known}")
-        from ..sdk.adapter import fetch_through
-
-        return with_retry(Namespace(ClassKey(unique), self, fetch_through), self._retry)
+        return with_retry(Namespace(ClassKey(unique), self, _fetch_through), self._retry)
 
     def get(self, cls: type[T], name: str) -> T:
         """The stub of an object, typed as its class: `await client.get(Counter, "a").increment()`."""
@@ -309,6 +314,9 @@ class Client:
         ]
         if extras is not None:
             future.frame.append(extras.to_wire())
+            if extras.parcel is not None:
+                future.parcel = extras.parcel
+                future.add_done_callback(_returned)
         if body is not None:
             future.body = body
         self.pending[call_id] = future
@@ -348,6 +356,19 @@ class Client:
             future.set_exception(error)
             return
         future.set_result(result)
+
+    def replied_carrying(self, future: CallFuture | None, link: Link, frame: Frame) -> None:
+        """A result that holds what travels by reference."""
+        port, (_, _, payload, ids) = link.port, frame
+        assert port is not None, "the other side answers so only who understands it"
+        if future is None or future.done():
+            port.refuse(ids)
+            return
+        del self.pending[future.call_id]
+        try:
+            future.set_result(port.unpack_result(payload, ids))
+        except PerdureError as error:
+            future.set_exception(error)
 
     def _stream_response(self, future: CallFuture, payload: bytes) -> None:
         """The head is the answer; the call stays pending until its body has ended."""
@@ -410,6 +431,21 @@ class Client:
     def statistics(self) -> dict[str, int]:
         parked = sum(len(lane.parked) for lane in self._lanes.values())
         return {"pending": len(self.pending), "parked": parked, "epoch": self._map.epoch}
+
+
+def _fetch_through(
+    send: Callable[[HttpRequest], Awaitable[HttpResponse]], request: object, init: dict[str, object]
+) -> Awaitable[object]:
+    from ..sdk.adapter import fetch_through  # which a client that never fetches does not need
+
+    return fetch_through(send, request, init)
+
+
+def _returned(future: asyncio.Future[object]) -> None:
+    """What was exported for the arguments of a call is let go when it ends, but for what its receiver has kept."""
+    parcel = cast("CallFuture", future).parcel
+    if parcel is not None:
+        parcel.returned()
 
 
 def _is_of(error: PerdureError, future: CallFuture) -> bool:

@@ -18,8 +18,10 @@ import zmq
 
 from ..engine.calls import FETCH, RPC
 from ..engine.errors import NotConnected, PerdureError, ProtocolError, ShardLost, VersionMismatch, from_wire
+from ..engine.exports import Exports
 from .calls import CallFuture
 from .links import Link
+from .ports import Port
 from .slots import ShardPlace
 from .streams import Outgoing
 from .wire import (
@@ -33,7 +35,9 @@ from .wire import (
     MOVED,
     PING,
     PONG,
+    REF_FRAMES,
     REPLY,
+    REPLY_CARRYING,
     VERSION,
     WELCOME,
     Frame,
@@ -47,8 +51,11 @@ class Answers(Protocol):
     """What a lane hands back."""
 
     pending: dict[int, CallFuture]
+    exports: Exports
+    deadline_s: float
 
     def replied(self, future: CallFuture, payload: bytes, stream: bool) -> None: ...
+    def replied_carrying(self, future: CallFuture | None, link: Link, frame: Frame) -> None: ...
     def failed(self, future: CallFuture, error: PerdureError) -> None: ...
     def moved(self, future: CallFuture, fields: object) -> None: ...
     def mapped(self, fields: object, classes: object) -> None: ...
@@ -111,7 +118,7 @@ class Lane:
         """The link's session takes no calls any more: keep it for the answers that it owes."""
         self.link, self.ready, self._welcome = None, False, False
         calls = {f.call_id for f in self._answers.pending.values() if f.link is link and f.sent}
-        if not calls:
+        if not calls and (link.port is None or not link.port.needed):
             link.close()
             return
         self._leaving[link] = _Leaving(calls)
@@ -121,7 +128,9 @@ class Lane:
         """Something has come over a link that is being left: is it needed any longer?"""
         found = ((call_id, self._answers.pending.get(call_id)) for call_id in leaving.calls)
         leaving.calls = {call_id for call_id, f in found if f is not None and f.sent and f.link is link}
-        if not leaving.calls:  # what was given back is not its any more
+        if not leaving.calls and link.port is not None and link.port.needed:
+            leaving.told = True  # what was sent by reference lives as long as the process
+        elif not leaving.calls:  # what was given back is not its any more
             leaving.told = True
             del self._leaving[link]
             link.close()
@@ -132,7 +141,7 @@ class Lane:
         if self._place is None or self._place.endpoint is None or self.link is not None:
             return
         self.link = Link(self._context, self._loop, self._place.endpoint, self._on_message, self._on_lost, self._curve)
-        self.link.send([HELLO, [VERSION], self._role, {}])
+        self.link.send([HELLO, [VERSION], self._role, {"references": self._answers.exports.host}])
 
     def _on_lost(self, link: Link, reason: str) -> None:
         if link in self._leaving:
@@ -168,6 +177,9 @@ class Lane:
             self.parked[future] = None
             return
         if len(future.frame) > CALL_LENGTH and not self.takes_extras and not self._without_extras(future):
+            return
+        if future.parcel is not None and link.port is None:
+            self._answers.failed(future, self.no_references())
             return
         future.sent = True
         future.link = link
@@ -231,7 +243,14 @@ class Lane:
         kind = frame[0]
         if kind == WELCOME:
             if link is self.link:
-                self._welcomed(frame)
+                self._welcomed(link, frame)
+            return
+        if kind == REPLY_CARRYING:
+            self._answers.replied_carrying(self._answers.pending.get(frame[1]), link, frame)
+            return
+        if kind in REF_FRAMES:
+            if link.port is not None:
+                link.port.receive(frame)
             return
         if kind == PONG:
             if link in self._leaving:
@@ -257,7 +276,7 @@ class Lane:
         elif kind == CANCEL and future.outgoing is not None:
             future.outgoing.cancel()
 
-    def _welcomed(self, frame: Frame) -> None:
+    def _welcomed(self, link: Link, frame: Frame) -> None:
         version, fields = frame[1], cast("dict[str, object]", frame[2])
         if version != VERSION:
             error = VersionMismatch(
@@ -272,6 +291,8 @@ class Lane:
         if fields.get("map") is not None:
             self._answers.mapped(fields["map"], fields.get("classes"))
         self._welcome = True
+        if fields.get("references") is not None:
+            link.port = Port(self._answers.exports, link.send, self._answers.deadline_s)
         self.takes_extras = bool(fields.get("extras"))
         self.kinds = frozenset(cast("list[int]", fields.get("kinds") or (RPC, FETCH)))
         self._go_on()
@@ -292,6 +313,13 @@ class Lane:
         """The error for a call of a kind that is not among `kinds`."""
         return VersionMismatch(
             f"{self.name} is of an older version and takes no operations",
+            hint="use the same version of perdure on both sides",
+        )
+
+    def no_references(self) -> VersionMismatch:
+        """The error for a call whose arguments travel by reference."""
+        return VersionMismatch(
+            f"{self.name} is of an older version and takes no functions, targets or streams",
             hint="use the same version of perdure on both sides",
         )
 

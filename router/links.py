@@ -12,6 +12,7 @@ from typing import cast
 
 import zmq
 
+from .ports import Port
 from .wire import FLUSH_BYTES, MESSAGE_BYTES_MAX, Frame, encode
 
 # Plain ints: pyzmq's enums cost a microsecond at each use.
@@ -54,6 +55,8 @@ class Link:
         """`curve`: server's public key, own public key, own secret key. `on_lost(link, reason)`: the peer is gone."""
         self.endpoint = endpoint
         self.closed = False
+        self.port: Port | None = None
+        """For what travels by reference, once the other side has said that it understands that."""
         self._loop = loop
         self._on_message = on_message
         self._on_lost = on_lost
@@ -133,6 +136,8 @@ class Link:
         """Close the sockets. Frames still queued leave if the peer takes them at once."""
         if self.closed:
             return
+        if self.port is not None:
+            self.port.lost()
         linger_ms = _LAST_WORDS_MS if self._queue else 0
         self._flush_queue()
         self.closed = True

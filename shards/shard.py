@@ -87,7 +87,9 @@ class Shard:
         limits, loop = self._limits, self._loop
         keys = self._program.keys()
         self.client = Client.in_process(loop, self._map, keys, role=f"shard {self._index}")
-        self._runtimes = self._program.runtimes(GatedTransport(self.client, loop))
+        gated = GatedTransport(self.client, loop)
+        self.client.exports.transport = gated
+        self._runtimes = self._program.runtimes(gated)
         for key, runtime in self._runtimes.items():
             runtime.limits = self._class_limits.get(key)
         archive = ArchiveProcess(
@@ -132,6 +134,7 @@ class Shard:
             operate=self.operations.start,
             stop_operation=self.operations.cancel,
             report=self._report,
+            exports=self.client.exports,
         )
         self.session.committer.send_now = self.acceptor.send_now
 

@@ -63,7 +63,9 @@ class Process:
         self._died = died
         self._tasks: set[asyncio.Task[None]] = set()
         caller = Caller(network, self)
-        runtimes = program.runtimes(GatedTransport(caller, loop))
+        gated = GatedTransport(caller, loop)
+        caller.exports.transport = gated
+        runtimes = program.runtimes(gated)
         self.session = Session(
             self._disk,
             disk.root,

@@ -1,0 +1,294 @@
+"""What travels by reference, in a world: functions, targets, stubs, streams; how long they live."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+import pytest
+
+from perdure.engine.errors import PerdureError
+from perdure.sdk.workers import DurableObject, RpcTarget
+from perdure.testing import World
+from perdure.testing.virtual import run
+
+
+class Session(RpcTarget):
+    limit = 5
+
+    def __init__(self, start: int) -> None:
+        self.count = start
+
+    def increment(self, by: int = 1) -> int:
+        self.count += by
+        return self.count
+
+    @property
+    def value(self) -> int:
+        return self.count
+
+    def child(self):
+        return Session(self.count * 10)
+
+    def fetch(self):
+        return "an ordinary name here"
+
+
+class Host(DurableObject):
+    async def counter(self):
+        count = 0
+
+        def add(by: int) -> int:
+            nonlocal count
+            count += by
+            return count
+
+        return add
+
+    def make(self, start: int):
+        return Session(start)
+
+    @property
+    def session(self):
+        return Session(7)
+
+    async def call_back(self, function, *args):
+        return await function(*args)
+
+    async def keep(self, function):
+        self.kept = function.dup()
+
+    async def keep_without_dup(self, function):
+        self.kept = function
+
+    async def use_kept(self, *args):
+        return await self.kept(*args)
+
+    async def pass_on(self, name, function, *args):
+        return await self.env.Host.getByName(name).call_back(function, *args)
+
+    async def counter_of(self, name):
+        return await self.env.Host.getByName(name).counter()
+
+    async def other(self, name):
+        return self.env.Host.getByName(name)
+
+    async def who(self):
+        return self.ctx.id.name
+
+    async def call_stub(self, stub):
+        return await stub.who()
+
+    async def in_section(self, name):
+        async def body():
+            def answer():
+                return 12345
+
+            return await self.env.Host.getByName(name).call_back(answer)
+
+        return await self.ctx.blockConcurrencyWhile(body)
+
+    async def store(self, what):
+        await self.ctx.storage.put("x", what)
+
+    async def store_function(self):
+        await self.ctx.storage.put("x", lambda: 1)
+
+    async def abort(self):
+        self.ctx.abort("gone")
+
+    async def numbers(self, count):
+        self.closed = False
+        try:
+            for number in range(count):
+                yield {"n": number}
+        finally:
+            self.closed = True
+            await self.ctx.storage.put("closed", True)
+
+    async def fails(self):
+        yield 1
+        raise ValueError("in the middle")
+
+    async def was_closed(self):
+        return [self.closed, await self.ctx.storage.get("closed")]
+
+    async def total(self, numbers):
+        return sum([each async for each in numbers])
+
+
+def in_world(work, **options):
+    async def main():
+        async with World([Host], shards=2, **options) as world:
+            await asyncio.wait_for(work(world, world.namespace("Host").getByName("a")), 60)
+
+    run(main())
+
+
+def test_edge_38_a_returned_closure_keeps_its_state():
+    async def work(world, a):
+        add = await a.counter()
+        assert [await add(2), await add(1), await add(-5)] == [2, 3, -2]
+
+    in_world(work)
+
+
+def test_a_function_is_forwarded_to_a_third_party():
+    async def work(world, a):
+        add = await a.counter_of("b")
+        assert await add(2) == 2
+        assert await a.pass_on("b", lambda text: text + "!", "hi") == "hi!"
+
+    in_world(work)
+
+
+def test_callers_functions_run_at_the_caller():
+    async def work(world, a):
+        seen = []
+        assert await a.call_back(seen.append, 3) is None
+        assert seen == [3]
+
+        async def later(x, y):
+            await asyncio.sleep(1)
+            return x * y
+
+        assert await a.call_back(later, 6, 7) == 42
+
+    in_world(work)
+
+
+def test_targets_methods_and_properties():
+    async def work(world, a):
+        session = await a.make(1)
+        assert await session.increment() == 2
+        assert await session.increment(5) == 7
+        assert await session.value == 7
+        assert await session.fetch() == "an ordinary name here"
+        assert await (await session.child()).increment() == 71
+        assert await session.limit == 5
+        with pytest.raises(PerdureError, match='does not implement the method "count"'):
+            await session.count
+        with pytest.raises(PerdureError, match='"limit" is not a function'):
+            await session.limit()
+        with pytest.raises(PerdureError, match="is a reserved method"):
+            await session.constructor()
+
+    in_world(work)
+
+
+def test_pipelining_and_properties_of_objects():
+    async def work(world, a):
+        assert await a.make(12).increment(3) == 15
+        assert await a.make(12).value == 12
+        assert await a.make(2).child().increment() == 21
+        assert await a.session.value == 7
+        assert await a.session.increment() == 8
+        with pytest.raises(PerdureError, match="Can't pipeline on RPC"):
+            await a.who().upper()
+
+    in_world(work)
+
+
+def test_parameters_are_disposed_unless_duplicated():
+    async def work(world, a):
+        await a.keep(lambda x: x + 1)
+        assert await a.use_kept(1) == 2
+        await a.keep_without_dup(lambda x: x + 1)
+        with pytest.raises(PerdureError, match="RPC stub used after being disposed"):
+            await a.use_kept(1)
+
+    in_world(work)
+
+
+def test_use_after_disposal():
+    async def work(world, a):
+        add = await a.counter()
+        other = add.dup()
+        add.dispose()
+        with pytest.raises(PerdureError, match="RPC stub used after being disposed"):
+            await add(1)
+        assert await other(1) == 1
+        with other:
+            pass
+        with pytest.raises(PerdureError, match="RPC stub used after being disposed"):
+            await other(1)
+
+    in_world(work)
+
+
+def test_stubs_of_objects_are_forwarded():
+    async def work(world, a):
+        b = await a.other("b")
+        assert await b.who() == "b"
+        assert await a.call_stub(b) == "b"
+
+    in_world(work)
+
+
+def test_edge_40_a_function_made_in_a_critical_section_is_delivered_into_it():
+    async def work(world, a):
+        assert await asyncio.wait_for(a.in_section("b"), 5) == 12345
+        assert await asyncio.wait_for(a.in_section("a2"), 5) == 12345
+
+    in_world(work)
+
+
+def test_storage_refuses_what_travels_by_reference():
+    async def work(world, a):
+        for call in (a.store_function(), a.store(lambda: 1)):
+            with pytest.raises(PerdureError, match="DataCloneError|Could not serialize"):
+                await call
+
+    in_world(work)
+
+
+def test_the_host_dies():
+    async def work(world, a):
+        add = await a.counter()
+        with pytest.raises(PerdureError, match="gone"):
+            await a.abort()
+        with pytest.raises(PerdureError, match="execution context which hosts this callback.*no longer running"):
+            await add(1)
+        add = await world.namespace("Host").getByName("a").counter()
+        await world.crash(a)
+        with pytest.raises(PerdureError, match="execution context which hosts this callback.*no longer running"):
+            await add(1)
+
+    in_world(work)
+
+
+def test_streams_of_items():
+    async def work(world, a):
+        stream = await a.numbers(100)
+        assert [item["n"] async for item in stream] == list(range(100))
+        stream = await a.numbers(1000)
+        assert await anext(stream) == {"n": 0}
+        await stream.aclose()
+        await world.settle()
+        assert await a.was_closed() == [True, True]
+
+        async def mine():
+            for number in range(50):
+                yield number
+
+        assert await a.total(mine()) == sum(range(50))
+        failing = await a.fails()
+        assert await anext(failing) == 1
+        with pytest.raises(PerdureError, match="in the middle"):
+            await anext(failing)
+
+    in_world(work)
+
+
+def test_nothing_is_left_over():
+    async def work(world, a):
+        add = await a.counter()
+        await a.call_back(lambda: 1)
+        stream = await a.numbers(5)
+        assert len([1 async for _ in stream]) == 5
+        del add, stream
+        gc.collect()
+        await world.settle()
+        assert {len(found) for found in world.network._exports.values()} == {0}
+
+    in_world(work)
