@@ -42,6 +42,7 @@ from .calls import CallFuture
 from .class_names import ClassNames
 from .lanes import Lane
 from .links import Link
+from .ports import Port
 from .retries import with_retry
 from .slots import EMPTY, ShardPlace, SlotMap
 from .streams import Incoming
@@ -88,7 +89,7 @@ class Client:
         self.exports = Exports(loop, secrets.token_bytes)
         """What this process has sent by reference."""
         self.exports.transport, self.exports.fetch_adapter = self, _fetch_through
-        self.deadline_s = deadline_s
+        self.host = self.exports.host
         self._deadline_s = deadline_s
         self._deadline_ms = int(deadline_s * 1000)
         self._role = role
@@ -357,10 +358,14 @@ class Client:
             return
         future.set_result(result)
 
+    def port(self, link: Link, host: bytes) -> Port:
+        """For what travels by reference over a link."""
+        return Port(self.exports, link.send, self._deadline_s)
+
     def replied_carrying(self, future: CallFuture | None, link: Link, frame: Frame) -> None:
         """A result that holds what travels by reference."""
         port, (_, _, payload, ids) = link.port, frame
-        assert port is not None, "the other side answers so only who understands it"
+        assert isinstance(port, Port), "the other side answers so only who understands it"
         if future is None or future.done():
             port.refuse(ids)
             return

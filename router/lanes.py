@@ -18,10 +18,8 @@ import zmq
 
 from ..engine.calls import FETCH, RPC
 from ..engine.errors import NotConnected, PerdureError, ProtocolError, ShardLost, VersionMismatch, from_wire
-from ..engine.exports import Exports
 from .calls import CallFuture
-from .links import Link
-from .ports import Port
+from .links import Link, LinkPort
 from .slots import ShardPlace
 from .streams import Outgoing
 from .wire import (
@@ -51,9 +49,10 @@ class Answers(Protocol):
     """What a lane hands back."""
 
     pending: dict[int, CallFuture]
-    exports: Exports
-    deadline_s: float
+    host: bytes
+    """How the numbers of what this side sends by reference begin."""
 
+    def port(self, link: Link, host: bytes) -> LinkPort: ...
     def replied(self, future: CallFuture, payload: bytes, stream: bool) -> None: ...
     def replied_carrying(self, future: CallFuture | None, link: Link, frame: Frame) -> None: ...
     def failed(self, future: CallFuture, error: PerdureError) -> None: ...
@@ -141,7 +140,7 @@ class Lane:
         if self._place is None or self._place.endpoint is None or self.link is not None:
             return
         self.link = Link(self._context, self._loop, self._place.endpoint, self._on_message, self._on_lost, self._curve)
-        self.link.send([HELLO, [VERSION], self._role, {"references": self._answers.exports.host}])
+        self.link.send([HELLO, [VERSION], self._role, {"references": self._answers.host}])
 
     def _on_lost(self, link: Link, reason: str) -> None:
         if link in self._leaving:
@@ -291,8 +290,8 @@ class Lane:
         if fields.get("map") is not None:
             self._answers.mapped(fields["map"], fields.get("classes"))
         self._welcome = True
-        if fields.get("references") is not None:
-            link.port = Port(self._answers.exports, link.send, self._answers.deadline_s)
+        if isinstance(fields.get("references"), bytes):
+            link.port = self._answers.port(link, cast("bytes", fields["references"]))
         self.takes_extras = bool(fields.get("extras"))
         self.kinds = frozenset(cast("list[int]", fields.get("kinds") or (RPC, FETCH)))
         self._go_on()

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast
 
 import zmq
 
-from .ports import Port
 from .wire import FLUSH_BYTES, MESSAGE_BYTES_MAX, Frame, encode
 
 # Plain ints: pyzmq's enums cost a microsecond at each use.
@@ -40,6 +39,18 @@ def has_messages(socket: zmq.Socket[bytes]) -> bool:
     return bool(socket.getsockopt(EVENTS) & POLLIN)  # pyright: ignore[reportOperatorIssue]
 
 
+class LinkPort(Protocol):
+    """For what travels by reference over a link."""
+
+    @property
+    def needed(self) -> bool:
+        """Whether anything would break if the link were closed now."""
+        ...
+
+    def receive(self, frame: Frame) -> None: ...
+    def lost(self) -> None: ...
+
+
 class Link:
     """A DEALER connected to one endpoint."""
 
@@ -55,7 +66,7 @@ class Link:
         """`curve`: server's public key, own public key, own secret key. `on_lost(link, reason)`: the peer is gone."""
         self.endpoint = endpoint
         self.closed = False
-        self.port: Port | None = None
+        self.port: LinkPort | None = None
         """For what travels by reference, once the other side has said that it understands that."""
         self._loop = loop
         self._on_message = on_message

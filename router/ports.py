@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
 
 from ..engine.calls import REQUEST_ID, Extras, MadeCall, Result
-from ..engine.errors import DeadlineExceeded, PerdureError, ProtocolError, from_wire
+from ..engine.errors import DeadlineExceeded, PerdureError, ProtocolError, VersionMismatch, from_wire
 from ..engine.exports import HOST_BYTES, ID_BYTES, Exports, Parcel
 from ..engine.reference_calls import begin
 from ..engine.references import Received, host_gone
@@ -55,7 +55,7 @@ class Port:
         """Calls from there that run here, and what cancels each."""
         self._held: dict[bytes, bytes] = {}
         """What the other side has of this one, and the process that has it (empty: the other end itself)."""
-        self._imports: dict[bytes, int] = {}
+        self._imports: set[bytes] = set()
         """What this side has of the other one."""
 
     @property
@@ -120,7 +120,7 @@ class Port:
 
     def imported(self, export_id: bytes) -> None:
         """Something of the other side is held here from now on."""
-        self._imports[export_id] = self._imports.get(export_id, 0) + 1
+        self._imports.add(export_id)
 
     def keep(self, export_id: bytes) -> None:
         """See `Way`."""
@@ -129,15 +129,15 @@ class Port:
 
     def drop(self, export_id: bytes) -> None:
         """See `Way`."""
-        self._imports.pop(export_id, None)
+        self._imports.discard(export_id)
         if self.broken is None:
             self._send([REF_DROP, export_id], 0)
 
     # ------------------------------------------------------------------ results of calls of objects
-    def hand_over(self, parcel: Parcel) -> None:
-        """A result that is being sent: the other side has what was exported for it."""
+    def hand_over(self, parcel: Parcel, holder: bytes = b"") -> None:
+        """A result that is being sent: the other side has what was exported for it. `holder`: which process there, if known."""
         for export_id in parcel.ids:
-            self._held[export_id] = b""
+            self._held[export_id] = holder
         parcel.handed_over()
 
     def unpack_result(self, payload: bytes, ids: Sequence[bytes]) -> object:
@@ -182,6 +182,8 @@ class Port:
 
     def _on_call(self, frame: Frame) -> None:
         _, export_id, call_id, path, payload, fields, request_id, carries = frame
+        if type(call_id) is not bytes or len(call_id) != ID_BYTES:
+            raise ProtocolError("malformed reference")
         export = self.exports.find(export_id)
         received: Received | None = self.exports.received(self) if carries else None
 
@@ -194,7 +196,7 @@ class Port:
             elif isinstance(result, PerdureError):
                 self._send([REF_ERROR, call_id, result.to_wire()], 0)
             elif isinstance(result, Parcel):
-                self.hand_over(result)
+                self.hand_over(result, call_id[:HOST_BYTES])
                 self._send([REF_REPLY, call_id, result.payload, result.ids], len(result.payload))
             else:
                 self._send([REF_REPLY, call_id, result, None], len(result))
@@ -254,6 +256,14 @@ class Port:
         for export_id in held:
             self.exports.release(export_id)
         self._imports.clear()
+
+
+def too_old() -> VersionMismatch:
+    """The error for a result that the caller could not understand."""
+    return VersionMismatch(
+        "the result holds functions, targets or streams, and the caller is of an older version",
+        hint="use the same version of perdure on both sides",
+    )
 
 
 def _nothing() -> None:

@@ -7,6 +7,7 @@ who came over the network operates on nothing, whatever keys it has.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Mapping
 from typing import cast
 
@@ -14,11 +15,14 @@ import zmq
 
 from ..engine.calls import FETCH, OPERATE, RPC
 from ..engine.errors import Forbidden, NotConnected, PerdureError, ProtocolError
+from ..engine.exports import HOST_BYTES
 from .calls import CallFuture
 from .class_names import ClassNames
 from .lanes import Lane
 from .links import NOBLOCK, Link, descriptor, has_messages, prepare
 from .logs import Report
+from .ports import too_old
+from .relayed_references import RelayedReferences, ShardPort
 from .slots import EMPTY, SlotMap
 from .wire import (
     CALL,
@@ -32,7 +36,10 @@ from .wire import (
     MAP,
     PING,
     PONG,
+    REF_DROP,
+    REF_FRAMES,
     REPLY,
+    REPLY_CARRYING,
     VERSION,
     WELCOME,
     Frame,
@@ -46,13 +53,15 @@ _DRAIN = 64
 class Guest:
     """A connected client: which socket it came by, its numbers."""
 
-    __slots__ = ("calls", "identity", "local", "queue", "socket", "version")
+    __slots__ = ("calls", "host", "identity", "local", "queue", "socket", "version")
 
     def __init__(self, socket: zmq.Socket[bytes], identity: bytes, *, local: bool) -> None:
         self.socket = socket
         self.local = local
         """It came by a socket in the private folder of this machine."""
         self.identity = identity
+        self.host = b""
+        """How its numbers of what travels by reference begin; empty: it does not understand that."""
         self.version = 0
         self.queue: list[Frame] = []
         self.calls: dict[int, Relayed] = {}
@@ -98,6 +107,8 @@ class Relay:
     ) -> None:
         self.pending: dict[int, CallFuture] = {}
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.host = secrets.token_bytes(HOST_BYTES)
+        self._references = RelayedReferences(self._send)
         self._loop = loop
         self._report = report
         self._map = EMPTY
@@ -174,7 +185,7 @@ class Relay:
     def _on_frame(self, guest: Guest, frame: Frame) -> None:
         kind = frame[0]
         if kind == HELLO:
-            self._on_hello(guest, cast("list[int]", frame[1]))
+            self._on_hello(guest, cast("list[int]", frame[1]), frame[3] if len(frame) > 3 else None)
         elif not guest.version:
             raise ProtocolError("the first frame of a connection must be HELLO")
         elif kind == CALL:
@@ -185,6 +196,8 @@ class Relay:
                 self._pass_on(relayed, [kind, relayed.call_id, *frame[2:]])
         elif kind == PING:
             self._send(guest, [PONG, frame[1]])
+        elif kind in REF_FRAMES:
+            self._references.from_guest(guest, frame)
         else:
             raise ProtocolError(f"a frame of kind {kind!r} is not for the router endpoint")
 
@@ -197,12 +210,16 @@ class Relay:
         if frame[0] == CANCEL:
             self._forget(relayed)
 
-    def _on_hello(self, guest: Guest, versions: list[int]) -> None:
+    def _on_hello(self, guest: Guest, versions: list[int], told: object) -> None:
         if VERSION not in versions:
             self._send(guest, [WELCOME, 0, {"versions": [VERSION]}])
             return
         guest.version = VERSION
+        host = cast("dict[str, object]", told).get("references") if isinstance(told, dict) else None
+        if host is not None:
+            self._references.guest_came(guest, host)
         fields = {"session": "", "map": self._map.to_wire(), "classes": self._classes, "kinds": KINDS, "extras": True}
+        fields["references"] = self.host
         self._send(guest, [WELCOME, VERSION, fields])
 
     def _on_call(self, guest: Guest, frame: Frame) -> None:
@@ -246,6 +263,23 @@ class Relay:
             relayed.streams |= 2
         else:
             self._forget(relayed)
+
+    def port(self, link: Link, host: bytes) -> ShardPort:
+        """For what travels by reference over a link."""
+        return self._references.session_came(link, host)
+
+    def replied_carrying(self, future: CallFuture | None, link: Link, frame: Frame) -> None:
+        """A result that holds what travels by reference."""
+        relayed, (_, _, payload, ids) = cast("Relayed | None", future), frame
+        if relayed is None or not relayed.guest.host:
+            for export_id in cast("list[bytes]", ids):
+                link.send([REF_DROP, export_id])
+            if relayed is not None:
+                self.failed(relayed, too_old())
+            return
+        self._references.given(relayed.guest, cast("list[bytes]", ids))
+        self._send(relayed.guest, [REPLY_CARRYING, relayed.guest_call, payload, ids])
+        self._forget(relayed)
 
     def passed(self, relayed: Relayed, frame: Frame) -> None:
         """A chunk or credit on its way back."""
@@ -295,6 +329,7 @@ class Relay:
                 guest.socket.send_multipart((guest.identity, encode(queue)), NOBLOCK)
             except zmq.ZMQError:  # the client is gone: nobody waits for what it asked
                 self._guests.pop((id(guest.socket), guest.identity), None)
+                self._references.guest_gone(guest)
                 for relayed in list(guest.calls.values()):
                     relayed.send_also([CANCEL, relayed.call_id])
                     self._forget(relayed)

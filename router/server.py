@@ -18,12 +18,12 @@ from typing import cast
 import zmq
 
 from ..engine.calls import FETCH, OPERATE, RPC, Call, Extras, Result
-from ..engine.errors import NotConnected, Overloaded, PerdureError, ProtocolError, VersionMismatch
+from ..engine.errors import NotConnected, Overloaded, PerdureError, ProtocolError
 from ..engine.exports import Exports, Parcel
 from ..engine.http import HttpResponse
 from ..engine.limits import BODY_INLINE_BYTES_MAX
 from .links import NOBLOCK, has_messages, prepare
-from .ports import Port
+from .ports import Port, too_old
 from .slots import SlotMap
 from .streams import Incoming, Outgoing
 from .wire import (
@@ -393,11 +393,7 @@ class Acceptor:
     def _answer_parcel(self, peer: Peer, call_id: int, parcel: Parcel) -> None:
         if peer.port is None:
             parcel.withdraw()
-            error = VersionMismatch(
-                "the result holds functions, targets or streams, and the caller is of an older version",
-                hint="use the same version of perdure on both sides",
-            )
-            self._send(peer, [ERROR, call_id, error.to_wire()])
+            self._send(peer, [ERROR, call_id, too_old().to_wire()])
             return
         peer.port.hand_over(parcel)
         self._send(peer, [REPLY_CARRYING, call_id, parcel.payload, parcel.ids], len(parcel.payload))
