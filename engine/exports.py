@@ -116,7 +116,9 @@ class Exports:
         """A number of this process that was never given before."""
         return self.host + self._numbers(ID_BYTES - HOST_BYTES)
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """How many things somebody may have."""
         return len(self._by_id)
 
     # ------------------------------------------------------------------ out

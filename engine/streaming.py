@@ -49,7 +49,6 @@ class Producer:
         self._task: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._come: asyncio.Future[None] | None = None
-        self._asked = 0
 
     # ------------------------------------------------------------------ what the source does
     def start(self) -> None:
@@ -61,7 +60,7 @@ class Producer:
         source = self._source
         try:
             while True:
-                while not self._asked and (self._bytes >= STREAM_CREDIT_BYTES or len(self._ready) >= AHEAD_ITEMS):
+                while self._bytes >= STREAM_CREDIT_BYTES or len(self._ready) >= AHEAD_ITEMS:
                     self._room = self._exports.loop.create_future()
                     await self._room
                 if isinstance(source, types.AsyncGeneratorType):
@@ -106,17 +105,12 @@ class Producer:
     # ------------------------------------------------------------------ what the reader asks
     async def pull(self) -> tuple[bytes, list[Parcel]]:
         """What is ready, at least one item unless the stream has ended: a packed [ended, items]. Raises what the source did."""
-        self._asked += 1
-        _wake(self._room)
-        try:
-            while not self._ready and not self._ended:
-                if self._stopped:
-                    raise cut_early()
-                if self._come is None or self._come.done():
-                    self._come = self._exports.loop.create_future()
-                await self._come
-        finally:
-            self._asked -= 1
+        while not self._ready and not self._ended:
+            if self._stopped:
+                raise cut_early()
+            if self._come is None or self._come.done():
+                self._come = self._exports.loop.create_future()
+            await asyncio.shield(self._come)  # two may ask
         if not self._ready and self._error is not None:
             raise self._error
         items, self._ready, self._bytes = list(self._ready), deque(), 0

@@ -33,6 +33,7 @@ from .wire import (
     ERROR,
     HELLO,
     KINDS,
+    LOOK_S,
     MAP,
     PING,
     PONG,
@@ -40,6 +41,7 @@ from .wire import (
     REF_FRAMES,
     REPLY,
     REPLY_CARRYING,
+    STILL_THERE,
     VERSION,
     WELCOME,
     Frame,
@@ -121,6 +123,7 @@ class Relay:
         """`id` of the sockets whose address is in the private folder of this machine."""
         self._dirty: dict[Guest, None] = {}
         self._next_id = 0
+        self._looking: asyncio.TimerHandle | None = None
         self._draining = False
         self.adopt(slot_map, classes)
         self.listen(endpoint, None)
@@ -198,6 +201,7 @@ class Relay:
             self._send(guest, [PONG, frame[1]])
         elif kind in REF_FRAMES:
             self._references.from_guest(guest, frame)
+            self._look_after()
         else:
             raise ProtocolError(f"a frame of kind {kind!r} is not for the router endpoint")
 
@@ -278,6 +282,7 @@ class Relay:
                 self.failed(relayed, too_old())
             return
         self._references.given(relayed.guest, cast("list[bytes]", ids))
+        self._look_after()
         self._send(relayed.guest, [REPLY_CARRYING, relayed.guest_call, payload, ids])
         self._forget(relayed)
 
@@ -315,6 +320,17 @@ class Relay:
             relayed.lane.parked.pop(relayed, None)
 
     # ------------------------------------------------------------------ out
+    def _look_after(self) -> None:
+        """A client holds something, or something of it is held: notice when it is gone."""
+        if self._looking is None:
+            self._looking = self._loop.call_later(LOOK_S, self._look)
+
+    def _look(self) -> None:
+        self._looking = None
+        for guest in self._references.concerned():
+            self._send(guest, STILL_THERE)
+            self._look_after()
+
     def _send(self, guest: Guest, frame: Frame) -> None:
         guest.queue.append(frame)
         if not self._dirty:
@@ -345,6 +361,8 @@ class Relay:
         self._flush()
 
     def close(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
         for lane in self._lanes.values():
             lane.close()
         for socket in self._sockets:

@@ -52,6 +52,8 @@ class RelayedReferences:
         self._ports: dict[bytes, ShardPort] = {}
         self._held: dict[Guest, set[bytes]] = {}
         """What guests have of shards."""
+        self._kept: dict[Guest, set[bytes]] = {}
+        """What shards have of guests, with the shard's name before it."""
 
     # ------------------------------------------------------------------ who comes and goes
     def guest_came(self, guest: Guest, host: object) -> None:
@@ -64,6 +66,7 @@ class RelayedReferences:
 
     def guest_gone(self, guest: Guest) -> None:
         held = self._held.pop(guest, None)
+        self._kept.pop(guest, None)
         if held is None or self._guests.pop(guest.host, None) is None:
             return
         for export_id in held:
@@ -80,7 +83,13 @@ class RelayedReferences:
             return
         for guest, held in self._held.items():
             held.difference_update([found for found in held if found.startswith(port.host)])
+            kept = self._kept.get(guest, set())
+            kept.difference_update([found for found in kept if found.startswith(port.host)])
             self._send(guest, [REF_GONE, port.host])
+
+    def concerned(self) -> list[Guest]:
+        """Guests that have something, or of which a shard has something."""
+        return [guest for guest, held in self._held.items() if held or self._kept.get(guest)]
 
     def holds(self, host: bytes) -> bool:
         return any(found.startswith(host) for held in self._held.values() for found in held)
@@ -99,6 +108,11 @@ class RelayedReferences:
             return
         if frame[0] == REF_REPLY and frame[3]:
             self.given(guest, cast("list[bytes]", frame[3]))
+        elif frame[0] == REF_KEEP:
+            self._kept.setdefault(guest, set()).add(frame[2] + frame[1])
+        elif frame[0] == REF_DROP:
+            kept = self._kept.get(guest, set())
+            kept.difference_update([found for found in kept if found.endswith(frame[1])])
         self._send(guest, frame)
 
     def from_guest(self, guest: Guest, frame: Frame) -> None:
@@ -110,6 +124,9 @@ class RelayedReferences:
             held.add(_id(frame[1]))
         elif frame[0] == REF_DROP:
             held.discard(_id(frame[1]))
+        elif frame[0] == REF_REPLY and frame[3]:  # who called is named in the number of the call
+            caller = _host_of(frame)
+            self._kept.setdefault(guest, set()).update(caller + _id(found) for found in frame[3])
         elif frame[0] == REF_GONE:
             raise ProtocolError("only the router endpoint says who is gone")
         if not self._to_shard(frame) and frame[0] == REF_CALL:

@@ -36,6 +36,7 @@ from .wire import (
     FLUSH_BYTES,
     HELLO,
     KINDS,
+    LOOK_S,
     MAP,
     MOVED,
     PING,
@@ -43,6 +44,7 @@ from .wire import (
     REF_FRAMES,
     REPLY,
     REPLY_CARRYING,
+    STILL_THERE,
     VERSION,
     WELCOME,
     Frame,
@@ -101,7 +103,7 @@ class Acceptor:
         exports: Exports | None = None,
     ) -> None:
         self.endpoint = endpoint
-        self._exports = exports or Exports(loop, secrets.token_bytes)
+        self._exports = exports if exports is not None else Exports(loop, secrets.token_bytes)
         self._loop = loop
         self._index = index
         self._session = session
@@ -121,6 +123,7 @@ class Acceptor:
         self._dirty: dict[Peer, None] = {}
         self._scheduled = False
         self._parked: list[tuple[Peer, Frame]] = []
+        self._looking: asyncio.TimerHandle | None = None
         self.calls = 0
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
@@ -355,6 +358,7 @@ class Acceptor:
                 self._send(peer, [PONG, frame[1]])
         elif kind in REF_FRAMES and peer.port is not None:
             peer.port.receive(frame)
+            self._look_after()
         else:
             raise ProtocolError(f"a frame of kind {kind!r} is not for a shard")
 
@@ -396,7 +400,20 @@ class Acceptor:
             self._send(peer, [ERROR, call_id, too_old().to_wire()])
             return
         peer.port.hand_over(parcel)
+        self._look_after()
         self._send(peer, [REPLY_CARRYING, call_id, parcel.payload, parcel.ids], len(parcel.payload))
+
+    def _look_after(self) -> None:
+        """A caller holds something, or something of it is held: notice when it is gone."""
+        if self._looking is None:
+            self._looking = self._loop.call_later(LOOK_S, self._look)
+
+    def _look(self) -> None:
+        self._looking = None
+        for peer in self._peers.values():
+            if peer.port is not None and peer.port.needed:
+                self._send(peer, STILL_THERE)
+                self._look_after()
 
     def _answer(self, call: Call, result: Result) -> None:
         peer, call_id = call.origin
@@ -499,6 +516,8 @@ class Acceptor:
             if frame[0] == MOVED:
                 self._send(peer, [ERROR, frame[1], _nobody_took_over().to_wire()])
         self.flush()
+        if self._looking is not None:
+            self._looking.cancel()
         self._loop.remove_reader(self._fd)
         self._socket.close(1_000)
         self._context.term()

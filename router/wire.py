@@ -45,6 +45,10 @@ VERSION = 1
 _VERSION_BYTE = bytes([VERSION])
 HELLO, WELCOME, CALL, CANCEL, REPLY, ERROR, CHUNK, CREDIT, MOVED, PING, PONG, MAP = range(1, 13)
 REPLY_CARRYING, REF_CALL, REF_REPLY, REF_ERROR, REF_CANCEL, REF_KEEP, REF_DROP, REF_GONE = range(13, 21)
+STILL_THERE = [REF_DROP, bytes(16)]
+"""Asks for nothing: a peer that is gone is noticed when something is sent to it."""
+LOOK_S = 1.0
+"""How often that is done with a peer that holds, or is held, by reference."""
 REF_FRAMES = frozenset({REF_CALL, REF_REPLY, REF_ERROR, REF_CANCEL, REF_KEEP, REF_DROP, REF_GONE})
 MESSAGE_BYTES_MAX = 160 << 20  # four values of the greatest size and what goes with them
 KINDS = [RPC, FETCH, OPERATE]

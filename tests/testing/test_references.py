@@ -289,6 +289,6 @@ def test_nothing_is_left_over():
         del add, stream
         gc.collect()
         await world.settle()
-        assert {len(found) for found in world.network._exports.values()} == {0}
+        assert {found.count for found in world.network._exports.values()} == {0}
 
     in_world(work)
