@@ -8,8 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from .errors import PerdureError
-from .http import HttpRequest, HttpResponse
+from .http import HttpRequest
 
 if TYPE_CHECKING:
     from .exports import Parcel

@@ -252,7 +252,5 @@ class Exports:
         return Namespace(ClassKey(parts[0]), self.transport, self.fetch_adapter)
 
 
-
-
 register_arriving(Stub, STUB, lambda stub: stub._parts(), lambda parts, exports: exports.stub(parts))
 register_arriving(Namespace, NAMESPACE, lambda found: found._parts(), lambda parts, exports: exports.namespace(parts))

@@ -39,7 +39,6 @@ from .fairness import EVENTS_A_ROUND
 from .gate import BLOCKED, InputGate, OutputGate
 from .handlers import has_handler
 from .handling import Handler
-from .http import HttpResponse
 from .ids import ObjectId
 from .lifecycle import State, check_move
 from .mailbox import overloaded

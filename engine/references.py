@@ -34,9 +34,7 @@ class Way(Protocol):
         """Call what the path leads to, or read it (`payload` None). The future gives the value or raises PerdureError."""
         ...
 
-    def forward(
-        self, export_id: bytes, path: Sequence[str], payload: bytes | None
-    ) -> Awaitable[bytes | tuple[object]]:
+    def forward(self, export_id: bytes, path: Sequence[str], payload: bytes | None) -> Awaitable[bytes | tuple[object]]:
         """The same for whoever only passes on: the packed result, or (value,) if that holds references."""
         ...
 
@@ -56,7 +54,7 @@ def host_gone() -> HostGone:
 class Import:
     """One export of another process, with the handles of it that are alive here."""
 
-    __slots__ = ("exports", "export_id", "handles", "parameter", "way")
+    __slots__ = ("export_id", "exports", "handles", "parameter", "way")
 
     def __init__(self, exports: Exports, way: Way, export_id: bytes, *, parameter: bool) -> None:
         self.exports = exports
@@ -223,5 +221,3 @@ class Received:
         for stub in borrowed:
             stub.dispose()
             stub._imported.returned()  # pyright: ignore[reportPrivateUsage]
-
-

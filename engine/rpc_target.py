@@ -55,7 +55,7 @@ def step(value: object, name: str, path: Sequence[str]) -> object:
     if not isinstance(value, RpcTarget):
         if value is None or isinstance(value, (bool, int, float, str, bytes, list, set, *FUNCTIONS)):
             raise PerdureError(
-                f"Can't pipeline on RPC that did not return an object: {type(value).__name__} has no \"{name}\""
+                f'Can\'t pipeline on RPC that did not return an object: {type(value).__name__} has no "{name}"'
             )
         raise MethodNotFound(f'The RPC receiver does not implement the method "{".".join(path)}".')
     if name in RESERVED_ON_TARGETS:
@@ -66,7 +66,9 @@ def step(value: object, name: str, path: Sequence[str]) -> object:
 
 
 def follow(value: object, path: Sequence[str], done: int = 0) -> object:
-    """What the path leads to after its first `done` names, which have led to `value`. Raises MethodNotFound, InvalidArgument, PerdureError, and what a property raises."""
+    """What the path leads to after its first `done` names, which have led to `value`.
+
+    Raises MethodNotFound, InvalidArgument, PerdureError, and what a property raises."""
     check_depth(path)
     for index in range(done, len(path)):
         value = step(value, path[index], path[: index + 1])

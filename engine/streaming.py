@@ -11,7 +11,7 @@ import asyncio
 import types
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import msgpack
 
@@ -77,7 +77,11 @@ class Producer:
         except BaseException as error:
             instance = self._instance
             gone = instance is not None and (instance.broken is not None or instance.fatal is not None)
-            if gone or isinstance(error, DurableObjectAbort | asyncio.CancelledError) or not isinstance(error, Exception):
+            if (
+                gone
+                or isinstance(error, DurableObjectAbort | asyncio.CancelledError)
+                or not isinstance(error, Exception)
+            ):
                 raise
             if not self._stopped:
                 self._emit(as_remote(error))

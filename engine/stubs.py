@@ -36,7 +36,8 @@ class Transport(Protocol):
     """How calls leave: the router client in gateways and applications, a gated one inside objects.
 
     Both methods queue the call before they return; the awaitable gives the unpacked result or raises PerdureError.
-    `exports`: what this process has sent by reference. `deadline_s` None means the transport's default (30 s). `on_reset(error)` is called when the call fails because the
+    `exports`: what this process has sent by reference.
+    `deadline_s` None means the transport's default (30 s). `on_reset(error)` is called when the call fails because the
     object was reset. `extras`: what leads to the call, its key, and what was exported for its arguments.
     """
 
@@ -149,9 +150,7 @@ class Stub:
         if self._retry is None:
             return transport.call(unique, raw, name, method, payload, None, self._on_reset, extras)
         keyed = extras is not None
-        return again(
-            self._retry, keyed, lambda: transport.call(unique, raw, name, method, payload, None, None, extras)
-        )
+        return again(self._retry, keyed, lambda: transport.call(unique, raw, name, method, payload, None, None, extras))
 
     def _parts(self) -> list[object]:
         """What names the object to another process."""

@@ -1,8 +1,8 @@
 """Calls of what was sent by reference, over one link between two processes: the same at both ends.
 
 What always holds: each call is answered once, or fails when the link is gone or its deadline has passed; what the other side
-holds of this one is let go when it says so, and when it is gone. Every frame begins with the number of what it is for, whose first
-bytes name the process that gave it, so that a relay between the two can pass frames on without looking further.
+holds of this one is let go when it says so, and when it is gone. Every frame begins with the number of what it is for, whose
+first bytes name the process that gave it, so that a relay between the two can pass frames on without looking further.
 """
 
 from __future__ import annotations
@@ -68,12 +68,9 @@ class Port:
         self, export_id: bytes, path: Sequence[str], payload: bytes | None, parcel: Parcel | None, extras: Extras | None
     ) -> MadeCall:
         """See `Way`."""
-        future = self._begin(export_id, path, payload, parcel, extras)
-        return future
+        return self._begin(export_id, path, payload, parcel, extras)
 
-    def forward(
-        self, export_id: bytes, path: Sequence[str], payload: bytes | None
-    ) -> Awaitable[bytes | tuple[object]]:
+    def forward(self, export_id: bytes, path: Sequence[str], payload: bytes | None) -> Awaitable[bytes | tuple[object]]:
         """See `Way`."""
         future = self._begin(export_id, path, payload, None, None)
         future.passed_on = True

@@ -222,8 +222,8 @@ class Relay:
         host = cast("dict[str, object]", told).get("references") if isinstance(told, dict) else None
         if host is not None:
             self._references.guest_came(guest, host)
-        fields = {"session": "", "map": self._map.to_wire(), "classes": self._classes, "kinds": KINDS, "extras": True}
-        fields["references"] = self.host
+        fields: dict[str, object] = {"session": "", "map": self._map.to_wire(), "classes": self._classes}
+        fields |= {"kinds": KINDS, "extras": True, "references": self.host}
         self._send(guest, [WELCOME, VERSION, fields])
 
     def _on_call(self, guest: Guest, frame: Frame) -> None:

@@ -242,7 +242,7 @@ class Network:
     # ------------------------------------------------------------------ back
     def answered(self, call: Call, result: Result) -> None:
         """What a process says to a call; it is not heard when the process is dead."""
-        pending, process = cast("tuple[Pending, Receiver]", call.origin or (None, None))
+        pending, process = cast("tuple[Pending, Receiver | None]", call.origin or (None, None))
         call.origin = None  # a callee that lives on must not keep what its caller got
         if process is None or pending not in process.pending:
             if isinstance(result, Parcel):

@@ -1,4 +1,4 @@
-"""Two shards of one class with real sockets between, in one process: objects, their doors, a client, and the endpoint if wanted."""
+"""Two shards of one class with real sockets between, in one process: objects, their doors, a client, the endpoint if wanted."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from perdure.router.client import Client
 from perdure.router.relay import Relay
 from perdure.router.server import Acceptor
 from perdure.router.slots import GROUPS, ShardPlace, SlotMap
+
 from tests.engine.shelf import Shard
 
 

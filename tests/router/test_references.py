@@ -9,6 +9,7 @@ import pytest
 from perdure.engine.durable import DurableObject
 from perdure.engine.errors import PerdureError, VersionMismatch
 from perdure.engine.rpc_target import RpcTarget
+
 from tests.router.landing import landing
 
 

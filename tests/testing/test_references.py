@@ -6,7 +6,6 @@ import asyncio
 import gc
 
 import pytest
-
 from perdure.engine.errors import PerdureError
 from perdure.sdk.workers import DurableObject, RpcTarget
 from perdure.testing import World
