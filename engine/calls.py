@@ -72,9 +72,9 @@ class Extras:
 
 
 class MadeCall(asyncio.Future[object]):
-    """What code awaits that made a call. `number`: the one in its chain; 0: it was made outside of any object."""
+    """What code awaits that made a call. `call_number`: the one in its chain; 0: it was made outside of any object."""
 
-    number: int = 0
+    call_number: int = 0
 
     def __getattr__(self, name: str) -> object:
         """A method or property of the result, before it is there."""

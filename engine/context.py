@@ -165,10 +165,10 @@ def leave(
     if scope.instance.output.open():
         sent = context.run(send)
         if isinstance(cast("object", sent), MadeCall):
-            cast("MadeCall", sent).number = number
+            cast("MadeCall", sent).call_number = number
         return sent
     future = cast("asyncio.Future[T]", MadeCall(loop=loop))
-    cast("MadeCall", future).number = number
+    cast("MadeCall", future).call_number = number
 
     def start() -> None:
         if future.cancelled():

@@ -157,7 +157,7 @@ class Client:
         if self._closed:
             return
         for future in list(self.pending.values()):
-            if future.sent:
+            if future.call_sent:
                 future.send_also([CANCEL, future.call_id])
             self.failed(future, NotConnected("the client was closed"))
         self._closed = True
@@ -298,8 +298,8 @@ class Client:
             future.deadline_s = self._now_s + deadline_s
             deadline_ms = int(deadline_s * 1000)
         future.call_id = call_id
-        future.size = len(payload)
-        future.frame = [
+        future.call_size = len(payload)
+        future.call_frame = [
             CALL,
             call_id,
             self._map.epoch,
@@ -314,12 +314,12 @@ class Client:
             body is not None,
         ]
         if extras is not None:
-            future.frame.append(extras.to_wire())
+            future.call_frame.append(extras.to_wire())
             if extras.parcel is not None:
-                future.parcel = extras.parcel
+                future.call_parcel = extras.parcel
                 future.add_done_callback(_returned)
         if body is not None:
-            future.body = body
+            future.call_body = body
         self.pending[call_id] = future
         if len(payload) > VALUE_BYTES_MAX:
             self.failed(
@@ -342,9 +342,9 @@ class Client:
 
     # ------------------------------------------------------------------ Answers
     def replied(self, future: CallFuture, payload: bytes, stream: bool) -> None:
-        frame = future.frame
-        if future.outgoing is not None and not stream:
-            future.outgoing.cancel()
+        frame = future.call_frame
+        if future.call_outgoing is not None and not stream:
+            future.call_outgoing.cancel()
         if stream:
             self._stream_response(future, payload)
             return
@@ -381,24 +381,24 @@ class Client:
 
         def closed(early: bool) -> None:
             self.pending.pop(future.call_id, None)
-            if future.outgoing is not None:
-                future.outgoing.cancel()
+            if future.call_outgoing is not None:
+                future.call_outgoing.cancel()
             if early:
                 future.send_also([CANCEL, future.call_id])
 
         future.deadline_s = float("inf")
-        response.body = future.incoming = Incoming(self._loop, future.call_id, future.send_also, closed)
+        response.body = future.call_incoming = Incoming(self._loop, future.call_id, future.send_also, closed)
         if not future.done():
             future.set_result(response)
 
     def failed(self, future: CallFuture, error: PerdureError) -> None:
         self.pending.pop(future.call_id, None)
-        if future.lane is not None:
-            future.lane.parked.pop(future, None)
-        if future.outgoing is not None:
-            future.outgoing.cancel()
-        if future.incoming is not None:
-            future.incoming.fail(error)
+        if future.call_lane is not None:
+            future.call_lane.parked.pop(future, None)
+        if future.call_outgoing is not None:
+            future.call_outgoing.cancel()
+        if future.call_incoming is not None:
+            future.call_incoming.fail(error)
         elif not future.done():
             future.set_exception(error)
         if error.durableObjectReset and future.on_reset is not None and _is_of(error, future):
@@ -407,10 +407,10 @@ class Client:
     def moved(self, future: CallFuture, fields: object) -> None:
         """The shard does not have the object's slot: nothing has run, so send it where the newer map says."""
         self.mapped(fields, None)
-        frame = future.frame
+        frame = future.call_frame
         frame[2] = self._map.epoch
-        future.sent = False
-        if future.outgoing is not None and not future.outgoing.hold():
+        future.call_sent = False
+        if future.call_outgoing is not None and not future.call_outgoing.hold():
             self.failed(future, NotConnected("the object moved while its request's body was being read"))
             return
         self._lane(frame[4]).send(future)
@@ -422,9 +422,9 @@ class Client:
         self._now_s = now = self._loop.time()
         late = [future for future in self.pending.values() if future.deadline_s < now]
         for future in late:
-            if future.sent:
+            if future.call_sent:
                 future.send_also([CANCEL, future.call_id])
-            seconds = cast("int", future.frame[9]) / 1000
+            seconds = cast("int", future.call_frame[9]) / 1000
             error = DeadlineExceeded(
                 f"no answer within {seconds:g} s",
                 hint="the call may have run; give a longer deadline if it takes that long",
@@ -448,14 +448,14 @@ def _fetch_through(
 
 def _returned(future: asyncio.Future[object]) -> None:
     """What was exported for the arguments of a call is let go when it ends, but for what its receiver has kept."""
-    parcel = cast("CallFuture", future).parcel
+    parcel = cast("CallFuture", future).call_parcel
     if parcel is not None:
         parcel.returned()
 
 
 def _is_of(error: PerdureError, future: CallFuture) -> bool:
     """Whether the object that was called was reset, not one that it called in its turn."""
-    return error.durableObjectId is None or error.durableObjectId == cast("bytes", future.frame[4]).hex()
+    return error.durableObjectId is None or error.durableObjectId == cast("bytes", future.call_frame[4]).hex()
 
 
 class Connecting:

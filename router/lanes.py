@@ -116,7 +116,7 @@ class Lane:
     def _leave(self, link: Link) -> None:
         """The link's session takes no calls any more: keep it for the answers that it owes."""
         self.link, self.ready, self._welcome = None, False, False
-        calls = {f.call_id for f in self._answers.pending.values() if f.link is link and f.sent}
+        calls = {f.call_id for f in self._answers.pending.values() if f.call_link is link and f.call_sent}
         if not calls and (link.port is None or not link.port.needed):
             link.close()
             return
@@ -126,7 +126,7 @@ class Lane:
     def _left(self, link: Link, leaving: _Leaving) -> None:
         """Something has come over a link that is being left: is it needed any longer?"""
         found = ((call_id, self._answers.pending.get(call_id)) for call_id in leaving.calls)
-        leaving.calls = {call_id for call_id, f in found if f is not None and f.sent and f.link is link}
+        leaving.calls = {call_id for call_id, f in found if f is not None and f.call_sent and f.call_link is link}
         if not leaving.calls and link.port is not None and link.port.needed:
             leaving.told = True  # what was sent by reference lives as long as the process
         elif not leaving.calls:  # what was given back is not its any more
@@ -160,7 +160,7 @@ class Lane:
             self._reopening = self._loop.call_later(_REOPEN_S, self._open)
 
     def _fail_sent(self, link: Link, reason: str) -> None:
-        for future in [f for f in self._answers.pending.values() if f.link is link and f.sent]:
+        for future in [f for f in self._answers.pending.values() if f.call_link is link and f.call_sent]:
             error = ShardLost(
                 f"the connection to {self.name} was lost while the call was running: {reason}",
                 hint="the call may have run; repeat it if that does no harm",
@@ -170,25 +170,25 @@ class Lane:
     # ------------------------------------------------------------------ out
     def send(self, future: CallFuture) -> None:
         """Send a call, or park it until the shard serves."""
-        future.lane = self
+        future.call_lane = self
         link = self.link
         if link is None or not self.ready:
             self.parked[future] = None
             return
-        if len(future.frame) > CALL_LENGTH and not self.takes_extras and not self._without_extras(future):
+        if len(future.call_frame) > CALL_LENGTH and not self.takes_extras and not self._without_extras(future):
             return
-        if future.parcel is not None and link.port is None:
+        if future.call_parcel is not None and link.port is None:
             self._answers.failed(future, self.no_references())
             return
-        future.sent = True
-        future.link = link
-        link.send(future.frame, future.size)
-        if future.frame[11]:
+        future.call_sent = True
+        future.call_link = link
+        link.send(future.call_frame, future.call_size)
+        if future.call_frame[11]:
             self._send_body(future, link)
 
     def _without_extras(self, future: CallFuture) -> bool:
         """Leave the chain out for an older side. A key is a promise that it cannot keep: False, the call has failed."""
-        key = cast("list[object]", future.frame.pop())[1]
+        key = cast("list[object]", future.call_frame.pop())[1]
         if key is not None:
             error = VersionMismatch(
                 f"{self.name} is of an older version and takes no idempotency keys",
@@ -203,20 +203,20 @@ class Lane:
         def send(frame: Frame) -> None:
             link.send(frame, len(frame[2]) if frame[0] == CHUNK else 0)
 
-        if future.outgoing is not None:
-            future.outgoing.send_again(send)
+        if future.call_outgoing is not None:
+            future.call_outgoing.send_again(send)
             return
-        body, future.body = future.body, None
-        future.outgoing = Outgoing(self._loop, future.call_id, body, send, lambda: None, keep=True)  # pyright: ignore[reportArgumentType]
+        body, future.call_body = future.call_body, None
+        future.call_outgoing = Outgoing(self._loop, future.call_id, body, send, lambda: None, keep=True)  # pyright: ignore[reportArgumentType]
 
     def give_up(self, future: CallFuture) -> None:
         """The caller of a pending call is gone."""
         if self._answers.pending.pop(future.call_id, None) is None:
             return
         self.parked.pop(future, None)
-        if future.outgoing is not None:
-            future.outgoing.cancel()
-        if future.sent:
+        if future.call_outgoing is not None:
+            future.call_outgoing.cancel()
+        if future.call_sent:
             future.send_also([CANCEL, future.call_id])
 
     # ------------------------------------------------------------------ in
@@ -265,15 +265,15 @@ class Lane:
             return
         if kind == ERROR:
             self._answers.failed(future, from_wire(cast("dict[str, object]", frame[2])))
-        elif kind == CHUNK and future.incoming is not None:
+        elif kind == CHUNK and future.call_incoming is not None:
             error = from_wire(cast("dict[str, object]", frame[4])) if frame[4] is not None else None
-            future.incoming.feed(frame[2], bool(frame[3]), error)
-        elif kind == CREDIT and future.outgoing is not None:
-            future.outgoing.credit(frame[2])
+            future.call_incoming.feed(frame[2], bool(frame[3]), error)
+        elif kind == CREDIT and future.call_outgoing is not None:
+            future.call_outgoing.credit(frame[2])
         elif kind == MOVED:
             self._answers.moved(future, frame[2])
-        elif kind == CANCEL and future.outgoing is not None:
-            future.outgoing.cancel()
+        elif kind == CANCEL and future.call_outgoing is not None:
+            future.call_outgoing.cancel()
 
     def _welcomed(self, link: Link, frame: Frame) -> None:
         version, fields = frame[1], cast("dict[str, object]", frame[2])
@@ -303,7 +303,7 @@ class Lane:
         self.ready = True
         parked, self.parked = self.parked, {}
         for future in sorted(parked, key=lambda future: future.call_id):  # what was given back came last
-            if future.frame[6] in self.kinds:
+            if future.call_frame[6] in self.kinds:
                 self.send(future)
             else:
                 self._answers.failed(future, self.not_understood())
@@ -325,7 +325,7 @@ class Lane:
     def _refuse(self, error: PerdureError) -> None:
         if self._on_refused is not None:
             self._on_refused(error)
-        for future in [f for f in self._answers.pending.values() if f.lane is self]:
+        for future in [f for f in self._answers.pending.values() if f.call_lane is self]:
             self._answers.failed(future, error)
 
     def close(self) -> None:

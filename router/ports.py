@@ -25,18 +25,18 @@ Send = Callable[[Frame, int], None]
 class PortCall(MadeCall):
     """A call of an import, as its caller awaits it."""
 
-    port_of_call: Port | None = None
+    call_port: Port | None = None
     export_id = b""
     call_id = b""
-    passed_on = False
-    given: Parcel | None = None
-    deadline: asyncio.TimerHandle | None = None
+    call_passed_on = False
+    call_given: Parcel | None = None
+    call_deadline: asyncio.TimerHandle | None = None
 
     def cancel(self, msg: object | None = None) -> bool:
         """The caller does not want the answer any more."""
         done = super().cancel(msg)
-        if done and self.port_of_call is not None:
-            self.port_of_call.give_up(self)
+        if done and self.call_port is not None:
+            self.call_port.give_up(self)
         return done
 
 
@@ -73,7 +73,7 @@ class Port:
     def forward(self, export_id: bytes, path: Sequence[str], payload: bytes | None) -> Awaitable[bytes | tuple[object]]:
         """See `Way`."""
         future = self._begin(export_id, path, payload, None, None)
-        future.passed_on = True
+        future.call_passed_on = True
         return cast("Awaitable[bytes | tuple[object]]", future)
 
     def _begin(
@@ -85,11 +85,11 @@ class Port:
             if parcel is not None:
                 parcel.returned()
             return future
-        future.port_of_call, future.export_id, future.call_id = self, export_id, self.exports.new_id()
-        future.given = parcel
+        future.call_port, future.export_id, future.call_id = self, export_id, self.exports.new_id()
+        future.call_given = parcel
         self._calls[future.call_id] = future
         if path != ("pull",):  # a stream's next item may take as long as it wants
-            future.deadline = self.exports.loop.call_later(self._deadline_s, self._too_late, future)
+            future.call_deadline = self.exports.loop.call_later(self._deadline_s, self._too_late, future)
         fields = None if extras is None else extras.to_wire()
         frame = [REF_CALL, export_id, future.call_id, list(path), payload, fields, REQUEST_ID.get(), parcel is not None]
         self._send(frame, len(payload or b""))
@@ -108,10 +108,10 @@ class Port:
             )
 
     def _ended(self, future: PortCall) -> bool:
-        if future.deadline is not None:
-            future.deadline.cancel()
-        if future.given is not None:
-            given, future.given = future.given, None
+        if future.call_deadline is not None:
+            future.call_deadline.cancel()
+        if future.call_given is not None:
+            given, future.call_given = future.call_given, None
             given.returned()
         return self._calls.pop(future.call_id, None) is not None
 
@@ -217,7 +217,7 @@ class Port:
             self.refuse(ids or ())
             return
         try:
-            if future.passed_on:
+            if future.call_passed_on:
                 value = payload if ids is None else (self.unpack_result(payload, ids),)
             else:
                 value = unpack(payload) if ids is None else self.unpack_result(payload, ids)

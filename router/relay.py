@@ -209,7 +209,7 @@ class Relay:
         """A frame that belongs to a call, which may still be parked here."""
         if frame[0] == CHUNK and relayed.kept is not None:
             relayed.kept.append(frame)
-        if relayed.sent:
+        if relayed.call_sent:
             relayed.send_also(frame)
         if frame[0] == CANCEL:
             self._forget(relayed)
@@ -241,8 +241,8 @@ class Relay:
         if frame[11]:
             relayed.streams, relayed.kept = 1, []
         frame[1], frame[2] = self._next_id, self._map.epoch
-        relayed.frame = frame
-        relayed.size = len(cast("bytes", frame[8]))
+        relayed.call_frame = frame
+        relayed.call_size = len(cast("bytes", frame[8]))
         self.pending[relayed.call_id] = relayed
         guest.calls[relayed.guest_call] = relayed
         self._lanes[self._map.shard_of(object_id)].send(relayed)
@@ -305,9 +305,9 @@ class Relay:
     def moved(self, future: CallFuture, fields: object) -> None:
         """The shard does not have the slot any more: send it where our map says."""
         self.adopt(SlotMap.from_wire(fields), {})
-        frame = future.frame
+        frame = future.call_frame
         frame[2] = self._map.epoch
-        future.sent = False
+        future.call_sent = False
         if frame[11] and cast("Relayed", future).kept is None:
             self.failed(future, NotConnected("the object moved while its request's body was being read"))
             return
@@ -316,8 +316,8 @@ class Relay:
     def _forget(self, relayed: Relayed) -> None:
         self.pending.pop(relayed.call_id, None)
         relayed.guest.calls.pop(relayed.guest_call, None)
-        if relayed.lane is not None:
-            relayed.lane.parked.pop(relayed, None)
+        if relayed.call_lane is not None:
+            relayed.call_lane.parked.pop(relayed, None)
 
     # ------------------------------------------------------------------ out
     def _look_after(self) -> None:

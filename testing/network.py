@@ -63,21 +63,21 @@ class Pending(MadeCall):
 
     def __init__(self, network: Network, sender: Receiver | None, call: Call, on_reset: OnReset | None) -> None:
         super().__init__(loop=network.loop)
-        self.network = network
-        self.sender = sender
-        self.request = call
+        self.call_network = network
+        self.call_sender = sender
+        self.call_request = call
         self.on_reset = on_reset
-        self.receiver: Receiver | None = None
-        self.deadline: asyncio.TimerHandle | None = None
-        self.parcel: Parcel | None = None
+        self.call_receiver: Receiver | None = None
+        self.call_deadline: asyncio.TimerHandle | None = None
+        self.call_parcel: Parcel | None = None
         """What was exported for its arguments."""
-        self.settled = False
+        self.call_settled = False
         """Its answer, whatever it is, is on its way: no other will be."""
 
     def cancel(self, msg: object | None = None) -> bool:
         done = super().cancel(msg)
         if done:
-            self.network.give_up(self)
+            self.call_network.give_up(self)
         return done
 
 
@@ -191,7 +191,7 @@ class Network:
         self.loop.call_soon(self._leave, pending, deadline_s, context=self._clean)
 
     def _leave(self, pending: Pending, deadline_s: float | None) -> None:
-        sender = pending.sender
+        sender = pending.call_sender
         assert sender is not None, "an object's call has a sender"
         if sender.alive:
             self.schedule.point("send", sender)
@@ -200,7 +200,7 @@ class Network:
 
     def send(self, pending: Pending, deadline_s: float | None) -> None:
         """Begin a call."""
-        call = pending.request
+        call = pending.call_request
         self.introduce(call.class_key, call.object_id, call.name)
         self.story.tell("call", call.object_id, method=call.method)
         if len(call.payload) > VALUE_BYTES_MAX:
@@ -208,13 +208,13 @@ class Network:
             pending.set_exception(ValueTooLarge(f"the arguments are {size} bytes, the limit is {VALUE_BYTES_MAX}"))
             return
         after = DEADLINE_S if deadline_s is None else deadline_s
-        pending.deadline = self.loop.call_exactly(self.loop.now_s + after, self._too_late, pending, after)
-        self.travel((pending.sender, call.object_id, pending.on_reset), "call", self._arrive, pending)
+        pending.call_deadline = self.loop.call_exactly(self.loop.now_s + after, self._too_late, pending, after)
+        self.travel((pending.call_sender, call.object_id, pending.on_reset), "call", self._arrive, pending)
 
     def _arrive(self, pending: Pending) -> None:
         if pending.done():
             return
-        call = pending.request
+        call = pending.call_request
         process = self.shards[self.groups[group_of(call.object_id)]]
         if process is None:
             self._parked.append(pending)
@@ -225,9 +225,9 @@ class Network:
             self._return(pending, _lost(process, "it was killed"))
             return
         call.origin = (pending, process)
-        if pending.parcel is not None:
-            call.received = self.exports_of(process).received(self.ports(pending.sender, process)[1])
-        pending.receiver = process
+        if pending.call_parcel is not None:
+            call.received = self.exports_of(process).received(self.ports(pending.call_sender, process)[1])
+        pending.call_receiver = process
         process.pending[pending] = call
         self.story.tell("arrives", call.object_id, method=call.method, shard=process.name)
         process.deliver(call)
@@ -256,7 +256,7 @@ class Network:
         if call.received is not None:
             call.received.returned()
         if isinstance(result, Parcel):
-            self.ports(pending.sender, process)[1].hand_over(result)
+            self.ports(pending.call_sender, process)[1].hand_over(result)
         self._return(pending, result)
 
     def lost(self, process: Receiver, reason: str) -> None:
@@ -272,11 +272,11 @@ class Network:
             self._return(pending, _lost(process, reason))
 
     def _return(self, pending: Pending, result: Result) -> None:
-        if pending.done() or pending.settled:
+        if pending.done() or pending.call_settled:
             return
-        pending.settled = True
+        pending.call_settled = True
         self.travel(
-            ("back", pending.sender, pending.request.object_id, pending.on_reset),
+            ("back", pending.call_sender, pending.call_request.object_id, pending.on_reset),
             "reply",
             self._finish,
             pending,
@@ -284,17 +284,17 @@ class Network:
         )
 
     def _finish(self, pending: Pending, result: Result) -> None:
-        if pending.deadline is not None:
-            pending.deadline.cancel()
-        if pending.done() or (pending.sender is not None and not pending.sender.alive):
-            if isinstance(result, Parcel) and (pending.sender is None or pending.sender.alive):
+        if pending.call_deadline is not None:
+            pending.call_deadline.cancel()
+        if pending.done() or (pending.call_sender is not None and not pending.call_sender.alive):
+            if isinstance(result, Parcel) and (pending.call_sender is None or pending.call_sender.alive):
                 self._port_for(pending).refuse(result.ids)
             return
-        if pending.sender is not None:
-            self.schedule.point("hear", pending.sender)
-            if not pending.sender.alive:
+        if pending.call_sender is not None:
+            self.schedule.point("hear", pending.call_sender)
+            if not pending.call_sender.alive:
                 return
-        call = pending.request
+        call = pending.call_request
         value: object
         try:
             if isinstance(result, Parcel):
@@ -320,21 +320,21 @@ class Network:
 
     def _port_for(self, pending: Pending) -> Port:
         """The caller's end of the link by which the answer came."""
-        assert pending.receiver is not None, "somebody has answered it"
-        return self.ports(pending.sender, pending.receiver)[0]
+        assert pending.call_receiver is not None, "somebody has answered it"
+        return self.ports(pending.call_sender, pending.call_receiver)[0]
 
     # ------------------------------------------------------------------ giving up
     def give_up(self, pending: Pending) -> None:
         """The caller does not want the answer any more."""
-        if pending.deadline is not None:
-            pending.deadline.cancel()
-        process = pending.receiver
+        if pending.call_deadline is not None:
+            pending.call_deadline.cancel()
+        process = pending.call_receiver
         call = process.pending.get(pending) if process is not None else None
         if process is not None and call is not None and process.alive:
             process.cancel(call)
 
     def _too_late(self, pending: Pending, seconds: float) -> None:
-        if pending.done() or (pending.sender is not None and not pending.sender.alive):
+        if pending.done() or (pending.call_sender is not None and not pending.call_sender.alive):
             return
         self.give_up(pending)
         pending.set_exception(
@@ -354,7 +354,7 @@ def _lost(process: Receiver, reason: str) -> ShardLost:
 
 def _returned(pending: asyncio.Future[object]) -> None:
     """What was exported for the arguments of a call is let go when it ends, but for what its receiver has kept."""
-    parcel = cast("Pending", pending).parcel
+    parcel = cast("Pending", pending).call_parcel
     if parcel is not None:
         parcel.returned()
 
@@ -407,7 +407,7 @@ class Caller:
             call.chain, call.trail, call.key = extras.chain, extras.trail, extras.key
         pending = Pending(self._network, self.sender, call, on_reset)
         if extras is not None and extras.parcel is not None:
-            pending.parcel = extras.parcel
+            pending.call_parcel = extras.parcel
             pending.add_done_callback(_returned)
         if self.sender is None:
             self._network.send(pending, deadline_s)
