@@ -96,6 +96,7 @@ def _follow(waiting: asyncio.Future[object] | asyncio.Task[None], numbers: froze
         if isinstance(future, MadeCall):
             if future.call_number in numbers:
                 return True
+            ahead.append(future.call_behind)
         elif isinstance(future, asyncio.Task):
             ahead.append(getattr(future, "_fut_waiter", None))  # None: it is about to run
         elif hasattr(future, "_children"):

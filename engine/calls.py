@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .http import HttpRequest
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .reference_calls import Reached
     from .references import Received
 
+T = TypeVar("T")
 REQUEST_ID: ContextVar[str] = ContextVar("request id", default="")
 """Of the request that the running code works for; travels with its calls."""
 RPC = 0
@@ -75,6 +76,8 @@ class MadeCall(asyncio.Future[object]):
     """What code awaits that made a call. `call_number`: the one in its chain; 0: it was made outside of any object."""
 
     call_number: int = 0
+    call_behind: asyncio.Future[Any] | None = None
+    """What it waits for, if that is another future: `call_cycles` follows it."""
 
     def __getattr__(self, name: str) -> object:
         """A method or property of the result, before it is there."""
@@ -87,6 +90,25 @@ class MadeCall(asyncio.Future[object]):
 
 Result = Any
 """What a call is answered with: bytes (the packed value), exports.Parcel, HttpResponse or PerdureError."""
+
+
+def pass_on(work: asyncio.Future[T], to: asyncio.Future[T]) -> None:
+    """Give `to` what `work` gives; cancelling `to` cancels `work`."""
+
+    def come(_work: asyncio.Future[T]) -> None:
+        if to.done():
+            return
+        if work.cancelled():
+            to.cancel()
+        elif work.exception() is not None:
+            to.set_exception(cast("BaseException", work.exception()))
+        else:
+            to.set_result(work.result())
+
+    work.add_done_callback(come)
+    if isinstance(to, MadeCall):
+        to.call_behind = work
+    to.add_done_callback(lambda ended: ended.cancelled() and work.cancel())
 
 
 @dataclass(slots=True, eq=False)

@@ -106,6 +106,8 @@ class Exports:
         self.transport: Transport | None = None
         """How stubs of objects that arrive here make their calls."""
         self.fetch_adapter: FetchAdapter | None = None
+        self.through: Callable[[Any], Any] = _as_it_is
+        """What callers get for an awaitable of this loop: `perdure.testing` lets code of another loop await it."""
         self._numbers = numbers
         self._by_id: dict[bytes, Export] = {}
         self.tasks: set[asyncio.Task[None]] = set()
@@ -250,6 +252,10 @@ class Exports:
         """A namespace that arrives."""
         assert self.transport is not None, "this process reaches objects"
         return Namespace(ClassKey(parts[0]), self.transport, self.fetch_adapter)
+
+
+def _as_it_is(work: object) -> object:
+    return work
 
 
 register_arriving(Stub, STUB, lambda stub: stub._parts(), lambda parts, exports: exports.stub(parts))

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Generator
 from typing import cast
 
-from .calls import MadeCall
+from .calls import MadeCall, pass_on
 from .errors import ByReference, Disposed, PerdureError, from_wire
 from .references import RpcStub
 from .rpc_target import check_depth, not_a_function, step
@@ -66,6 +66,7 @@ class Pipelined:
             except Exception as failure:
                 result.set_exception(failure)
 
+        result.call_behind = first
         first.add_done_callback(come)
         return result
 
@@ -89,20 +90,10 @@ def _pass_to(made: object, result: MadeCall) -> None:
     if isinstance(made, RpcStub) or not hasattr(made, "__await__"):
         result.set_result(made)
         return
-    inner = asyncio.ensure_future(_awaited(cast("Awaitable[object]", made)), loop=result.get_loop())
-
-    def come(_inner: object) -> None:
-        if result.done():
-            return
-        if inner.cancelled():
-            result.cancel()
-        elif inner.exception() is not None:
-            result.set_exception(cast("BaseException", inner.exception()))
-        else:
-            result.set_result(inner.result())
-
-    inner.add_done_callback(come)
-    result.add_done_callback(lambda ended: ended.cancelled() and inner.cancel())
+    waited = (
+        made if isinstance(made, asyncio.Future) else asyncio.ensure_future(_awaited(cast("Awaitable[object]", made)))
+    )
+    pass_on(cast("asyncio.Future[object]", waited), result)
 
 
 async def _awaited(made: Awaitable[object]) -> object:

@@ -76,8 +76,10 @@ class Import:
         if self.handles:
             self.way.keep(self.export_id)
 
-    def call(self, path: Sequence[str], args: tuple[object, ...] | None, kwargs: dict[str, object]) -> MadeCall:
-        """Leave for what the path leads to; `args` None: read it. What is sent is copied now."""
+    def call(
+        self, path: Sequence[str], args: tuple[object, ...] | None, kwargs: dict[str, object], *, inside: bool = False
+    ) -> MadeCall:
+        """Leave for what the path leads to; `args` None: read it. What is sent is copied now. `inside`: on this very loop."""
         check_depth(path)
         if self.way.broken is not None:
             raise from_wire(self.way.broken.to_wire())
@@ -89,7 +91,8 @@ class Import:
         def send(extras: Extras | None) -> MadeCall:
             return self.way.call(self.export_id, path, payload, parcel, extras)
 
-        return cast("MadeCall", depart(self.exports.loop, send))
+        call = depart(self.exports.loop, send)
+        return cast("MadeCall", call if inside else self.exports.through(call))
 
     def forward(self, path: Sequence[str], payload: bytes | None) -> Awaitable[bytes | tuple[object]]:
         """Pass a call on as it came. The awaitable gives the packed result, or (value,) if that holds references."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import types
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import TYPE_CHECKING, cast
 
 import msgpack
@@ -154,9 +154,12 @@ class RemoteStream(AsyncIterator[object]):
         self._ended = False
 
     def _ask(self) -> asyncio.Future[object]:
-        return self.stub._import().call(_PULL, (), {})  # pyright: ignore[reportPrivateUsage]
+        return self.stub._import().call(_PULL, (), {}, inside=True)  # pyright: ignore[reportPrivateUsage]
 
-    async def __anext__(self) -> object:
+    def __anext__(self) -> Awaitable[object]:
+        return cast("Awaitable[object]", self.stub._imported.exports.through(self._one()))  # pyright: ignore[reportPrivateUsage]
+
+    async def _one(self) -> object:
         while not self._items:
             if self._ended:
                 raise StopAsyncIteration

@@ -147,6 +147,7 @@ class Network:
         found = self._exports.get(process)
         if found is None:
             found = self._exports[process] = Exports(self.loop, self._number)
+            found.through = self.loop.through
         return found
 
     def _number(self, count: int) -> bytes:

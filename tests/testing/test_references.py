@@ -7,6 +7,7 @@ import gc
 
 import pytest
 from perdure.engine.errors import PerdureError
+from perdure.router.retries import Retry, with_retry
 from perdure.sdk.workers import DurableObject, RpcTarget
 from perdure.testing import World
 from perdure.testing.virtual import run
@@ -289,5 +290,32 @@ def test_nothing_is_left_over():
         gc.collect()
         await world.settle()
         assert {found.count for found in world.network._exports.values()} == {0}
+
+    in_world(work)
+
+
+def test_from_code_of_another_loop_and_of_none():
+    with World([Host]) as world:
+        a = world.namespace("Host").getByName("a")
+        add = a.counter()
+        assert [add(2), add(1)] == [2, 3]
+        assert a.make(4).increment() == 5
+
+    async def main():
+        async with World([Host]) as other:
+            a = other.namespace("Host").getByName("a")
+            add = await a.counter()
+            assert [await add(2), await add(1)] == [2, 3]
+            assert await a.make(4).increment() == 5
+            assert await a.make(4).child().value == 40
+            assert [item["n"] async for item in await a.numbers(3)] == [0, 1, 2]
+
+    asyncio.run(main())
+
+
+def test_calls_that_are_tried_again_can_be_called_on_too():
+    async def work(world, a):
+        patient = with_retry(a, Retry())
+        assert await patient.make(3).increment() == 4
 
     in_world(work)
