@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Generator, Sequence
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from .calls import Extras, MadeCall
-from .context import depart
 from .errors import Disposed, HostGone, MethodNotFound, PerdureError, from_wire
+from .outgoing import depart
 from .rpc_target import RESERVED_ON_TARGETS, check_depth
 
 if TYPE_CHECKING:

@@ -16,6 +16,8 @@ from typing import cast
 
 import setproctitle
 
+from ..bindings.kinds import runtimes
+from ..bindings.surroundings import Surroundings
 from ..engine.clock import SystemClock
 from ..engine.context import GatedTransport
 from ..engine.disk import Disk, LocalDisk
@@ -89,7 +91,8 @@ class Shard:
         self.client = Client.in_process(loop, self._map, keys, role=f"shard {self._index}")
         gated = GatedTransport(self.client, loop)
         self.client.exports.transport = gated
-        self._runtimes = self._program.runtimes(gated)
+        around = Surroundings(gated, loop, self._report, self._data)
+        self._runtimes = runtimes(self._program, around)
         for key, runtime in self._runtimes.items():
             runtime.limits = self._class_limits.get(key)
         archive = ArchiveProcess(
@@ -213,7 +216,7 @@ class Shard:
             self._stop(cast("BaseException", task.exception()))
 
     async def _rebuild_catalogue(self) -> None:
-        keys = [*self._program.keys().values(), *self._program.removing]
+        keys = [*self._runtimes, *self._program.removing]
         folders = {ClassKey(key).folder: key for key in keys}
         count = await asyncio.to_thread(self.session.catalogue.rebuild, folders)
         if count:
