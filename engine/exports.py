@@ -186,7 +186,7 @@ class Exports:
         self._by_id[export.id] = export
         parcel.exported.append(export)
         if instance is not None:
-            add_piece(instance, export)
+            add_piece(instance, export, lasting=True)
         return bytes([kind]) + export.id
 
     def find(self, export_id: bytes) -> Export | None:

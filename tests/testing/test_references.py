@@ -7,6 +7,7 @@ import gc
 
 import pytest
 from perdure.engine.errors import PerdureError
+from perdure.engine.value_types import register
 from perdure.router.retries import Retry, with_retry
 from perdure.sdk.workers import DurableObject, RpcTarget
 from perdure.testing import World
@@ -32,6 +33,16 @@ class Session(RpcTarget):
 
     def fetch(self):
         return "an ordinary name here"
+
+
+class Writer(RpcTarget):
+    def __init__(self, storage):
+        self.storage = storage
+
+    async def add(self, by):
+        count = (await self.storage.get("count") or 0) + by
+        await self.storage.put("count", count)
+        return count
 
 
 class Host(DurableObject):
@@ -94,6 +105,18 @@ class Host(DurableObject):
     async def store_function(self):
         await self.ctx.storage.put("x", lambda: 1)
 
+    async def echo(self, value):
+        return value
+
+    async def store_parcel(self):
+        await self.ctx.storage.put("x", Parcel("p", 1))
+
+    def writer(self):
+        return Writer(self.ctx.storage)
+
+    async def stored(self):
+        return await self.ctx.storage.get("count")
+
     async def abort(self):
         self.ctx.abort("gone")
 
@@ -120,7 +143,7 @@ class Host(DurableObject):
 def in_world(work, **options):
     async def main():
         async with World([Host], shards=2, **options) as world:
-            await asyncio.wait_for(work(world, world.namespace("Host").getByName("a")), 60)
+            await asyncio.wait_for(work(world, world.namespace("Host").getByName("a")), 36_000)
 
     run(main())
 
@@ -317,5 +340,145 @@ def test_calls_that_are_tried_again_can_be_called_on_too():
     async def work(world, a):
         patient = with_retry(a, Retry())
         assert await patient.make(3).increment() == 4
+
+    in_world(work)
+
+
+def test_an_object_stays_in_memory_while_somebody_has_something_of_it():
+    async def work(world, a):
+        add = await a.counter()
+        assert await add(1) == 1
+        await world.advance(minutes=30)
+        assert await add(1) == 2
+        add.dispose()
+        await world.advance(seconds=30)
+        assert world._process(a).instance(a.id.raw) is None
+
+    in_world(work)
+
+
+def test_calls_of_what_a_call_gave_are_no_requests_of_their_own():
+    async def work(world, a):
+        instance = world._process(a).instance
+        session = await a.make(1)
+        before = instance(a.id.raw).meters.requests
+        for _ in range(5):
+            await session.increment()
+        assert instance(a.id.raw).meters.requests == before
+
+    in_world(work)
+
+
+class Parcel:
+    """A value that crosses as its parts."""
+
+    def __init__(self, name, body):
+        self.name, self.body = name, body
+
+
+register(Parcel, 250, lambda parcel: {"name": parcel.name, "body": parcel.body}, lambda p: Parcel(p.name, p.body))
+
+
+def test_registered_values_cross_as_their_parts_with_streams_in_them():
+    async def body():
+        yield b"one"
+        yield b"two"
+
+    async def work(world, a):
+        got = await a.echo([{"x": Parcel("p", body())}])
+        parcel = got[0]["x"]
+        assert isinstance(parcel, Parcel)
+        assert [bytes(chunk) async for chunk in parcel.body] == [b"one", b"two"]
+        with pytest.raises(PerdureError, match='Could not serialize object of type "Parcel"'):
+            await a.store_parcel()
+        with pytest.raises(TypeError, match="<class 'tuple'> cannot be sent over RPC"):
+            a.echo(Parcel("p", [(1, 2)]))
+
+    in_world(work)
+
+
+def test_what_cannot_travel_by_reference():
+    async def work(world, a):
+        class Plain:
+            pass
+
+        with pytest.raises(PerdureError, match='^DataCloneError: Could not serialize object of type "Plain"'):
+            a.call_back(lambda: 1, Plain())
+        with pytest.raises(TypeError, match="<class 'tuple'> cannot be sent over RPC"):
+            a.call_back(lambda: 1, [(1, 2)])
+        with pytest.raises(TypeError, match="<class 'bytearray'> cannot be sent over RPC"):
+            a.call_back(lambda: 1, {"x": bytearray(1)})
+        assert world.network.exports_of(None).count == 0
+
+    in_world(work)
+
+
+def test_stubs_look_like_what_they_are():
+    async def work(world, a):
+        add = await a.counter()
+        assert bool(add)
+        with pytest.raises(TypeError, match="^'RpcStub' object has no len\\(\\)$"):
+            len(add)
+        with pytest.raises(TypeError, match="^'RpcStub' object is not iterable$"):
+            iter(add)
+        path = add
+        for _ in range(64):
+            path = path.x
+        with pytest.raises(PerdureError, match="property path is too deep \\(max 64\\)"):
+            getattr(path, "x")  # noqa: B009 - it raises
+        path = a.session
+        for _ in range(63):
+            path = path.x
+        with pytest.raises(PerdureError, match="property path is too deep \\(max 64\\)"):
+            getattr(path, "x")  # noqa: B009 - it raises
+
+    in_world(work)
+
+
+def test_passing_a_stub_on_transfers_it():
+    async def work(world, a):
+        add = await a.counter()
+        assert await a.call_back(add, 1) == 1
+        with pytest.raises(PerdureError, match="RPC stub used after being disposed"):
+            await add(1)
+        other = await a.counter()
+        mine = other.dup()
+        assert await a.call_back(other, 1) == 1
+        assert await mine(1) == 2
+        again = await a.echo(await a.counter())
+        assert await again(5) == 5
+
+    in_world(work)
+
+
+def test_unawaited_calls_run_and_warn_of_nothing():
+    async def work(world, a):
+        session = await a.make(1)
+        session.increment()
+        a.make(1).increment()
+        await world.settle()
+        assert await session.value == 2
+
+    in_world(work)
+
+
+def test_calls_on_one_result_run_in_order():
+    async def work(world, a):
+        session = a.make(0)
+        calls = [session.increment() for _ in range(6)]
+        assert await asyncio.gather(*calls) == [1, 2, 3, 4, 5, 6]
+        assert await (await session).value == 6
+
+    in_world(work)
+
+
+def test_a_target_of_an_object_runs_in_its_turns():
+    """Writes of a call of it are durable before its answer leaves; calls of it do not interleave between suspensions."""
+
+    async def work(world, a):
+        writer = await a.writer()
+        assert await asyncio.gather(*[writer.add(1) for _ in range(5)]) == [1, 2, 3, 4, 5]
+        await world.crash(a)
+        assert await world.namespace("Host").getByName("a").stored() == 5
 
     in_world(work)
