@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..engine.context import DurableObjectContext
 from ..engine.durable import DurableObject
+from ..engine.rpc_target import RpcTarget
 from .blob import Blob, BlobEnding, BlobValue, File
 from .entrypoints import ExecutionContext, WorkerEntrypoint
 from .fetching import FetchKwargs, fetch
@@ -42,6 +43,7 @@ __all__ = [
     "Request",
     "RequestInitCfProperties",
     "Response",
+    "RpcTarget",
     "WorkerEntrypoint",
     "fetch",
     "waitUntil",

@@ -93,7 +93,9 @@ class Shard:
         self.client = Client.in_process(loop, self._map, keys, role=f"shard {self._index}")
         self.outgoing = HttpClient()
         fetching.install(self.outgoing)
-        around = Surroundings(GatedTransport(self.client, loop), loop, self._report, self._data)
+        gated = GatedTransport(self.client, loop)
+        self.client.exports.transport = gated
+        around = Surroundings(gated, loop, self._report, self._data)
         self._runtimes = runtimes(self._program, around)
         for key, runtime in self._runtimes.items():
             runtime.limits = self._class_limits.get(key)
@@ -139,6 +141,7 @@ class Shard:
             operate=self.operations.start,
             stop_operation=self.operations.cancel,
             report=self._report,
+            exports=self.client.exports,
         )
         self.session.committer.send_now = self.acceptor.send_now
 
