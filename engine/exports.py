@@ -116,6 +116,8 @@ class Exports:
         self.fetch_adapter: FetchAdapter | None = None
         self.through: Callable[[Any], Any] = _as_it_is
         """What callers get for an awaitable of this loop: `perdure.testing` lets code of another loop await it."""
+        self.enter: Callable[[Callable[[], Any]], Any] | None = None
+        """Runs work on this loop for code of other threads, which waits for it: set by clients for threads."""
         self._numbers = numbers
         self._by_id: dict[bytes, Export] = {}
         self.tasks: set[asyncio.Task[None]] = set()
@@ -250,8 +252,15 @@ class Exports:
         """How the arguments of a call that came over `way` are unpacked."""
         return Received(self, way)
 
+    def let_go(self, imported: Import) -> None:
+        """A handle was disposed, perhaps on another thread."""
+        if asyncio._get_running_loop() is self.loop:
+            imported.release()
+        else:
+            self.collected(imported)
+
     def collected(self, imported: Import) -> None:
-        """A handle was collected, perhaps on another thread."""
+        """A handle was collected, perhaps on another thread or in the middle of something."""
         if not self.loop.is_closed():
             self.loop.call_soon_threadsafe(imported.release, context=self.clean)
 

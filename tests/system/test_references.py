@@ -83,5 +83,13 @@ def test_functions_targets_and_streams_between_processes(tmp_path):
                                 await stub.increment()
 
     with serving(str(program), str(tmp_path / "data"), "--shards", "2") as runtime:
+        with perdure.connect_blocking(runtime.address) as client:
+            host = client.namespace("Host").getByName("a")
+            with host.make(1) as session:
+                assert session.increment(4) == 5
+            with pytest.raises(PerdureError, match="RPC stub used after being disposed"):
+                session.increment()
+            assert host.call_back(lambda text: text + "!", "hi") == "hi!"
+            assert sum(len(chunk) for chunk in host.chunks(3, 10)) == 30
         assert httpx.get(runtime.url).json() == [1, ["from the object"], 2, 6, 10_000]
         asyncio.run(main(runtime))
