@@ -4,8 +4,8 @@ What always holds: an object with an event, an open response body or anything th
 a function of counts and ages alone, so it can be tested without an object.
 
 The work is: events, tasks that the program created (critical sections and `waitUntil` are tasks), calls and fetches that
-have left and are not answered, timers of the loop, and what others have of it by reference. What nobody can see does not count: a thread, a subprocess, a
-connection of a library that has neither a task nor a timer.
+have left and are not answered, timers of the loop, and what others have of it by reference. What nobody can see does not
+count: a thread, a subprocess, a connection of a library that has neither a task nor a timer.
 """
 
 from __future__ import annotations

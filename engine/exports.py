@@ -13,7 +13,7 @@ from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, cast
 
 from .awake import add_piece
-from .errors import ByReference, DataCloneError
+from .errors import ByReference, DataCloneError, Overloaded
 from .gate import Section
 from .ids import ClassKey, ObjectId
 from .references import Import, Received, RemotePath, RpcStub, Way
@@ -27,6 +27,7 @@ from .values import NEED_EXPORTER, REFERENCE, TYPED, pack, pack_crossing, unpack
 if TYPE_CHECKING:
     from .instance import Instance
 
+EXPORTS_MAX = 100_000
 HOST_BYTES = 8
 ID_BYTES = 16
 _CALLABLE, _STREAM = 0, 1
@@ -36,12 +37,13 @@ NEED_EXPORTER.update((*FUNCTIONS, RpcTarget, RpcStub, RemotePath, Remote))
 class Export:
     """One thing that was sent once. A piece of its object's work: it keeps the object in memory."""
 
-    __slots__ = ("context", "id", "instance", "kept", "released", "section", "value")
+    __slots__ = ("context", "exports", "id", "instance", "kept", "released", "section", "value")
 
     def __init__(
-        self, export_id: bytes, value: object, instance: Instance | None, section: Section | None, context: Context
+        self, exports: Exports, value: object, instance: Instance | None, section: Section | None, context: Context
     ) -> None:
-        self.id = export_id
+        self.exports = exports
+        self.id = exports.new_id()
         self.value = value
         self.instance = instance
         """Whose turns it runs in; None: as a task of the process."""
@@ -58,8 +60,7 @@ class Export:
 
     def end(self) -> None:
         """Its object leaves memory: calls of it will fail."""
-        if isinstance(self.value, Producer):
-            self.value.stop()
+        self.exports.release(self.id)
 
 
 class Parcel:
@@ -78,6 +79,12 @@ class Parcel:
     def ids(self) -> list[bytes]:
         return [export.id for export in self.exported]
 
+    @staticmethod
+    def lost(result: object) -> None:
+        """A result that will never leave."""
+        if isinstance(result, Parcel):
+            result.withdraw()
+
     def handed_over(self) -> None:
         """It was sent as a result: what it holds stays until the receiver drops it."""
         transferred, self.transferred = self.transferred, []
@@ -92,7 +99,8 @@ class Parcel:
                 self._exports.release(export.id)
 
     def withdraw(self) -> None:
-        """Nobody will receive it."""
+        """Nobody will receive it. The stubs in it are gone all the same."""
+        self.handed_over()
         for export in self.exported:
             self._exports.release(export.id)
 
@@ -108,6 +116,8 @@ class Exports:
         self.fetch_adapter: FetchAdapter | None = None
         self.through: Callable[[Any], Any] = _as_it_is
         """What callers get for an awaitable of this loop: `perdure.testing` lets code of another loop await it."""
+        self.enter: Callable[[Callable[[], Any]], Any] | None = None
+        """Runs work on this loop for code of other threads, which waits for it: set by clients for threads."""
         self._numbers = numbers
         self._by_id: dict[bytes, Export] = {}
         self.tasks: set[asyncio.Task[None]] = set()
@@ -147,6 +157,7 @@ class Exports:
         try:
             parcel.payload = pack_crossing(value, lambda found: self._export(found, parcel))
         except BaseException:
+            parcel.transferred.clear()  # it is not sent: they stay the sender's
             parcel.withdraw()
             raise
         return parcel
@@ -179,10 +190,15 @@ class Exports:
     def _added(self, value: object, parcel: Parcel, kind: int, *, forwarded: bool = False) -> bytes:
         scope = None if forwarded else SCOPE.get()
         instance = None if scope is None else scope.instance
+        if len(self._by_id) >= EXPORTS_MAX:
+            raise Overloaded(
+                f"others have {EXPORTS_MAX:,} functions, targets and streams of this process",
+                hint="dispose of stubs that are not needed: with `with`, `dispose()`, or by letting go of them",
+            )
         section = None if scope is None else scope.section
         outside_events = instance is None or isinstance(value, Producer)  # a context keeps its event, and that its call
         context = copy_context() if outside_events else self.clean
-        export = Export(self.new_id(), value, instance, section, context)
+        export = Export(self, value, instance, section, context)
         self._by_id[export.id] = export
         parcel.exported.append(export)
         if instance is not None:
@@ -236,10 +252,17 @@ class Exports:
         """How the arguments of a call that came over `way` are unpacked."""
         return Received(self, way)
 
+    def let_go(self, imported: Import) -> None:
+        """A handle was disposed, perhaps on another thread."""
+        if asyncio._get_running_loop() is self.loop:
+            imported.release()
+        else:
+            self.collected(imported)
+
     def collected(self, imported: Import) -> None:
-        """A handle was collected, perhaps on another thread."""
+        """A handle was collected, perhaps on another thread or in the middle of something."""
         if not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(imported.release)
+            self.loop.call_soon_threadsafe(imported.release, context=self.clean)
 
     # ------------------------------------------------------------------ stubs of objects
     def stub(self, parts: list[Any]) -> Stub:

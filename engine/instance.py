@@ -35,6 +35,7 @@ from .errors import (
     StorageFull,
     StorageUnavailable,
 )
+from .exports import Parcel
 from .fairness import EVENTS_A_ROUND
 from .gate import BLOCKED, InputGate, OutputGate
 from .handlers import has_handler
@@ -267,6 +268,7 @@ class Instance:
 
     def _finish(self, event: Event, call: Call, result: Result) -> None:
         if event.answered:  # cancelled by its caller, or told that it was part of a cycle
+            Parcel.lost(result)
             if self.events.pop(event, event) is None and not self.events and not self.tasks:
                 end_active(self)
             self.end_turn(event)
@@ -288,6 +290,7 @@ class Instance:
                 self.turns.loop.call_soon(self.watch_quiet, event)
             return
         if self.turn_dirty and not self.try_commit():
+            Parcel.lost(result)
             call.answer(call, self.broken or ObjectReset())
             return
         self.output.emit(call.answer, call, result)

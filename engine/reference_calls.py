@@ -82,18 +82,17 @@ def begin(
 ) -> Callable[[], None]:
     """Begin a call of an export. `answer(result)` is called once; what is given back cancels the call."""
     check_depth(path)
-    value = export.value
+    value, instance = export.value, export.instance
+    if instance is not None and (instance.broken is not None or instance.abandoned):
+        raise host_gone()
     if isinstance(value, Producer):
         return _as_task(exports, export, request_id, _pull(export, value, exports), answer)
     if isinstance(value, RemoteStream | RpcStub | RemotePath):
         return _as_task(exports, export, request_id, _pass_on(exports, value, path, payload, received), answer)
     reading = payload is None
     reached = Reached(exports, value, path, reading=reading, section=export.section)
-    instance = export.instance
     if instance is None:
         return _as_task(exports, export, request_id, reached.perform(payload or READING, received), answer)
-    if instance.broken is not None or instance.abandoned:
-        raise host_gone()
     call = Call(
         instance.runtime.key.unique,
         instance.object_id,

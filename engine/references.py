@@ -6,6 +6,7 @@ disposed is refused; calls through one handle arrive in the order made.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Generator, Sequence
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
@@ -81,6 +82,13 @@ class Import:
     ) -> MadeCall:
         """Leave for what the path leads to; `args` None: read it. What is sent is copied now. `inside`: on this very loop."""
         check_depth(path)
+        enter = self.exports.enter
+        if enter is not None and asyncio._get_running_loop() is not self.exports.loop:
+            return cast("MadeCall", enter(lambda: self._depart(path, args, kwargs)))
+        call = self._depart(path, args, kwargs)
+        return call if inside else cast("MadeCall", self.exports.through(call))
+
+    def _depart(self, path: Sequence[str], args: tuple[object, ...] | None, kwargs: dict[str, object]) -> MadeCall:
         if self.way.broken is not None:
             raise from_wire(self.way.broken.to_wire())
         payload: bytes | None = None
@@ -91,8 +99,7 @@ class Import:
         def send(extras: Extras | None) -> MadeCall:
             return self.way.call(self.export_id, path, payload, parcel, extras)
 
-        call = depart(self.exports.loop, send)
-        return cast("MadeCall", call if inside else self.exports.through(call))
+        return cast("MadeCall", depart(self.exports.loop, send))
 
     def forward(self, path: Sequence[str], payload: bytes | None) -> Awaitable[bytes | tuple[object]]:
         """Pass a call on as it came. The awaitable gives the packed result, or (value,) if that holds references."""
@@ -140,7 +147,7 @@ class RpcStub:
         """Let go of it. Doing so twice does nothing."""
         if self._live:
             self._live = False
-            self._imported.release()
+            self._imported.exports.let_go(self._imported)
 
     def __enter__(self) -> RpcStub:
         self._import()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 import msgpack
 
 from .bodies import next_of
-from .errors import DurableObjectAbort, HostGone, PerdureError, ShardLost
+from .errors import DurableObjectAbort, HostGone, PerdureError, ProgramBug, ShardLost
 from .interruption import entry
 from .limits import STREAM_CREDIT_BYTES
 from .raised import as_remote
@@ -158,6 +158,19 @@ class RemoteStream(AsyncIterator[object]):
 
     def __anext__(self) -> Awaitable[object]:
         return cast("Awaitable[object]", self.stub._imported.exports.through(self._one()))  # pyright: ignore[reportPrivateUsage]
+
+    def __iter__(self) -> RemoteStream:
+        return self
+
+    def __next__(self) -> object:
+        """For threads of a blocking client. Raises ProgramBug elsewhere."""
+        enter = self.stub._imported.exports.enter  # pyright: ignore[reportPrivateUsage]
+        if enter is None:
+            raise ProgramBug("a stream is read with `async for`", hint="`for` is for clients of `connect_blocking`")
+        try:
+            return enter(self._one)
+        except StopAsyncIteration:
+            raise StopIteration from None
 
     async def _one(self) -> object:
         while not self._items:
