@@ -15,8 +15,14 @@ import sys
 from collections.abc import Callable, Sequence
 from enum import Enum
 
+from ..engine.freed import interpreter_settings
 from ..router.control import FD_VARIABLE, Channel, Lines, Message
 from ..router.pulse import Pulse
+
+
+def environment_of(role: str) -> dict[str, str]:
+    """What a process is started with: a shard's objects come and go by the thousand. What the operator has set goes before."""
+    return {**(interpreter_settings() if role == "shard" else {}), **os.environ}
 
 
 class Phase(Enum):
@@ -61,7 +67,7 @@ class Child:
                 ours, theirs = socket.socketpair()
                 undo.callback(ours.close)
                 with theirs:
-                    environment = {**os.environ, FD_VARIABLE: str(theirs.fileno())}
+                    environment = {**environment_of(str(start.get("role"))), FD_VARIABLE: str(theirs.fileno())}
                     self._process = subprocess.Popen(
                         [sys.executable, "-m", module],
                         env=environment,
