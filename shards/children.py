@@ -19,10 +19,14 @@ from ..engine.freed import interpreter_settings
 from ..router.control import FD_VARIABLE, Channel, Lines, Message
 from ..router.pulse import Pulse
 
+RETURN_MEMORY = "PERDURE_RETURN_MEMORY"
+"""Set to 1 by an operator who wants small shards more than fast calls (decision 013)."""
+
 
 def environment_of(role: str) -> dict[str, str]:
-    """What a process is started with: a shard's objects come and go by the thousand. What the operator has set goes before."""
-    return {**(interpreter_settings() if role == "shard" else {}), **os.environ}
+    """What a process is started with. What the operator has set for the interpreter goes before."""
+    small = role == "shard" and os.environ.get(RETURN_MEMORY) == "1"
+    return {**(interpreter_settings() if small else {}), **os.environ}
 
 
 class Phase(Enum):
