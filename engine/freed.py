@@ -28,9 +28,9 @@ def interpreter_settings() -> dict[str, str]:
     """Environment for a Python process that wants to give memory back.
 
     Python's own allocator takes memory by the MiB, and returns one only when nothing in it is used: a timer or a counter that
-    lies there by chance is enough to keep it. With the C library's, `give_back` returns every free page. Nothing where
-    that cannot be done: other C libraries have slower allocators. Calls are some percent slower (decision 013). The bounds keep the C library from returning by itself, call
-    by call, what the next call needs again.
+    lies there by chance is enough to keep it. With the C library's, `give_back` returns every free page, and calls are some
+    percent slower (decision 013). Nothing where that cannot be done. The bounds keep the C library from returning by itself,
+    call by call, what the next call needs again.
     """
     if _trim() is None:
         return {}
