@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from perdure.engine import residents
 from perdure.engine.durable import DurableObject
-from perdure.testing.virtual import run
+from perdure.testing.virtual import Inline, run
 
 from .shelf import LoopClock, Shard
 
@@ -51,6 +51,7 @@ def test_the_last_garbage_goes_when_the_log_has_forgotten_the_objects(tmp_path, 
 
     async def body() -> None:
         shard = Shard(Thing, tmp_path, clock=LoopClock())
+        shard.residents.threads = Inline()  # virtual time does not wait for a thread
         left = await touched(shard, 10)
         await asyncio.sleep(15)
         assert shard.residents.count == 0
