@@ -32,20 +32,21 @@ _CLOSES_MAX = 100
 class _Stack(greenlet):
     """Runs one step after another; in the middle of one it may be blocked."""
 
+    answer: tuple[int, object] | None = None
+    """What came of the step. Not handed over by the switch itself: an idle stack would keep it alive."""
+
 
 def _run(step: Any, argument: object) -> None:
-    stack = getcurrent()
+    stack = cast("_Stack", getcurrent())
     while True:
-        answer: tuple[int, object]
         try:
-            answer = (_ENDED, step(argument))
+            stack.answer = (_ENDED, step(argument))
         except BaseException as error:
-            answer = (_RAISED, error)
+            stack.answer = (_RAISED, error)
         step = argument = None
         parent = stack.parent
         assert parent is not None, "set by who switches here"
-        step, argument = parent.switch(answer)
-        answer = (_ENDED, None)
+        step, argument = parent.switch()
 
 
 class _Idle(threading.local):
@@ -109,7 +110,10 @@ class Steps(Coroutine[Any, Any, object]):
         if stack.parent is not here:
             stack.parent = here
         stack.gr_context = here.gr_context
-        kind, value = stack.switch(*what)
+        stack.switch(*what)
+        answer, stack.answer = stack.answer, None
+        assert answer is not None, "set before each switch back"
+        kind, value = answer
         if kind == _BLOCKED:
             self._stack = stack
             return value
@@ -119,9 +123,9 @@ class Steps(Coroutine[Any, Any, object]):
             _idle.stacks.append(stack)
         if kind == _RAISED:
             try:
-                raise value
+                raise cast("BaseException", value)
             finally:
-                del value
+                del value, answer
         return value
 
 
@@ -176,7 +180,9 @@ def run_sync(awaitable: Awaitable[T]) -> T:
                 raise _refusal()
             parent = stack.parent
             assert parent is not None, "set by who switches here"
-            value, thrown = cast("tuple[object, BaseException | None]", parent.switch((_BLOCKED, signal)))
+            stack.answer = (_BLOCKED, signal)
+            del signal
+            value, thrown = cast("tuple[object, BaseException | None]", parent.switch())
     except StopIteration as stop:
         return cast("T", stop.value)
     finally:

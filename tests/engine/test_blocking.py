@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import sys
+import weakref
 
 import pytest
 from perdure.engine import blocking
@@ -366,3 +368,22 @@ def test_who_ignores_the_end_is_left():
     steps.send(None)
     steps.close()
     assert len(ended) == 3
+
+
+def test_an_idle_stack_keeps_nothing_alive():
+    class Thing:
+        pass
+
+    async def outer():
+        thing = Thing()
+        run_sync(asyncio.sleep(0))
+        held.append(weakref.ref(thing))
+        return thing
+
+    async def main():
+        await asyncio.Task(Steps(outer()))
+
+    held: list[weakref.ref[Thing]] = []
+    run(main())
+    gc.collect()
+    assert held[0]() is None
