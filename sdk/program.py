@@ -1,8 +1,10 @@
 """A loaded program: its classes, its Worker, and what `env` holds.
 
 program = load("examples/counter")
-program.runtimes(transport)      → class key → ClassRuntime, for a shard
+program.runtimes(env)            → class key → ClassRuntime, for a shard
 program.worker(env)              → the front door, for a gateway
+
+What `env` holds beside objects and variables is put together by the package of the bindings.
 """
 
 from __future__ import annotations
@@ -70,18 +72,17 @@ class Program:
         """Whether its code uses `run_sync`."""
         return uses_run_sync(self.config.main, self.classes.values(), whole_folder=bool(self.config.path))
 
-    def env(self, transport: Transport) -> Env:
-        """Bindings and variables. Objects are reached through `transport`."""
+    def namespaces(self, transport: Transport) -> dict[str, object]:
+        """The bindings of objects, which are reached through `transport`, and the variables."""
         bindings = {
             binding.name: Namespace(ClassKey(self.key(binding.class_name)), transport, fetch_through)
             for binding in self.config.bindings
         }
-        return Env({**self.config.vars, **bindings})
+        return {**self.config.vars, **bindings}
 
-    def runtimes(self, transport: Transport) -> dict[str, ClassRuntime]:
+    def runtimes(self, env: Env) -> dict[str, ClassRuntime]:
         """Class key → how a shard runs the class."""
-        env, http = self.env(transport), SdkHttp()
-        blocking = self.blocking
+        http, blocking = SdkHttp(), self.blocking
         settings = self.config
 
         def asks_for(change: Change) -> bool:
@@ -104,12 +105,11 @@ class Program:
             for name, cls in self.classes.items()
         }
 
-    def worker(self, transport: Transport) -> Callable[[ExecutionContext], object] | None:
+    def worker(self, env: Env) -> Callable[[ExecutionContext], object] | None:
         """Makes the Worker for one request: `Default`. None when the program has no front door."""
         cls = getattr(self.module, "Default", None)
         if not isinstance(cls, type) or not issubclass(cls, WorkerEntrypoint):
             return None
-        env = self.env(transport)
         if self.blocking:
             let_workers_block()
         return lambda context: cls(context, env)
