@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from ..engine.blocking import run_worker
 from ..engine.errors import DurableObjectAbort, InvalidArgument, MethodNotFound
 from ..engine.http import HttpRequest, HttpResponse
 from ..engine.outgoing import send_out
@@ -79,13 +80,16 @@ class InProcessCalls:
         """Make the Worker and have `work` use it. Raises PerdureError, marked as remote."""
         context = ExecutionContext(self._around.report, target.props)
         try:
-            return await work(self._around.make(target.program, target.entrypoint, context))
+            return await run_worker(self._work(target, context, work))
         except asyncio.CancelledError:
             raise
         except (Exception, SystemExit, DurableObjectAbort) as error:
             raise as_remote(error) from error
         finally:
             self._around.keep(context)
+
+    async def _work(self, target: Target, context: ExecutionContext, work: Callable[[object], Awaitable[T]]) -> T:
+        return await work(self._around.make(target.program, target.entrypoint, context))
 
 
 async def _fetch(worker: object, request: HttpRequest) -> HttpResponse:

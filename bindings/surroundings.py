@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from ..engine.blocking import run_worker
 from ..engine.errors import ConfigError
 from ..engine.outgoing import send_out
 from ..engine.stubs import Namespace, Transport
@@ -51,9 +52,12 @@ class Surroundings:
     async def _run(self, program: str, handler: str, args: tuple[object, ...]) -> object:
         context = ExecutionContext(self.report)
         try:
-            return await call_handler(self.make(program, None, context), handler, *args)
+            return await run_worker(self._call(program, handler, args, context))
         finally:
             self.keep(context)
+
+    async def _call(self, program: str, handler: str, args: tuple[object, ...], context: ExecutionContext) -> object:
+        return await call_handler(self.make(program, None, context), handler, *args)
 
     def make(self, program: str, entrypoint: str | None, context: ExecutionContext) -> object:
         """A Worker of a program, for one event. Raises ConfigError, ClassNotFound: there is none."""

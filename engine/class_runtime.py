@@ -37,5 +37,7 @@ class ClassRuntime:
     """Handlers are `on_fetch`, `on_alarm`, … (before compatibility date 2025-08-14)."""
     exports: object = None
     """`ctx.exports`: the program's own classes as bindings."""
+    blocking: bool = False
+    """Its code uses `run_sync`: steps are made on stacks of their own (`blocking`)."""
     limits: Limits | None = None
     """Bounds of the class's own; None: the shard's."""

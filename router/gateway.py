@@ -17,8 +17,10 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..bindings.kinds import environments
+from ..bindings.outgoing import HttpClient
 from ..bindings.surroundings import Surroundings
 from ..engine.limits import Limits
+from ..sdk import fetching
 from .client import Client
 from .control import Control, Message
 from .gateway_http import Front
@@ -56,6 +58,8 @@ class Gateway:
             cast("dict[str, str]", start.get("classes") or {}),
             role=f"gateway {start['index']}",
         )
+        outgoing = HttpClient()
+        fetching.install(outgoing)
         around = Surroundings(client, loop, self._report, cast("str", start.get("data") or ""))
         environments(programs, around)
         makers = {name: doors.maker() for name, doors in around.doors.items()}
@@ -102,6 +106,7 @@ class Gateway:
         await scheduled.close(seconds)
         await around.close(seconds)
         await client.close()
+        await outgoing.close()
         return 0
 
     async def _retire(self, server: uvicorn.Server, front: Front) -> None:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import cast
 
 from ..bindings.assets import AssetFiles
+from ..engine.blocking import run_worker
 from ..engine.calls import REQUEST_ID
 from ..engine.errors import DeadlineExceeded, PerdureError, QuotaExceeded, ValueTooLarge
 from ..engine.http import Body, HttpRequest, HttpResponse
@@ -21,6 +22,7 @@ from ..sdk.entrypoints import ExecutionContext
 from ..sdk.request import Request
 from ..sdk.response import Response
 from ..sdk.worker_handlers import call_handler
+from .encoded_bodies import as_encoded
 from .logs import Report
 
 REQUEST_BYTES_MAX = 100 << 20  # spec/limits.md: the request body of the reference's plans
@@ -127,7 +129,7 @@ class Front:
             elif length:
                 body = b"".join([chunk async for chunk in _incoming(running)])
             request = HttpRequest(cast("str", scope["method"]), url, headers, body)
-            await self._answer(request, send, request_id)
+            await run_worker(self._answer(request, send, request_id))
         except ClientGone:
             return
         except asyncio.CancelledError:
@@ -142,6 +144,8 @@ class Front:
     async def _answer(self, request: HttpRequest, send: Send, request_id: str) -> None:
         try:
             response = await self._work(request)
+            if any(name.lower() == "content-encoding" for name, _ in response.headers):
+                response = await as_encoded(response)
         except (ClientGone, asyncio.CancelledError):
             raise
         except BaseException as error:
@@ -178,10 +182,12 @@ class Front:
         return None if assets.worker_first(request.url) else await assets.before_worker(request)
 
     async def _send(self, response: HttpResponse, send: Send, request_id: str) -> None:
-        headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+        headers = [(name.lower().encode("latin-1"), _raw(value)) for name, value in response.headers]
         body = response.body
         if body is None or isinstance(body, bytes):
             data = body or b""
+            if data:
+                headers = [header for header in headers if header[0] != b"content-length"]
             if not any(name == b"content-length" for name, _ in headers) and response.status not in (204, 304):
                 headers.append((b"content-length", b"%d" % len(data)))
             await send({"type": "http.response.start", "status": response.status, "headers": headers})
@@ -286,6 +292,14 @@ def status_of(error: BaseException) -> int:
     if isinstance(error, ValueTooLarge):
         return 413
     return 503 if error.retryable else 500
+
+
+def _raw(value: str) -> bytes:
+    """A header's value on the wire: what Latin-1 lacks as UTF-8, as everybody reads it."""
+    try:
+        return value.encode("latin-1")
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "replace")
 
 
 async def _step(body: AsyncIterator[bytes]) -> bytes | None:

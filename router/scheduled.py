@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import cast
 
+from ..engine.blocking import run_worker
 from ..engine.calls import REQUEST_ID
 from ..engine.errors import DeadlineExceeded, DurableObjectAbort, PerdureError
 from ..sdk.doors import MakeWorker
@@ -74,8 +75,7 @@ class ScheduledRuns:
         bound = asyncio.timeout(self._wall_s)
         try:
             async with bound:
-                make = self._makers.get(str(message.get("program") or ""), self._make_worker)
-                await run_scheduled(make(context) if make else None, controller)
+                await run_worker(self._handle(message, context, controller))
             return None
         except PerdureError as error:
             self._report("error", "scheduled_failed", {**fields, "error": error.message, "hint": error.hint or None})
@@ -88,6 +88,10 @@ class ScheduledRuns:
             text = "".join(traceback.format_exception(error))
             self._report("error", "scheduled_failed", {**fields, "traceback": text})
             return PerdureError(f"{type(error).__name__}: {error}", name=type(error).__name__, stack=text, remote=True)
+
+    async def _handle(self, message: Message, context: ExecutionContext, controller: ScheduledController) -> None:
+        make = self._makers.get(str(message.get("program") or ""), self._make_worker)
+        await run_scheduled(make(context) if make else None, controller)
 
     async def close(self, seconds: float) -> None:
         """Wait for what runs; what is not done by then is cancelled."""

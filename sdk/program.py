@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType, TracebackType
 
+from ..engine.blocking import let_workers_block
 from ..engine.class_runtime import ClassRuntime
 from ..engine.durable import DurableObject
 from ..engine.errors import ConfigError
@@ -25,6 +26,7 @@ from ..engine.ids import ClassKey
 from ..engine.stubs import Namespace, Transport
 from . import aliases, config
 from .adapter import SdkHttp, fetch_through
+from .blocking import uses_run_sync
 from .class_migrations import Deployed, check_exports, unique_key
 from .compatibility import (
     DELETE_ALL_DELETES_ALARM,
@@ -68,13 +70,18 @@ class Program:
         """Keys of classes that a migration has deleted, and whose objects may not all be gone yet."""
         return [unique_key(self.config.name, key_name) for key_name in self.config.deployed.removing]
 
+    @property
+    def blocking(self) -> bool:
+        """Whether its code uses `run_sync`."""
+        return uses_run_sync(self.config.main, self.classes.values(), whole_folder=bool(self.config.path))
+
     def namespace(self, class_name: str, transport: Transport) -> Namespace:
         """All objects of a class, reached through `transport`."""
         return Namespace(ClassKey(self.key(class_name)), transport, fetch_through)
 
     def runtimes(self, env: Env, exports: object = None) -> dict[str, ClassRuntime]:
         """Class key → how a shard runs the class. `exports`: what its objects find as `ctx.exports`."""
-        http = SdkHttp()
+        http, blocking = SdkHttp(), self.blocking
         settings = self.config
 
         def asks_for(change: Change) -> bool:
@@ -93,12 +100,15 @@ class Program:
                 errors_keep_properties=asks_for(ENHANCED_ERRORS),
                 legacy_handler_names=self.legacy,
                 exports=exports,
+                blocking=blocking,
             )
             for name, cls in self.classes.items()
         }
 
     def doors(self, env: Env) -> Doors:
         """Its Workers. Raises ConfigError: two default entrypoints."""
+        if self.blocking:
+            let_workers_block()
         return Doors(self.name, self.module, env, legacy=self.legacy)
 
     @property

@@ -21,9 +21,7 @@ def world(tmp_path):
 
 def test_modules_of_one_name_are_each_programs_own_also_when_they_are_imported_late(world) -> None:
     text = world.run(world.fetch("/where").text()) if False else world.fetch("/where")
-    assert world.run(text.text()) == (
-        "models of front late models of front models of shop late models of shop"
-    )
+    assert world.run(text.text()) == ("models of front late models of front models of shop late models of shop")
 
 
 def test_each_program_sees_its_own_env_through_workers_env(world) -> None:
