@@ -17,7 +17,9 @@ def entry(**fields: object) -> dict[str, object]:
     return {"type": KIND, **fields}
 
 
-def apply(deployed: Deployed, /, *, exported=None, others=None, name: str = "w", bound_elsewhere=(), **entries) -> Outcome:
+def apply(
+    deployed: Deployed, /, *, exported=None, others=None, name: str = "w", bound_elsewhere=(), **entries
+) -> Outcome:
     exports = read_exports("f", {"exports": entries})
     assert exports is not None
     return plan_exports(

@@ -65,7 +65,12 @@ def test_version_metadata(tmp_path) -> None:
 
 
 SECRETS = {".dev.vars": "A='dev'\nexport B=\"two words\" # comment\n", ".dev.vars.staging": "A=staging\n"}
-ENVS = {".env": "A=1\nB=1\nC=1\nD=${A}\n", ".env.staging": "B=2\nC=2\n", ".env.local": "C=3\n", ".env.staging.local": "E=4\n"}
+ENVS = {
+    ".env": "A=1\nB=1\nC=1\nD=${A}\n",
+    ".env.staging": "B=2\nC=2\n",
+    ".env.local": "C=3\n",
+    ".env.staging.local": "E=4\n",
+}
 
 
 @pytest.mark.parametrize(
@@ -76,7 +81,11 @@ ENVS = {".env": "A=1\nB=1\nC=1\nD=${A}\n", ".env.staging": "B=2\nC=2\n", ".env.l
         ({**SECRETS, **ENVS}, None, {"A": "dev", "B": "two words"}),
         (ENVS, None, {"A": "1", "B": "1", "C": "3", "D": "${A}"}),
         (ENVS, "staging", {"A": "1", "B": "2", "C": "3", "D": "${A}", "E": "4"}),
-        ({".dev.vars": 'KEY="line one\nline two"\n# A=b\nEMPTY=\nBARE\n'}, None, {"KEY": "line one\nline two", "EMPTY": ""}),
+        (
+            {".dev.vars": 'KEY="line one\nline two"\n# A=b\nEMPTY=\nBARE\n'},
+            None,
+            {"KEY": "line one\nline two", "EMPTY": ""},
+        ),
     ],
 )
 def test_secrets(tmp_path, files: dict[str, str], env_name: str | None, expected: dict[str, str]) -> None:
@@ -107,7 +116,9 @@ def test_what_an_environment_inherits(tmp_path) -> None:
     assert found.compatibility_flags == {"python_workers"}
     lost = {text.split("repeat ")[1].split(",")[0] for text in found.warnings}
     assert lost == {"'vars'", "'services'", "'durable_objects'", "'kv_namespaces'"}
-    found = read(tmp_path, "staging", **keys, env={"staging": {"name": "other", "migrations": [], "triggers": {"crons": []}}})
+    found = read(
+        tmp_path, "staging", **keys, env={"staging": {"name": "other", "migrations": [], "triggers": {"crons": []}}}
+    )
     assert (found.name, found.steps, found.crons) == ("other", (), ())
     with pytest.raises(ConfigError, match="has no environment 'live'") as raised:
         read(tmp_path, "live", env={"staging": {}})

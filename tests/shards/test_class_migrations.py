@@ -216,13 +216,19 @@ def test_a_class_goes_from_one_program_to_the_other(tmp_path, target_first: bool
         order = paths if target_first else paths[::-1]
         return {found.name: found for found in asyncio.run(scene.migrations.prepare_all(order, None))}
 
-    new, old = written(tmp_path, "new"), written(tmp_path, "old", migrations=[{"tag": "v1", "new_sqlite_classes": ["Room"]}])
+    new, old = (
+        written(tmp_path, "new"),
+        written(tmp_path, "old", migrations=[{"tag": "v1", "new_sqlite_classes": ["Room"]}]),
+    )
     assert prepare(new, old)["old"].keys == {"Room": "Room"}
     taken = [{"from": "Room", "from_script": "old", "to": "Hall"}]
     new = written(tmp_path, "new", migrations=[{"tag": "v1", "transferred_classes": taken}])
     bindings = [{"name": "ROOM", "class_name": "Hall", "script_name": "new"}]
     old = written(
-        tmp_path, "old", migrations=[{"tag": "v1", "new_sqlite_classes": ["Room"]}], durable_objects={"bindings": bindings}
+        tmp_path,
+        "old",
+        migrations=[{"tag": "v1", "new_sqlite_classes": ["Room"]}],
+        durable_objects={"bindings": bindings},
     )
     found = prepare(new, old)
     assert found["new"].keys == {"Hall": "=old-Room"}
@@ -236,12 +242,18 @@ def test_a_class_goes_from_one_program_to_the_other(tmp_path, target_first: bool
 def test_the_same_by_exports(tmp_path, target_first: bool) -> None:
     scene = Scene(tmp_path)
     kind = "durable-object"
-    new = written(tmp_path, "new", exports={"Room": {"type": kind, "state": "expecting-transfer", "transfer_from": "old"}})
+    new = written(
+        tmp_path, "new", exports={"Room": {"type": kind, "state": "expecting-transfer", "transfer_from": "old"}}
+    )
     old = written(tmp_path, "old", exports={"Room": {"type": kind}, "Old": {"type": kind}})
     order = [new, old] if target_first else [old, new]
     asyncio.run(scene.migrations.prepare_all(order, None))
     assert json.loads(scene.meta.get(KEY) or b"{}")["new"]["keys"] == {}
-    written(tmp_path, "old", exports={"Room": {"type": kind, "state": "transferred", "transferred_to": "new"}, "Old": {"type": kind}})
+    written(
+        tmp_path,
+        "old",
+        exports={"Room": {"type": kind, "state": "transferred", "transferred_to": "new"}, "Old": {"type": kind}},
+    )
     asyncio.run(scene.migrations.prepare_all(order, None))
     stored = json.loads(scene.meta.get(KEY) or b"{}")
     assert stored["new"]["keys"] == {"Room": "=old-Room"}

@@ -39,7 +39,9 @@ def test_two_programs_and_a_reload(tmp_path) -> None:
         assert '"scheduled"' in about
         (tmp_path / "shop" / "src" / "models.py").write_text("WHO = 'new models of shop'\n")
         perdure("reload", "--data", data)
-        assert http.get("/where").text == where.replace("models of shop late models", "new models of shop late new models")
+        assert http.get("/where").text == where.replace(
+            "models of shop late models", "new models of shop late new models"
+        )
         assert runtime.stop() == 0
 
 
