@@ -32,7 +32,8 @@ def required(program: str) -> list[Requirement]:
             return [
                 each
                 for each in found
-                if canonicalize_name(each.name) not in _OF_THE_REFERENCE and (each.marker is None or each.marker.evaluate())
+                if canonicalize_name(each.name) not in _OF_THE_REFERENCE
+                and (each.marker is None or each.marker.evaluate())
             ]
     return []
 
