@@ -35,14 +35,21 @@ class _Hidden(WorkerEntrypoint): pass
 class Plain: pass
 """
     (tmp_path / "src").mkdir()
-    (tmp_path / "src" / "lent_worker.py").write_text("from workers import WorkerEntrypoint\nclass Lent(WorkerEntrypoint): pass\n")
+    (tmp_path / "src" / "lent_worker.py").write_text(
+        "from workers import WorkerEntrypoint\nclass Lent(WorkerEntrypoint): pass\n"
+    )
     assert load(program(tmp_path, source)).entrypoints == ["Default", "Lent", "Other"]
     assert load(program(tmp_path, source + "__all__ = ['Other']\n")).entrypoints == ["Other"]
 
 
 @pytest.mark.parametrize(
     ("parameters", "expected"),
-    [("self", "none"), ("self, request", "GET"), ("self, request, env", "GET w"), ("self, request, env, ctx", "GET w ctx")],
+    [
+        ("self", "none"),
+        ("self, request", "GET"),
+        ("self, request, env", "GET w"),
+        ("self, request, env, ctx", "GET w ctx"),
+    ],
 )
 def test_fetch_takes_what_it_likes(tmp_path, parameters: str, expected: str) -> None:
     body = " ".join(
@@ -54,7 +61,7 @@ def test_fetch_takes_what_it_likes(tmp_path, parameters: str, expected: str) -> 
 from workers import Response, WorkerEntrypoint
 class Default(WorkerEntrypoint):
     def fetch({parameters}):
-        return Response(f"{body or 'none'}")
+        return Response(f"{body or "none"}")
 """
     with World(program(tmp_path, source, **SOME)) as world:
         assert world.run(world.fetch("/").text()) == expected

@@ -117,3 +117,37 @@ def test_plain_results_are_no_proxies():
     assert not isinstance(found, JsProxy)
     assert found.to_py(depth=2) == {"a": [1]}
     assert found.a.object_entries() == [["0", 1]]
+
+
+def test_what_arrives_becomes_python_s():
+    from perdure.sdk.workers import python_from_rpc, python_to_rpc
+
+    plain = {"a": [1, {"b": {2}}], "c": b"x"}
+    assert python_from_rpc(plain) is plain
+    found = python_from_rpc(
+        to_js(
+            {1: [js.Uint8Array.of(1), js.Date.new(0), js.undefined, {"x": (1, 2)}], "s": {3}, "o": js.Object.new(k=1)}
+        )
+    )
+    assert type(found).__name__ == "JsDict"
+    data, date, nothing, inner = found["1"]
+    assert type(data) is memoryview
+    assert isinstance(date, datetime.datetime)
+    assert nothing is None
+    assert inner.x == [1, 2]
+    assert [found.s, found.o.k] == [{3}, 1]
+    assert not isinstance(inner, JsProxy)
+    circle = js.Array.of(1)
+    circle.push(circle)
+    around = python_from_rpc(circle)
+    assert around[1] is around
+    for bad, text in (
+        ((1, 2), "tuple"),
+        ([{"t": (1,)}], "tuple"),
+        (bytearray(b"x"), "bytearray"),
+        (js.RegExp.new("a"), "RegExp"),
+    ):
+        with pytest.raises(TypeError, match=text):
+            python_to_rpc(bad)
+    made = to_js({"a": 1})
+    assert python_to_rpc(made) is made
