@@ -17,7 +17,8 @@ from ...engine.errors import PerdureError
 _NAME = r"[\w\-\u0080-\U0010ffff]+"
 _PART = re.compile(
     rf"""(?P<type>\*|{_NAME}) | \#(?P<id>{_NAME}) | \.(?P<cls>{_NAME})
-    | \[\s*(?P<attr>{_NAME})\s*(?:(?P<op>[~|^$*]?=)\s*(?:"(?P<quoted>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>[^\]\s]+))\s*(?P<flag>[iIsS])?\s*)?\]
+    | \[\s*(?P<attr>{_NAME})\s*(?:(?P<op>[~|^$*]?=)\s*(?:"(?P<quoted>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>[^\]\s]+))
+      \s*(?P<flag>[iIsS])?\s*)?\]
     | :not\((?P<inner>[^)]*)\) | :(?P<nth>nth-child|nth-of-type)\((?P<formula>[^)]*)\) | :(?P<first>first-child|first-of-type)""",
     re.VERBOSE,
 )
@@ -34,7 +35,7 @@ class Open:
     """Which child of its parent it is."""
     number_of_type: int = 1
     children: int = 0
-    types: dict[str, int] = field(default_factory=lambda: {})
+    types: dict[str, int] = field(default_factory=dict)
 
     def child(self, tag: str, attributes: dict[str, str]) -> Open:
         """The next element in it."""
