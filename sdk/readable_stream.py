@@ -476,10 +476,10 @@ async def next_item(iterator: AsyncIterator[object]) -> object:
     """As `anext`; closing it ends a generator where it waits (see `next_of`). Raises StopAsyncIteration."""
     if not isinstance(iterator, types.AsyncGeneratorType):
         return await anext(iterator)
-    found: object = await next_of(iterator, OVER)
-    if found is OVER:
+    found, item = await next_of(iterator)
+    if not found:
         raise StopAsyncIteration
-    return found
+    return cast("object", item)
 
 
 class BytesOf(AsyncIterator[bytes]):
