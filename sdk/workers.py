@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..engine.context import DurableObjectContext
 from ..engine.durable import DurableObject
+from . import asgi, wsgi
 from .entrypoints import ExecutionContext, WorkerEntrypoint
 from .headers import Headers
 from .request import Request
@@ -21,6 +22,8 @@ __all__ = [
     "Request",
     "Response",
     "WorkerEntrypoint",
+    "asgi",
     "waitUntil",
     "wait_until",
+    "wsgi",
 ]
