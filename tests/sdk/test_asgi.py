@@ -287,14 +287,16 @@ test_an_application_without_lifespan_is_served = pytest.mark.usefixtures("world"
 @pytest.mark.usefixtures("world")
 async def test_a_startup_or_shutdown_that_failed(caplog) -> None:
     async def failing(scope, receive, send):
-        if scope["type"] == "lifespan":
-            await receive()
-            if scope["state"].setdefault("when", when) == "startup":
-                return await send({"type": "lifespan.startup.failed", "message": "no database"})
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-            return await send({"type": "lifespan.shutdown.failed", "message": ""})
-        await answered(send, b"served")
+        if scope["type"] != "lifespan":
+            await answered(send, b"served")
+            return
+        await receive()
+        if when == "startup":
+            await send({"type": "lifespan.startup.failed", "message": "no database"})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.failed", "message": ""})
 
     when = "startup"
     with pytest.raises(RuntimeError, match="no database"):
