@@ -77,7 +77,7 @@ async def root():
 
 
 @app.get("/env")
-async def read_env(env=asgi.env):  # noqa: B008
+async def read_env(env=asgi.env):
     return {"greeting": env.GREETING}
 
 
@@ -323,7 +323,7 @@ def stub(world):
 async def ask(world, path, method="GET", **options):
     response = await world.fetch(path, **({} if "json" in options else {"method": method}), **options)
     kind = response.headers.get("content-type") or ""
-    return response.status, await (response.json() if "json" in kind else response.text())
+    return response.status, await (response.json() if "json" in kind and response.status != 204 else response.text())
 
 
 async def of_object(world, path, method="POST"):
