@@ -13,6 +13,7 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import cast
 
+from ..engine.blocking import run_worker
 from ..engine.calls import REQUEST_ID
 from ..engine.errors import DeadlineExceeded, PerdureError, QuotaExceeded, ValueTooLarge
 from ..engine.http import Body, HttpRequest, HttpResponse
@@ -121,7 +122,7 @@ class Front:
             elif length:
                 body = b"".join([chunk async for chunk in _incoming(running)])
             request = HttpRequest(cast("str", scope["method"]), url, headers, body)
-            await self._answer(request, send, request_id)
+            await run_worker(self._answer(request, send, request_id))
         except ClientGone:
             return
         except asyncio.CancelledError:

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable
 from typing import cast
 
+from ..engine.blocking import run_worker
 from ..engine.calls import REQUEST_ID
 from ..engine.errors import DeadlineExceeded, PerdureError
 from ..sdk.entrypoints import ExecutionContext
@@ -70,7 +71,7 @@ class ScheduledRuns:
         bound = asyncio.timeout(self._wall_s)
         try:
             async with bound:
-                await run_scheduled(self._make_worker(context) if self._make_worker else None, controller)
+                await run_worker(self._handle(context, controller))
             return None
         except PerdureError as error:
             self._report("error", "scheduled_failed", {**fields, "error": error.message, "hint": error.hint or None})
@@ -83,6 +84,9 @@ class ScheduledRuns:
             text = "".join(traceback.format_exception(error))
             self._report("error", "scheduled_failed", {**fields, "traceback": text})
             return PerdureError(f"{type(error).__name__}: {error}", name=type(error).__name__, stack=text, remote=True)
+
+    async def _handle(self, context: ExecutionContext, controller: ScheduledController) -> None:
+        await run_scheduled(self._make_worker(context) if self._make_worker else None, controller)
 
     async def close(self, seconds: float) -> None:
         """Wait for what runs; what is not done by then is cancelled."""

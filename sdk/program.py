@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from types import ModuleType, TracebackType
 from typing import cast
 
+from ..engine.blocking import let_workers_block
 from ..engine.class_runtime import ClassRuntime
 from ..engine.durable import DurableObject
 from ..engine.errors import ConfigError
@@ -25,6 +26,7 @@ from ..engine.ids import ClassKey
 from ..engine.stubs import Namespace, Transport
 from . import aliases, config
 from .adapter import SdkHttp, fetch_through
+from .blocking import uses_run_sync
 from .class_migrations import Deployed, check_exports
 from .compatibility import (
     DELETE_ALL_DELETES_ALARM,
@@ -65,6 +67,11 @@ class Program:
         """Keys of classes that a migration has deleted, and whose objects may not all be gone yet."""
         return [f"{self.config.name}-{key_name}" for key_name in self.config.deployed.removing]
 
+    @property
+    def blocking(self) -> bool:
+        """Whether its code uses `run_sync`."""
+        return uses_run_sync(self.config.main, self.classes.values(), whole_folder=bool(self.config.path))
+
     def namespaces(self, transport: Transport) -> dict[str, object]:
         """The bindings of objects, which are reached through `transport`, and the variables."""
         bindings = {
@@ -75,7 +82,7 @@ class Program:
 
     def runtimes(self, env: Env) -> dict[str, ClassRuntime]:
         """Class key → how a shard runs the class."""
-        http = SdkHttp()
+        http, blocking = SdkHttp(), self.blocking
         settings = self.config
 
         def asks_for(change: Change) -> bool:
@@ -93,6 +100,7 @@ class Program:
                 pending_prevents_eviction=asks_for(PENDING_PREVENTS_EVICTION),
                 errors_keep_properties=asks_for(ENHANCED_ERRORS),
                 legacy_handler_names=not asks_for(NO_GLOBAL_HANDLERS),
+                blocking=blocking,
             )
             for name, cls in self.classes.items()
         }
@@ -102,6 +110,8 @@ class Program:
         cls = getattr(self.module, "Default", None)
         if not isinstance(cls, type) or not issubclass(cls, WorkerEntrypoint):
             return None
+        if self.blocking:
+            let_workers_block()
         return lambda context: cls(context, env)
 
 
