@@ -3,10 +3,11 @@
 from typing import Annotated
 
 import asgi
-from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request
+from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException
+from fastapi.requests import HTTPConnection
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
-from workers import DurableObject, WorkerEntrypoint
+from workers import DurableObject, Request, WorkerEntrypoint
 
 
 class Note(BaseModel):
@@ -14,11 +15,10 @@ class Note(BaseModel):
     tags: list[str] = []
 
 
-# ---------------------------------------------------------------------- inside a notebook
 notes = FastAPI()
 
 
-def notebook(request: Request) -> "Notebook":
+def notebook(request: HTTPConnection) -> "Notebook":
     return request.scope["env"]
 
 
@@ -48,16 +48,13 @@ def add_note(note: Note, this: This, tasks: BackgroundTasks):
 
 @notes.get("/words")
 async def words(this: This):
-    return {"words": this.sql.exec("select coalesce(sum(words), 0) as n from notes").one().n}
+    return this.sql.exec("select coalesce(sum(words), 0) as words from notes").one()
 
 
 @notes.get("/export")
 async def export(this: This):
-    async def lines():
-        for row in this.sql.exec("select text from notes order by id").toArray():
-            yield f"- {row.text}\n"
-
-    return StreamingResponse(lines(), media_type="text/markdown")
+    rows = this.sql.exec("select text from notes order by id").toArray()
+    return StreamingResponse((f"- {row.text}\n" for row in rows), media_type="text/markdown")
 
 
 class Notebook(DurableObject):
@@ -74,7 +71,6 @@ class Notebook(DurableObject):
         return await asgi.fetch(notes, request, self)
 
 
-# ---------------------------------------------------------------------- the Worker
 app = FastAPI(title="Notebooks")
 
 
@@ -93,9 +89,11 @@ class Default(WorkerEntrypoint):
     async def fetch(self, request):
         name, _, rest = request.url.partition("/notebooks/")[2].partition("/")
         if rest.startswith(("notes", "export")):
-            return await self.env.NOTEBOOKS.getByName(name).fetch(f"http://notebook/{rest}", **await forwarded(request))
+            return await self.env.NOTEBOOKS.getByName(name).fetch(
+                Request(f"http://notebook/{rest}", **parts_of(request))
+            )
         return await asgi.fetch(app, request, self.env)
 
 
-async def forwarded(request):
-    return {"method": request.method, "headers": request.headers, "body": await request.bytes() or None}
+def parts_of(request):
+    return {"method": request.method, "headers": request.headers, "body": request.body}

@@ -1,10 +1,23 @@
-"""A guest book: Flask with a blueprint, templates and sessions as the Worker, and Flask inside each book, on the book's database."""
+"""A guest book: Flask with a blueprint, templates and sessions as the Worker, and Flask inside each book."""
 
-from flask import Blueprint, Flask, Response, abort, flash, jsonify, redirect, render_template, request, session, url_for
+from urllib.parse import unquote, urlsplit
+
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    abort,
+    flash,
+    jsonify,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
 from pyodide.ffi import run_sync
 from workers import DurableObject, WorkerEntrypoint, wsgi
 
-# ---------------------------------------------------------------------- inside a book
 book_app = Flask("book")
 
 
@@ -40,7 +53,6 @@ class Book(DurableObject):
         return await wsgi.fetch(book_app, request, self)
 
 
-# ---------------------------------------------------------------------- the Worker
 books = Blueprint("books", __name__, url_prefix="/books")
 
 
@@ -81,7 +93,7 @@ def bad_request(error):
 class Default(WorkerEntrypoint):
     async def fetch(self, request):
         app.secret_key = self.env.SECRET_KEY
-        path = request.url.split("/", 3)[3]
-        if path.startswith("books/") and path.endswith("/export"):
-            return await self.env.BOOKS.getByName(path.split("/")[1]).fetch("http://book/export")
+        match unquote(urlsplit(request.url).path).split("/"):
+            case ["", "books", name, "export"]:
+                return await self.env.BOOKS.getByName(name).fetch("http://book/export")
         return await wsgi.fetch(app, request, self.env)

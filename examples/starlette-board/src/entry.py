@@ -1,33 +1,33 @@
 """A board that everybody sees change: Starlette with templates, sessions and static files, and Starlette inside each board."""
 
 import asyncio
+import functools
 import json
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import asgi
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, StreamingResponse
+from starlette.responses import JSONResponse, RedirectResponse, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
-from workers import DurableObject, WorkerEntrypoint, env
+from workers import DurableObject, WorkerEntrypoint
 
 HERE = Path(__file__).parent
 templates = Jinja2Templates(directory=HERE / "templates")
 
 
-# ---------------------------------------------------------------------- inside a board
 async def messages(request):
-    board = request.scope["env"]
-    return JSONResponse(await board.ctx.storage.get("messages") or [])
+    return JSONResponse(await request.scope["env"].ctx.storage.get("messages") or [])
 
 
 async def add(request):
     board = request.scope["env"]
     said = await request.json()
-    kept = (await board.ctx.storage.get("messages") or [])[-99:] + [said]
+    kept = [*(await board.ctx.storage.get("messages") or [])[-99:], said]
     await board.ctx.storage.put("messages", kept)
     for waiting in board.readers:
         waiting.put_nowait(said)
@@ -50,7 +50,7 @@ async def live(request):
     return StreamingResponse(events(), media_type="text/event-stream")
 
 
-board_app = Starlette(routes=[Route("/messages", messages), Route("/messages", add, methods=["POST"]), Route("/live", live)])
+board_app = Starlette(routes=[Route("/said", messages), Route("/said", add, methods=["POST"]), Route("/live", live)])
 
 
 class Board(DurableObject):
@@ -62,13 +62,12 @@ class Board(DurableObject):
         return await asgi.fetch(board_app, request, self)
 
 
-# ---------------------------------------------------------------------- the Worker
 def board_of(request):
     return request.scope["env"].BOARDS.getByName(request.path_params["name"])
 
 
 async def page(request):
-    found = await (await board_of(request).fetch("http://board/messages")).json()
+    found = await (await board_of(request).fetch("http://board/said")).json()
     name = request.path_params["name"]
     return templates.TemplateResponse(request, "board.html", {"name": name, "messages": found})
 
@@ -77,28 +76,25 @@ async def say(request):
     async with request.form() as form:
         request.session["who"] = form.get("who") or request.session.get("who") or "somebody"
         said = {"who": request.session["who"], "text": form["text"]}
-    await board_of(request).fetch("http://board/messages", method="POST", body=json.dumps(said))
+    await board_of(request).fetch("http://board/said", method="POST", body=json.dumps(said))
     return RedirectResponse(request.url_for("page", name=request.path_params["name"]), status_code=303)
 
 
-async def whoami(request):
-    return PlainTextResponse(request.session.get("who", "nobody"))
+routes = [
+    Route("/boards/{name}", page, name="page"),
+    Route("/boards/{name}", say, methods=["POST"]),
+    Mount("/static", StaticFiles(directory=HERE / "static")),
+]
 
 
-app = Starlette(
-    routes=[
-        Route("/boards/{name}", page, name="page"),
-        Route("/boards/{name}", say, methods=["POST"]),
-        Route("/whoami", whoami),
-        Mount("/static", StaticFiles(directory=HERE / "static")),
-    ],
-    middleware=[Middleware(SessionMiddleware, secret_key=env.SECRET_KEY)],
-)
+@functools.cache
+def make_app(secret):
+    return Starlette(routes=routes, middleware=[Middleware(SessionMiddleware, secret_key=secret)])
 
 
 class Default(WorkerEntrypoint):
     async def fetch(self, request):
-        path = request.url.split("/", 3)[3]
-        if path.startswith("boards/") and path.endswith("/live"):
-            return await self.env.BOARDS.getByName(path.split("/")[1]).fetch("http://board/live")
-        return await asgi.fetch(app, request, self.env)
+        match unquote(urlsplit(request.url).path).split("/"):
+            case ["", "boards", name, "live"]:
+                return await self.env.BOARDS.getByName(name).fetch("http://board/live")
+        return await asgi.fetch(make_app(self.env.SECRET_KEY), request, self.env)
