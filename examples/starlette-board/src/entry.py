@@ -68,8 +68,7 @@ def board_of(request):
 
 async def page(request):
     found = await (await board_of(request).fetch("http://board/said")).json()
-    name = request.path_params["name"]
-    return templates.TemplateResponse(request, "board.html", {"name": name, "messages": found})
+    return templates.TemplateResponse(request, "board.html", {**request.path_params, "messages": found})
 
 
 async def say(request):
