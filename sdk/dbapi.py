@@ -5,7 +5,7 @@
         connection.execute("insert into notes(text) values(?)", ["…"])
 
 What always holds: statements run in the object's turn, through `ctx.storage.sql`, so what they write leaves with the turn, whole.
-`commit` and `rollback` end the unit that `begin` has begun; without one there is nothing to end. A unit ends in the turn that began it.
+`commit` and `rollback` end the unit that `begin` has begun; without one there is nothing to end. A unit ends in its turn.
 """
 
 from __future__ import annotations
