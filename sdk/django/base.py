@@ -4,7 +4,7 @@ What always holds: a query runs in the turn of the object whose event runs it, a
 kept or undone whole; nothing of one object's is kept for another.
 """
 
-# pyright: basic
+# pyright: basic, reportGeneralTypeIssues=false, reportOptionalMemberAccess=false, reportAssignmentType=false
 
 from __future__ import annotations
 
@@ -41,6 +41,8 @@ def running_storage() -> DurableObjectStorage:
 
 class Cursor(dbapi.Cursor):
     """Takes Django's `%s` and `%(name)s`."""
+
+    connection: Connection
 
     def execute(self, sql: str, parameters: Sequence[object] | Mapping[str, object] | None = None) -> dbapi.Cursor:
         if parameters is None:
