@@ -8,6 +8,7 @@ kept or undone whole; nothing of one object's is kept for another.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,7 @@ from ...engine.storage import DurableObjectStorage
 from ...engine.turns import SCOPE
 from .. import dbapi
 
+_TURN_OVER_S = 0.001
 _PLACE = re.compile(r"%(?:s|\((\w+)\)s|%)")
 
 
@@ -164,7 +166,7 @@ class DatabaseWrapper(SqliteWrapper):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._unchecked: WeakSet[DurableObjectStorage] = WeakSet()
-        """Objects whose foreign keys were switched off, in a turn that may not be over."""
+        """Objects whose foreign keys are switched off until their turn is over."""
 
     # ------------------------------------------------------------------ connection
     def get_connection_params(self) -> dict[str, Any]:
@@ -179,9 +181,7 @@ class DatabaseWrapper(SqliteWrapper):
         return tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
 
     def create_cursor(self, name: str | None = None) -> Cursor:
-        storage = running_storage()
-        if storage in self._unchecked and not self.in_atomic_block:
-            self._check_again(storage)
+        running_storage()
         return self.connection.cursor()
 
     def close(self) -> None:
@@ -221,25 +221,28 @@ class DatabaseWrapper(SqliteWrapper):
     def disable_constraint_checking(self) -> bool:
         """For changes of tables and fixtures. Inside a turn that has written they are checked at its end instead."""
         storage = running_storage()
-        self._unchecked.discard(storage)
+        if storage in self._unchecked:
+            return True
         with self.cursor() as cursor:
             cursor.execute("PRAGMA foreign_keys = OFF")
             if cursor.execute("PRAGMA foreign_keys").fetchone()[0]:
                 cursor.execute("PRAGMA defer_foreign_keys = ON")
             else:
                 self._unchecked.add(storage)
+                # SQLite switches them on between transactions only. A section: no other event comes before it is done.
+                storage._storage.host.section(functools.partial(self._check_again, storage), "foreign_keys")
         return True
 
     def enable_constraint_checking(self) -> None:
-        storage = running_storage()
-        if storage in self._unchecked:
-            self._check_again(storage)
-        else:
+        """Of what was switched off: when the turn is over."""
+        if running_storage() not in self._unchecked:
             with self.cursor() as cursor:
                 cursor.execute("PRAGMA defer_foreign_keys = OFF")
 
-    def _check_again(self, storage: DurableObjectStorage) -> None:
-        """SQLite does it between transactions only: in the turn that switched it off this changes nothing yet."""
-        storage.sql.exec("PRAGMA foreign_keys = ON")
-        if storage.sql.exec("PRAGMA foreign_keys").one()["foreign_keys"]:
-            self._unchecked.discard(storage)
+    async def _check_again(self, storage: DurableObjectStorage) -> None:
+        on = False
+        while not on:  # at most 30 s, as any section; once is enough unless something else of the event runs meanwhile
+            await asyncio.sleep(_TURN_OVER_S)
+            storage.sql.exec("PRAGMA foreign_keys = ON")
+            on = bool(storage.sql.exec("PRAGMA foreign_keys").one()["foreign_keys"])
+        self._unchecked.discard(storage)

@@ -8,6 +8,7 @@ import decimal
 
 import pytest
 from perdure import dbapi
+from perdure.engine.blocking import run_sync
 from perdure.engine.durable import DurableObject
 from perdure.engine.errors import PerdureError, ProgramBug
 
@@ -145,6 +146,15 @@ async def over_a_turn(db):
         add(db, "second")
 
 
+def waits(db):
+    """Synchronous code that would wait for something else in the middle of a unit."""
+    assert run_sync(asyncio.sleep(1, "outside of units it may")) == "outside of units it may"
+    with pytest.raises(ProgramBug, match="another unit of writes"), db:
+        add(db, "undone")
+        run_sync(asyncio.sleep(1))
+    add(db, "kept")
+
+
 def functions(db):
     class Longest:
         def __init__(self):
@@ -222,6 +232,11 @@ async def test_units_are_kept_or_undone(world) -> None:
 async def test_a_unit_does_not_last_longer_than_its_turn(world) -> None:
     await base(world).run("over_a_turn")
     assert await base(world).texts() == ["first", "second"]
+
+
+async def test_nothing_waits_inside_a_unit(world) -> None:
+    await base(world).run("waits")
+    assert await base(world).texts() == ["kept"]
 
 
 async def test_functions_in_python(world) -> None:
