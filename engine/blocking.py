@@ -201,7 +201,7 @@ def _in_unit() -> bool:
 def _refusal() -> ProgramBug:
     if unbroken or _in_unit():
         return ProgramBug(
-            "run_sync() cannot wait inside transactionSync() or another unit of writes: its unit would be open while other events run",
+            "run_sync() cannot wait inside transactionSync() or another unit of writes: it would be open while others run",
             hint="get what you need before, or use transaction() with await",
         )
     _let_next_block()

@@ -86,7 +86,7 @@ class Chunks:
 
 
 class ChunkReader(AsyncIterator[bytes]):
-    """The reader's end. The writer does not hold it, so that a response which nobody reads is noticed."""
+    """The reader's end. The writer does not hold it, so that a response which nobody reads is noticed once it is garbage."""
 
     __slots__ = ("_chunks",)
 

@@ -59,7 +59,7 @@ def build_environ(request: Request | Incoming, env: object, body: bytes) -> dict
     for name, value in headers_of(request):
         key = _PLAIN.get(name) or f"HTTP_{name.upper().replace('-', '_')}"
         if key in environ:
-            environ[key] += ("; " if name == "cookie" else ",") + value
+            environ[key] += ("; " if name == "cookie" else ", ") + value
         else:
             environ[key] = value
     environ.setdefault("HTTP_HOST", parts.netloc.rpartition("@")[2])

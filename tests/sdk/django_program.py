@@ -1,8 +1,10 @@
-"""What `test_django.py` runs in a process of its own, since Django's settings are the process's: `python django_program.py NAME…`.
+"""What `test_django.py` runs in a process of its own, since Django's settings are the process's.
 
 Each function below runs inside an object, whose database Django uses, in one event; those that are named `outside_…` see it from
 outside. Prints the names of those that passed.
 """
+
+# ruff: noqa: E402
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 
 import pytest
@@ -376,6 +377,7 @@ async def test_an_application_that_does_not_listen_cannot_write_to_nobody_for_ev
 
 async def test_a_streamed_response_that_nobody_reads_ends(world) -> None:
     await stub(world).leave_unread()
+    gc.collect()
     await world.settle()
     assert TOLD[1].startswith("the client has gone")
 
