@@ -1,4 +1,4 @@
-"""In processes that perdure starts, the SDK is found as `workers`, `asgi`, `wsgi`, `js`, `pyodide`. Elsewhere nothing is shadowed."""
+"""In processes that perdure starts, the SDK is `workers`, `asgi`, `wsgi`, `js`, `pyodide`. Elsewhere nothing is shadowed."""
 
 from __future__ import annotations
 

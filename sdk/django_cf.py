@@ -1,4 +1,4 @@
-"""The public package django-cf keeps the storage of the object that was made last, for all of its process; objects share processes.
+"""The public package django-cf keeps the storage of the object that was made last for its whole process, which objects share.
 
 What always holds: what it keeps stands for the storage of whichever object runs, so each object's queries go to its own database.
 """
