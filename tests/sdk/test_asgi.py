@@ -9,6 +9,7 @@ import sys
 import pytest
 from perdure.engine.durable import DurableObject
 from perdure.engine.errors import PerdureError
+from perdure.engine.interruption import may_raise
 from perdure.sdk import asgi
 from perdure.sdk.entrypoints import WorkerEntrypoint
 from perdure.sdk.request import Request
@@ -174,6 +175,14 @@ async def do_abort(scope, receive, send):
     TheObject.now.ctx.abort("the reason")
 
 
+async def do_frames(scope, receive, send):
+    """Code that never ends can be interrupted here: nothing of the runtime is between it and who called it."""
+    TOLD.append(may_raise(sys._getframe()))
+    await asyncio.sleep(0)
+    TOLD.append(may_raise(sys._getframe()))
+    await answered(send)
+
+
 async def do_hang(scope, receive, send):
     try:
         await asyncio.sleep(1_000)
@@ -255,6 +264,20 @@ def test_the_scope_of_paths_and_other_requests() -> None:
     assert asgi.request_to_scope(mine, 1, True)["type"] == "websocket"
     state = {"a": 1}
     assert asgi.request_to_scope(mine, 1, state=state)["state"] is not state
+
+
+@pytest.mark.usefixtures("world")
+async def test_requests_in_the_style_of_javascript() -> None:
+    import js
+    from pyodide.ffi import to_js
+
+    headers = {"Header1": "Value1", "Header2": "Value2"}
+    theirs = js.Request.new("http://example.com/", headers=to_js(headers))
+    assert asgi.request_to_scope(theirs, 1)["headers"] == [(b"header1", b"Value1"), (b"header2", b"Value2")]
+    posted = js.Request.new("http://example.com/echo", method="POST", body="ä")
+    assert await (await asgi.fetch(app, posted, None)).text() == "ä"
+    mine = Request("http://example.com/echo", method="POST", body="ö")
+    assert await (await asgi.fetch(app, mine.js_object, None)).text() == "ö"
 
 
 @both
@@ -477,6 +500,11 @@ async def test_who_asks_and_goes_cancels_the_application(world) -> None:
     await world.settle()
     assert TOLD[-1] == "cancelled"
     assert [record.event for record in world.log if record.level == "error"] == ["request_failed"]
+
+
+async def test_the_application_s_code_can_be_interrupted(world) -> None:
+    await ask(world, "object", "frames")
+    assert TOLD[1:3] == [True, True]
 
 
 async def test_an_object_that_dies_in_the_middle_of_a_stream(world) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 
 import pytest
+from perdure.engine.blocking import run_sync
 from perdure.engine.durable import DurableObject
 from perdure.engine.errors import PerdureError
+from perdure.engine.interruption import may_raise
 from perdure.sdk import wsgi
 from perdure.sdk.entrypoints import WorkerEntrypoint
 from perdure.sdk.request import Request
@@ -131,6 +134,27 @@ def do_twice(environ, start_response):
     start_response("200 OK", [])
 
 
+def do_frames(environ, start_response):
+    """Code that never ends can be interrupted here: nothing of the runtime is between it and who called it."""
+    TOLD.append(may_raise(sys._getframe()))
+    start_response("200 OK", [])
+
+    def chunks():
+        TOLD.append(may_raise(sys._getframe()))
+        yield b"a"
+        TOLD.append(may_raise(sys._getframe()))
+
+    return chunks()
+
+
+def do_wait(environ, start_response):
+    """Waits for objects in plain code, in the view and in the body."""
+    other = environ["workers.env"].TheObject.getByName("b")
+    start_response("200 OK", [])
+    yield run_sync(other.name_later()).encode()
+    yield run_sync(other.name_later()).encode()
+
+
 def do_count(environ, start_response):
     """Inside an object: storage, from synchronous code."""
     kv = TheObject.now.ctx.storage.kv
@@ -155,6 +179,10 @@ class TheObject(DurableObject):
 
     async def fetch(self, request):
         return await wsgi.fetch(app, request, self.env)
+
+    async def name_later(self):
+        await asyncio.sleep(1)
+        return self.ctx.id.name
 
 
 class Default(WorkerEntrypoint):
@@ -329,6 +357,32 @@ async def test_storage_works_in_the_application_and_in_its_body(world) -> None:
     assert await (await ask(world, "object", "count")).text() == "11 111"
     await world.crash(stub(world))
     assert await (await ask(world, "object", "count")).text() == "122 222"
+
+
+async def test_the_application_s_code_can_be_interrupted(world) -> None:
+    await (await ask(world, "object", "frames")).text()
+    assert TOLD == [True, True, True]
+
+
+@both
+async def test_plain_code_waits_for_objects(world, where) -> None:
+    before = world.loop.time()
+    found = await asyncio.gather(*(ask(world, where, "wait") for _ in range(5)))
+    assert await asyncio.gather(*(response.text() for response in found)) == ["bb"] * 5
+    assert world.loop.time() - before == 2
+
+
+@pytest.mark.usefixtures("world")
+async def test_requests_in_the_style_of_javascript() -> None:
+    import js
+    from pyodide.ffi import to_js
+
+    theirs = js.Request.new("http://example.com/", headers=to_js({"Header1": "Value1"}))
+    assert wsgi.build_environ(theirs, None, b"")["HTTP_HEADER1"] == "Value1"
+    posted = js.Request.new("http://example.com/echo", method="POST", body="ä")
+    assert await (await wsgi.fetch(app, posted, None)).text() == "ä|"
+    mine = Request("http://example.com/echo", method="POST", body="ö")
+    assert await (await wsgi.fetch(app, mine.js_object, None)).text() == "ö|"
 
 
 async def test_an_entrypoint_of_an_application(world) -> None:
