@@ -50,12 +50,22 @@ def view(request):
     return HttpResponse(f"{author.name} {made} {request.body.decode()}")
 
 
+def failing(request):
+    Author.objects.create(name="of a view that raises")
+    raise ValueError("after the write")
+
+
 async def async_view(request):
     author, made = await Author.objects.aget_or_create(name=request.GET["name"])
     return HttpResponse(f"{author.name} {made}")
 
 
-urlpatterns = [path("plain", view), path("async", async_view)]
+urlpatterns = [
+    path("plain", view),
+    path("async", async_view),
+    path("failing", failing),
+    path("whole", transaction.atomic(failing)),
+]
 
 
 class Base(DurableObject):
@@ -225,6 +235,14 @@ def outside_django_s_asgi_handler(world):
     for view_name, name, expected in (("async", "x", "x True"), ("async", "x", "x False"), ("plain", "y", "y True ")):
         answer = stub.fetch(f"http://x/asgi/{view_name}?name={name}")
         assert world.loop.drive(answer.text()) == expected
+
+
+def outside_views_that_raise(world):
+    stub = world.namespace("Base").getByName("views")
+    for view_name, kept in (("whole", 0), ("failing", 1)):
+        answer = stub.fetch(f"http://x/{view_name}")
+        assert answer.status == 500
+        assert len(stub.names()) == kept
 
 
 def outside_a_wrong_reference_resets_the_object(world):

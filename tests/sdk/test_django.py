@@ -18,6 +18,7 @@ NAMES = (
     "tables_of_the_runtime_are_not_seen",
     "outside_several_objects_use_one_connection",
     "outside_django_s_asgi_handler",
+    "outside_views_that_raise",
     "outside_a_wrong_reference_resets_the_object",
     "outside_foreign_keys_are_checked_again_in_the_next_turn",
 )
