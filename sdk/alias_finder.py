@@ -15,6 +15,11 @@ from .js import explain
 
 _HERE = __name__.rpartition(".")[0]
 _MODULES = {
+    "cloudflare.workers": "workers",
+    "workers.entrypoints": "submodules.entrypoints",
+    "workers.rpc": "submodules.rpc",
+    "workers.utils": "submodules.utils",
+    "workers.workflows": "submodules.workflows",
     "pyodide.code": "pyodide.code",
     "pyodide.ffi": "pyodide.ffi",
     "pyodide.ffi.wrappers": "pyodide.wrappers",
@@ -54,13 +59,17 @@ class AliasFinder:
 
 
 class UnknownNames:
-    """Asked last: for `perdure.sdk.js.name`, when the module `js` has no `name`."""
+    """Asked last: for `perdure.sdk.js.name`, when the module `js` has no `name`; for `cloudflare`, when it is not installed."""
 
     @staticmethod
     def find_spec(
         fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Raises ImportError for a name of `js`."""
+        if fullname == "cloudflare":
+            package = ModuleType(fullname)
+            package.__path__ = []
+            return ModuleSpec(fullname, _Loader(package), is_package=True)  # type: ignore[arg-type]
         for prefix in _JS:
             if fullname.startswith(prefix):
                 name = fullname[len(prefix) :]

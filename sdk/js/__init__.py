@@ -31,6 +31,7 @@ _PLACES = {
     "encodeURIComponent isFinite isNaN parseFloat parseInt",
     "promise": "Promise",
     "regexp": "RegExp",
+    "rewriter": "HTMLRewriter",
     "subtle": "CryptoKey SubtleCrypto",
     "timers": "clearInterval clearTimeout queueMicrotask setInterval setTimeout",
     "web_crypto": "Crypto crypto",
