@@ -81,7 +81,7 @@ async def test_dates_are_grouped_by_functions_in_python(world) -> None:
         await world.advance(days=days)
         await ann.post("/write", title="a", text="b")
     assert await ask(world, "GET /ann/months") == (200, {"2026-01": 2, "2026-02": 1})
-    assert (await ask(world, "GET /ann/1"))[1]["published"] == "2026-01-01T00:00:00Z"
+    assert (await ask(world, "GET /ann/1"))[1]["published"].startswith("2026-01-01T00:00:00")
 
 
 @example("django-blog")
