@@ -24,7 +24,7 @@ from ..engine.durable import DurableObject
 from ..engine.errors import ConfigError
 from ..engine.ids import ClassKey
 from ..engine.stubs import Namespace, Transport
-from . import aliases, config
+from . import aliases, config, django_cf
 from .adapter import SdkHttp, fetch_through
 from .blocking import uses_run_sync
 from .class_migrations import Deployed, check_exports, unique_key
@@ -83,6 +83,7 @@ class Program:
     def runtimes(self, env: Env, exports: object = None) -> dict[str, ClassRuntime]:
         """Class key → how a shard runs the class. `exports`: what its objects find as `ctx.exports`."""
         http, blocking = SdkHttp(), self.blocking
+        django_cf.adapt()
         settings = self.config
 
         def asks_for(change: Change) -> bool:
