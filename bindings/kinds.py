@@ -15,6 +15,7 @@ from ..sdk.adapter import SdkHttp
 from ..sdk.config import Config
 from ..sdk.env import Env
 from ..sdk.program import Program
+from .kv import KvNamespaces
 from .surroundings import Surroundings
 from .system_classes import key_of
 
@@ -36,7 +37,7 @@ class Kind(Protocol):
         ...
 
 
-KINDS: tuple[Kind, ...] = ()
+KINDS: tuple[Kind, ...] = (KvNamespaces(),)
 
 
 def check(config: Config) -> None:
