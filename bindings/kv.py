@@ -18,6 +18,7 @@ from ..engine.errors import BindingError, InvalidArgument, PerdureError
 from ..engine.stubs import Namespace, Stub
 from ..engine.values import Buffer, JsDict, JsList
 from ..sdk.config import Config
+from ..sdk.readable_stream import ReadableStream
 from . import kv_rules, sections
 from .arguments import Answer, Repeat, begin, from_json
 from .kv_bucket import PIECE_BYTES, KvBucket
@@ -92,7 +93,9 @@ class KvNamespace:
             found = cast("Found | None", await sent)
             if found is None:
                 return None, None
-            return self._stream(key, found), _metadata(found)
+            stream = ReadableStream.of_iterator(self._stream(key, found))
+            stream.expected_length = found["size"]
+            return stream, _metadata(found)
         found = await self._whole(key, sent)
         if found is None:
             return None, None
@@ -112,7 +115,7 @@ class KvNamespace:
             sent = bucket.read(key)
         raise BindingError("KV GET failed: 503 the value was replaced again and again while it was read")
 
-    async def _stream(self, key: bytes, found: Found) -> AsyncIterator[bytes]:
+    async def _stream(self, key: bytes, found: Found) -> AsyncIterator[object]:
         """The pieces of a value, each asked for when the one before is read."""
         bucket = self._bucket(key)
         yield found["value"]
@@ -120,7 +123,7 @@ class KvNamespace:
             piece = await bucket.piece(found["version"], number)
             if piece is None:
                 raise BindingError("KV GET failed: 503 the value was replaced while it was read")
-            yield cast("bytes", piece)
+            yield piece
 
     def list(self, options: object = None, **more: object) -> Awaitable[KvKeys]:
         """Keys in the order of their UTF-8 bytes: `{keys: [{name, expiration, metadata}], list_complete, cursor}`."""

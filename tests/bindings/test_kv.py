@@ -297,11 +297,11 @@ def test_large_values_and_streams(kv_world):
             assert max(map(len, pieces)) == PIECE_BYTES
         assert (await kv.getWithMetadata("whole", "stream")).metadata == {"n": 1}
 
-        reader = await kv.get("whole", "stream")
-        first = await anext(reader)
+        reader = aiter(await kv.get("whole", "stream"))
+        first = bytes(await anext(reader))
         await kv.put("whole", "another")
         assert first + b"".join([bytes(piece) async for piece in reader]) == data  # who reads goes on
-        reader = await kv.get("stream", "stream")
+        reader = aiter(await kv.get("stream", "stream"))
         await anext(reader)
         await kv.put("stream", "another")
         await world.advance(minutes=3)

@@ -23,7 +23,7 @@ async def patient(call):
             await asyncio.sleep(0.1)
 
 
-@simulate(program=PROGRAM, shards=2)
+@simulate(program=PROGRAM, shards=2, seeds=50)
 async def test_a_key_has_what_was_put_last(world):
     kv = world.env.KV
     for value in ("1", "2", "3"):
@@ -33,7 +33,7 @@ async def test_a_key_has_what_was_put_last(world):
     assert await patient(lambda: kv.list()) == {"keys": [], "list_complete": True, "cacheStatus": None}
 
 
-@simulate(program=PROGRAM, shards=2, seeds=60)
+@simulate(program=PROGRAM, shards=2, seeds=30)
 async def test_a_large_value_is_whole_or_the_one_before(world):
     kv = world.env.KV
     before, after = b"a" * 1_500_000, b"b" * 2_500_000
@@ -45,7 +45,7 @@ async def test_a_large_value_is_whole_or_the_one_before(world):
     assert await patient(lambda: kv.get("k", "arrayBuffer")) == after
 
 
-@simulate(program=PROGRAM, shards=2)
+@simulate(program=PROGRAM, shards=2, seeds=50)
 async def test_what_an_object_put_is_no_further_than_the_object(world):
     room = world.namespace("Room").getByName("a")
     try:
@@ -61,7 +61,7 @@ async def test_what_an_object_put_is_no_further_than_the_object(world):
     assert own == "v" or in_kv is None
 
 
-@simulate(program=PROGRAM, shards=2)
+@simulate(program=PROGRAM, shards=2, seeds=50)
 async def test_a_database_keeps_what_it_acknowledged_and_batches_whole(world):
     db = world.env.DB
     await patient(lambda: db.exec("create table if not exists people(name text)"))
