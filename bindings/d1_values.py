@@ -98,15 +98,23 @@ def bare(sql: str) -> str:
             return rest
 
 
+def split(text: str) -> list[str]:
+    """The statements of a text, without those that are only space or comments."""
+    found: list[str] = []
+    begin, end = 0, text.find(";")
+    while end >= 0:
+        if apsw.complete(text[begin : end + 1]):
+            found.append(text[begin : end + 1])
+            begin = end + 1
+        end = text.find(";", end + 1)
+    found.append(text[begin:])
+    return [statement.strip() for statement in found if bare(statement)]
+
+
 @lru_cache(maxsize=1_000)
 def is_single(sql: str) -> bool:
     """Whether a text holds no second statement."""
-    end = sql.find(";")
-    while end >= 0:
-        if apsw.complete(sql[: end + 1]) and bare(sql[: end + 1]):
-            return not bare(sql[end + 1 :])
-        end = sql.find(";", end + 1)
-    return True
+    return ";" not in sql or len(split(sql)) < 2
 
 
 def reads_only(sql: str) -> bool:
