@@ -103,7 +103,7 @@ def test_migrations(command):
     assert command("migrations list", "DB") == ""
     assert command("migrations apply", "DB") == ""
     assert command("execute", "DB", "--command", "select name, age from people") == "ann\t\n"
-    applied = command("execute", "DB", "--command", "select name from d1_migrations")
+    applied = command("execute", "DB", "--command", "select name from d1_migrations order by id")
     assert applied.split() == ["0001_make_the_people.sql", "2_between.sql", "0010_later.sql"]
 
 
