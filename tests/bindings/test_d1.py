@@ -5,7 +5,17 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from perdure.engine.errors import BindingError, ConfigError, InvalidArgument, PerdureError
+from perdure.bindings.d1 import D1Database
+from perdure.engine.errors import (
+    BindingError,
+    ConfigError,
+    InvalidArgument,
+    Overloaded,
+    PerdureError,
+    ShardLost,
+    StatementTooLong,
+)
+from perdure.engine.retrying import again
 from perdure.engine.values import UNDEFINED
 from perdure.testing import World
 from perdure.testing.virtual import run
@@ -387,3 +397,76 @@ def test_configuration_mistakes(tmp_path, section):
     path = folder(tmp_path / "app", SOURCE, d1_databases=section, **WITH_OBJECT)
     with pytest.raises(ConfigError, match="d1_databases"):
         World(path).start()
+
+
+class _Lost:
+    """A stub whose first `fails` calls lose their answer."""
+
+    def __init__(self, fails):
+        self.fails = fails
+        self.policies = []
+
+    def _with_retry(self, policy):
+        self.policies.append(policy)
+        stub = _Lost(self.fails)
+        stub.policy = policy
+        return stub
+
+    def run(self, _statements):
+        def once():
+            future = asyncio.get_running_loop().create_future()
+            if self.fails:
+                self.fails -= 1
+                future.set_exception(ShardLost("its shard was killed"))
+            else:
+                future.set_result({"results": [{"columns": ["n"], "rows": [[1]], "blobs": False, "meta": {}}]})
+            return future
+
+        return once() if self.policy is None else again(self.policy, False, once)
+
+
+def test_what_reads_is_made_again_and_what_writes_is_not():
+    async def inside():
+        db = D1Database(_Lost(3))
+        assert await db.prepare("select 1 as n").first("n") == 1
+        assert await db.prepare("-- a comment\n explain select 1").first("n") == 1
+        with pytest.raises(BindingError, match="D1_ERROR: its shard was killed") as caught:
+            await db.prepare("insert into t values (1)").run()
+        assert caught.value.retryable
+        with pytest.raises(BindingError, match="D1_ERROR"):
+            await db.batch([db.prepare("select 1"), db.prepare("with a as (select 1) delete from t")])
+
+    run(inside())
+
+
+FAILURES = {
+    "overload": (Overloaded("4096 wait"), "D1_ERROR: D1 DB is overloaded. Requests queued for too long."),
+    "a statement that is too slow": (
+        StatementTooLong("30 s"),
+        "D1_ERROR: D1 DB exceeded its CPU time limit and was reset.",
+    ),
+    "anything else": (ShardLost("gone"), "D1_ERROR: gone"),
+}
+
+
+@pytest.mark.parametrize("row", FAILURES)
+def test_failures_of_the_database_itself(row):
+    error, phrase = FAILURES[row]
+
+    class Failing(_Lost):
+        def _with_retry(self, policy):
+            return self
+
+        def run(self, _statements):
+            future = asyncio.get_running_loop().create_future()
+            future.set_exception(error)
+            return future
+
+    async def inside():
+        with pytest.raises(BindingError) as caught:
+            await D1Database(Failing(0)).prepare("select 1").all()
+        assert phrase in str(caught.value)
+        assert caught.value.overloaded == error.overloaded
+        assert caught.value.durableObjectReset == error.durableObjectReset
+
+    run(inside())
