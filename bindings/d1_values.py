@@ -7,7 +7,6 @@ list of numbers, as it does there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import cast
 
 import apsw
@@ -84,7 +83,6 @@ def dicts_of(result: JsDict) -> JsList:
 
 
 # ---------------------------------------------------------------------- texts
-@lru_cache(maxsize=1_000)
 def bare(sql: str) -> str:
     """The text without what is space or comment at its beginning; empty: nothing else is in it."""
     rest = sql
@@ -111,7 +109,6 @@ def split(text: str) -> list[str]:
     return [statement.strip() for statement in found if bare(statement)]
 
 
-@lru_cache(maxsize=1_000)
 def is_single(sql: str) -> bool:
     """Whether a text holds no second statement."""
     return ";" not in sql or len(split(sql)) < 2
