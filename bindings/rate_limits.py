@@ -153,6 +153,8 @@ class UnsafeRateLimits(RateLimits):
 
     def _items(self, config: Config) -> list[sections.Item]:
         table = config.sections.get(self.section)
+        if table is None:
+            return []
         if not isinstance(table, dict):
             raise ConfigError(f"{config.path}: unsafe must be a table")
         found = sections.items(config, "unsafe.bindings", cast("dict[str, object]", table).get("bindings") or [])

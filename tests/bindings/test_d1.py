@@ -392,7 +392,7 @@ def test_nothing_acknowledged_is_lost(d1_world):
     d1_world(test)
 
 
-@pytest.mark.parametrize("section", [{}, ["DB"], [{"database_id": "x"}], [{"binding": "DB", "database_id": 7}]])
+@pytest.mark.parametrize("section", [{"x": 1}, ["DB"], [{"database_id": "x"}], [{"binding": "DB", "database_id": 7}]])
 def test_configuration_mistakes(tmp_path, section):
     path = folder(tmp_path / "app", SOURCE, d1_databases=section, **WITH_OBJECT)
     with pytest.raises(ConfigError, match="d1_databases"):

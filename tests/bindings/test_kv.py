@@ -369,7 +369,7 @@ def test_from_inside_an_object(kv_world):
     kv_world(test)
 
 
-@pytest.mark.parametrize("section", [{}, ["KV"], [{"id": "one"}], [{"binding": "KV", "id": 7}]])
+@pytest.mark.parametrize("section", [{"x": 1}, ["KV"], [{"id": "one"}], [{"binding": "KV", "id": 7}]])
 def test_configuration_mistakes(tmp_path, section):
     path = folder(tmp_path / "app", SOURCE, kv_namespaces=section, **WITH_OBJECT)
     with pytest.raises(ConfigError, match="kv_namespaces"):
