@@ -12,7 +12,7 @@ from typing import cast
 import apsw
 
 from ..engine.errors import BindingError
-from ..engine.values import UNDEFINED, JsDict, JsList
+from ..engine.values import UNDEFINED, JsDict, JsList, StandIn
 
 _INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
 _READS = ("SELECT", "EXPLAIN", "VALUES")
@@ -38,6 +38,8 @@ def parameter(value: object) -> object:
         return int(value)
     if value is UNDEFINED:
         raise _refused("undefined", "undefined")
+    if isinstance(value, StandIn):
+        return parameter(value.plain())
     if isinstance(value, list | tuple):
         numbers = cast("Sequence[object]", value)
         if all(type(each) is int and 0 <= each < 256 for each in numbers):
@@ -46,10 +48,8 @@ def parameter(value: object) -> object:
     try:
         return memoryview(value).tobytes()  # pyright: ignore[reportArgumentType] - whatever has a buffer
     except TypeError:
-        buffered = getattr(value, "to_bytes", None)
-        if callable(buffered) and isinstance(found := buffered(), bytes):
-            return found
-    raise _refused("function" if callable(value) else "object", "[object Object]" if kind is dict else value)
+        kind_of = "function" if callable(value) else "object"
+        raise _refused(kind_of, "[object Object]" if isinstance(value, dict) else value) from None
 
 
 def _check_text(value: str) -> None:
