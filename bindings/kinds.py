@@ -20,6 +20,9 @@ from ..sdk.program import Program
 from ..sdk.programs import Programs
 from ..sdk.service import Exports, Service, Target
 from .assets import AssetFiles, AssetsBinding
+from .d1 import D1Databases
+from .kv import KvNamespaces
+from .rate_limits import RateLimits, UnsafeRateLimits
 from .services import InProcessCalls
 from .surroundings import Surroundings
 from .system_classes import key_of
@@ -42,7 +45,7 @@ class Kind(Protocol):
         ...
 
 
-KINDS: tuple[Kind, ...] = ()
+KINDS: tuple[Kind, ...] = (KvNamespaces(), RateLimits(), UnsafeRateLimits(), D1Databases())
 _WITH_OTHERS = frozenset({"unsafe"})
 """Sections that kinds look into beside their own."""
 

@@ -197,6 +197,12 @@ class ObjectNotFound(PerdureError):
     code = "object_not_found"
 
 
+class BindingError(PerdureError):
+    """A binding (a KV namespace, a database, a rate limit, …) refused what it was asked, in the words of its product."""
+
+    code = "binding"
+
+
 class MigrationError(PerdureError):
     """A migration of an object's own tables failed, or the list of them does not fit what was applied before."""
 

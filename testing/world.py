@@ -31,8 +31,9 @@ from ..engine.ids import ClassKey
 from ..engine.limits import Limits
 from ..engine.stubs import Namespace, Stub
 from ..engine.turns import SCOPE
-from ..sdk import fetching
+from ..sdk import caches, fetching
 from ..sdk.adapter import fetch_through
+from ..sdk.cache_store import CacheStore
 from ..sdk.env import Env
 from ..sdk.response import Response
 from .clocks import START, Shown, WorldClock, replaced
@@ -142,6 +143,7 @@ class World:
         self.loop.set_exception_handler(self._unhandled)
         self._outer = Outside()
         self._stack.callback(fetching.install(self._outer))
+        self._stack.callback(caches.install(CacheStore()))
         self._programs = self._load()
         self.network = Network(self.loop, self._schedule, self.story)
         self.network.classes = {key: name for name, key in self._programs.keys().items()}

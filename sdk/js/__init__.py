@@ -14,11 +14,12 @@ import sys
 from ...engine.values import UNDEFINED
 
 _PLACES = {
-    "absent": "Cache CacheStorage EventSource Function WebAssembly WebSocket WebSocketPair WebSocketRequestResponsePair "
-    "caches eval navigator scheduler",
+    "absent": "EventSource Function WebAssembly WebSocket WebSocketPair WebSocketRequestResponsePair "
+    "eval navigator scheduler",
     "arrays": "Array",
     "buffers": "ArrayBuffer BigInt64Array BigUint64Array DataView Float32Array Float64Array Int16Array Int32Array "
     "Int8Array Uint16Array Uint32Array Uint8Array Uint8ClampedArray",
+    "caching": "Cache CacheStorage caches",
     "collections": "Map Set",
     "consoles": "console",
     "date": "Date",
