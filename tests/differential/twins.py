@@ -42,7 +42,7 @@ null, true, false, NaN, Infinity = None, True, False, math.nan, math.inf
 
 
 def _used(text: str) -> list[str]:
-    return [name for name in _NAMES if re.search(rf"(?<![\w.\"'])#?{name}\b", text)]
+    return [name for name in _NAMES if re.search(rf"(?<![\w\"'])(?<!(?<!\.\.)\.){name}\b", text)]
 
 
 def _javascript(text: Text, name: str) -> str:
