@@ -66,7 +66,7 @@ class Operation:
     """`where`: the code runs inside the object, or in the Worker that has a stub of it.
 
     Names that the code finds: `storage sql kv ctx env self` inside the object, also `info` in a part called `alarm`, `request` in
-    one called `fetch`; `env ns stub` and `again() other(suffix) inside(part, argument) on(stub, part, argument)` in the Worker;
+    one called `fetch`; `env ns stub` and `again() other(suffix) inside(part, argument)` in the Worker;
     `now() sleep(ms) null undefined true false` everywhere. `parts`: further code, run inside the object by its name.
     `legacy`: the class with the key-value backend.
     """

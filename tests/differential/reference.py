@@ -187,7 +187,7 @@ class Reference:
             with urllib.request.urlopen(request, timeout=_ROW_S) as response:
                 return json.loads(response.read())
         except OSError as error:
-            return {"no outcome": f"{error} {self.log()[-500:]}"}
+            return {"no outcome": str(error)}
 
     def outcomes(self, rows: list[Operation]) -> dict[str, Json]:
         """All of them, many at once: rows that wait, wait together."""

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from . import kv_rows, sql_failure_rows, sql_rows, sync_kv_rows
+from . import alarm_rows, fetch_rows, kv_rows, rpc_rows, sql_failure_rows, sql_rows, sync_kv_rows, transaction_rows
 from .operation import Operation
 
-TABLE: list[Operation] = [*kv_rows.ROWS, *sync_kv_rows.ROWS, *sql_rows.ROWS, *sql_failure_rows.ROWS]
+TABLE: list[Operation] = [
+    *kv_rows.ROWS,
+    *sync_kv_rows.ROWS,
+    *sql_rows.ROWS,
+    *sql_failure_rows.ROWS,
+    *transaction_rows.ROWS,
+    *alarm_rows.ROWS,
+    *rpc_rows.ROWS,
+    *fetch_rows.ROWS,
+]

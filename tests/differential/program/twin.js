@@ -106,7 +106,7 @@ class Base extends DurableObject {
 export class Twin extends Base {}
 export class Legacy extends Base {}
 export class Plain extends DurableObject {
-  async try_alarm(when) { return JSON.stringify(await outcome(() => this.ctx.storage.setAlarm(when))); }
+  async try_alarm(when) { return await this.ctx.storage.setAlarm(when); }
 }
 export class NoBase {
   constructor() {}
@@ -126,7 +126,6 @@ export default {
       again: () => ns.getByName(name),
       other: (suffix) => ns.getByName(`${name}/${suffix}`),
       inside: (part, argument) => stub.part(part, argument),
-      on: (target, part, argument) => target.part(part, argument),
     };
     return Response.json(await outcome(() => row.run(scope)));
   },

@@ -9,7 +9,7 @@ import json
 import math
 import time
 
-from workers import DurableObject, Response, WorkerEntrypoint
+from workers import DurableObject, Request, Response, WorkerEntrypoint
 
 ROWS = {}  # the rows of the table follow at the end of the generated file
 FLAGS = ("remote", "retryable", "overloaded", "durableObjectReset")
@@ -164,7 +164,7 @@ class Legacy(Base):
 
 class Plain(DurableObject):
     async def try_alarm(self, when):
-        return json.dumps(await outcome(lambda: self.ctx.storage.setAlarm(when)))
+        return await self.ctx.storage.setAlarm(when)
 
 
 class NoBase:
@@ -193,6 +193,5 @@ class Default(WorkerEntrypoint):
             again=lambda: ns.getByName(name),
             other=lambda suffix: ns.getByName(f"{name}/{suffix}"),
             inside=lambda part, argument=None: stub.part(part, argument),
-            on=lambda target, part, argument=None: target.part(part, argument),
         )
         return Response.json(await outcome(lambda: row["run"](scope)))
