@@ -232,13 +232,19 @@ class Network:
             if not pending.sender.alive:
                 return
         call = pending.request
-        value: object
-        try:
-            value = unpack(result) if isinstance(result, bytes) else result
-        except PerdureError as error:
-            value = error
-        if isinstance(value, PerdureError):
-            error = from_wire(value.to_wire())
+        value: object = None
+        failure: PerdureError | None = None
+        if isinstance(result, bytes):
+            try:
+                value = unpack(result)  # an exception may be the answer: then it is given, not raised
+            except PerdureError as error:
+                failure = error
+        elif isinstance(result, PerdureError):
+            failure = result
+        else:
+            value = result
+        if failure is not None:
+            error = from_wire(failure.to_wire())
             text = error.message.strip().rsplit("\n", 1)[-1].strip()  # of a traceback the line that says what it is
             self.story.tell("fails", call.object_id, method=call.method, error=f"{type(error).__name__}: {text[:120]}")
             pending.set_exception(error)

@@ -45,6 +45,10 @@ _READ = [
 ]
 _WRITE = [
     inside("put: gives nothing", 'return await storage.put("k", 1)'),
+    inside("put: a number as key", 'await storage.put(5, "five"); return await storage.list()'),
+    inside("put: a number with a fraction as key", 'await storage.put(1.5, "x"); return [await storage.get("1.5"), await storage.delete(1.5)]'),
+    inside("put: true as key", 'await storage.put(true, "x"); return await storage.list()'),
+    inside("put: a large number as key", 'await storage.put(1e21, "x"); return await storage.list()'),
     inside("put: replaces", 'await storage.put("k", 1); await storage.put("k", 2); return await storage.get("k")'),
     inside("put: takes effect when called", 'storage.put("k", 1); return await storage.get("k")'),
     inside("put: entries", 'await storage.put({"b": 1, "a": null}); return await storage.list()'),

@@ -51,14 +51,13 @@ class Differs:
 
 
 @dataclass(frozen=True, slots=True)
-class Among:
-    """Several outcomes are right, on either side: what is compared is only that both are among them."""
+class ToCome:
+    """Ours is not there yet; the outcome may already be the same."""
 
-    outcomes: tuple[Json, ...]
     why: str
 
 
-Allowance = Wording | PythonRaised | Differs | Among
+Allowance = Wording | PythonRaised | Differs | ToCome
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,8 @@ class Operation:
     """`where`: the code runs inside the object, or in the Worker that has a stub of it.
 
     Names that the code finds: `storage sql kv ctx env self` inside the object, also `info` in a part called `alarm`, `request` in
-    one called `fetch`; `env ns stub` and `again() other(suffix) inside(part, argument)` in the Worker;
+    one called `fetch`; `env ns stub` and `again() other(suffix) inside(part, argument)` in the Worker,
+    also `until(part)`, which runs the part until it gives something (machines may be slow, so no row counts on a time);
     `now() sleep(ms) null undefined true false` everywhere. `parts`: further code, run inside the object by its name.
     `legacy`: the class with the key-value backend.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from .operation import Among, Differs, Json, Operation, PythonRaised, Wording
+from .operation import Differs, Json, Operation, PythonRaised, ToCome, Wording
 
 
 def same(left: Json, right: Json) -> bool:
@@ -32,9 +32,8 @@ def complaint(row: Operation, theirs: Json, ours: Json) -> str:
             if not same(ours, allow.ours):
                 return f"{row.name}: we no longer say {show(allow.ours)} but {show(ours)}"
             return ""
-        case Among():
-            if any(same(theirs, each) for each in allow.outcomes) and any(same(ours, each) for each in allow.outcomes):
-                return ""
+        case ToCome():
+            return ""
         case Wording():
             for side in (theirs, ours):
                 if allow.phrase not in json.dumps(side, ensure_ascii=False):

@@ -1,17 +1,32 @@
-"""All rows."""
+"""All rows, each with what may differ."""
 
 from __future__ import annotations
 
-from . import alarm_rows, fetch_rows, kv_rows, rpc_rows, sql_failure_rows, sql_rows, sync_kv_rows, transaction_rows
+from dataclasses import replace
+
+from . import (
+    alarm_rows,
+    fetch_rows,
+    kv_rows,
+    rpc_rows,
+    sql_failure_rows,
+    sql_rows,
+    sync_kv_rows,
+    transaction_rows,
+)
+from .known import KNOWN
 from .operation import Operation
 
 TABLE: list[Operation] = [
-    *kv_rows.ROWS,
-    *sync_kv_rows.ROWS,
-    *sql_rows.ROWS,
-    *sql_failure_rows.ROWS,
-    *transaction_rows.ROWS,
-    *alarm_rows.ROWS,
-    *rpc_rows.ROWS,
-    *fetch_rows.ROWS,
+    replace(row, allow=KNOWN.get(row.name, row.allow))
+    for row in [
+        *kv_rows.ROWS,
+        *sync_kv_rows.ROWS,
+        *sql_rows.ROWS,
+        *sql_failure_rows.ROWS,
+        *transaction_rows.ROWS,
+        *alarm_rows.ROWS,
+        *rpc_rows.ROWS,
+        *fetch_rows.ROWS,
+    ]
 ]

@@ -16,7 +16,7 @@ from .reference import DATE
 
 _HERE = f"{os.path.dirname(os.path.abspath(__file__))}/program"
 _NAMES = (
-    "storage sql kv ctx env self info request argument ns stub again other inside now sleep outcome told Target".split()
+    "storage sql kv ctx env self info request argument ns stub again other inside until now sleep outcome told Target".split()
 )
 _ASSIGNED = re.compile(r"(?:^|;)\s*([a-z_]\w*) = ", re.MULTILINE)
 _WRANGLER = {

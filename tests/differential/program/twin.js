@@ -92,7 +92,7 @@ class Base extends DurableObject {
   put(key, value) { return "put " + key + " " + value; }
   delete(key) { return "delete " + key; }
   list() { return "list"; }
-  id() { return this.ctx.id.toString(); }
+  own_id() { return this.ctx.id.toString(); }
   kind(value) { return value === null || value === undefined ? "none" : Array.isArray(value) ? "list" : typeof value; }
   nothing() {}
   boom(message) { throw new Error(message); }
@@ -126,6 +126,18 @@ export default {
       again: () => ns.getByName(name),
       other: (suffix) => ns.getByName(`${name}/${suffix}`),
       inside: (part, argument) => stub.part(part, argument),
+      until: async (part) => {
+        for (let tries = 0; tries < 400; tries++) {
+          try {
+            const found = await ns.getByName(name).part(part);
+            if (found) return found;
+          } catch (error) {
+            if (!error.durableObjectReset) throw error;
+          }
+          await everywhere.sleep(50);
+        }
+        throw new Error(`${part} gave nothing in time`);
+      },
     };
     return Response.json(await outcome(() => row.run(scope)));
   },

@@ -138,7 +138,7 @@ class Base(DurableObject):
     def list(self):
         return "list"
 
-    def id(self):
+    def own_id(self):
         return self.ctx.id.toString()
 
     def nothing(self):
@@ -167,6 +167,19 @@ class Plain(DurableObject):
         return await self.ctx.storage.setAlarm(when)
 
 
+async def until(ns, name, part):
+    for _ in range(400):
+        try:
+            found = await ns.getByName(name).part(part)
+            if found:
+                return found
+        except Exception as error:
+            if not getattr(error, "durableObjectReset", False):
+                raise
+        await sleep(50)
+    raise Exception(f"{part} gave nothing in time")
+
+
 class NoBase:
     def __init__(self, ctx, env):
         pass
@@ -193,5 +206,6 @@ class Default(WorkerEntrypoint):
             again=lambda: ns.getByName(name),
             other=lambda suffix: ns.getByName(f"{name}/{suffix}"),
             inside=lambda part, argument=None: stub.part(part, argument),
+            until=lambda part: until(ns, name, part),
         )
         return Response.json(await outcome(lambda: row["run"](scope)))
