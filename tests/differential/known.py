@@ -45,12 +45,18 @@ _KEYS: dict[str, Allowance] = {
     "get: no argument": _ARITY,
     "put: no argument": _ARITY,
     "get: null as key": Differs(
-        _error("Failed to execute 'get' on 'DurableObjectStorage': parameter 1 is not of type 'string', got NoneType", "TypeError"),
+        _error(
+            "Failed to execute 'get' on 'DurableObjectStorage': parameter 1 is not of type 'string', got NoneType",
+            "TypeError",
+        ),
         _value("none"),
         "None as a key is a mistake, in Python as good as always",
     ),
     "kv.get: a list": Differs(
-        _error("Failed to execute 'get' on 'DurableObjectStorage': parameter 1 is not of type 'string', got list", "TypeError"),
+        _error(
+            "Failed to execute 'get' on 'DurableObjectStorage': parameter 1 is not of type 'string', got list",
+            "TypeError",
+        ),
         _value(1),
         "JavaScript joins the list to one text",
     ),
@@ -117,7 +123,9 @@ _SQL: dict[str, Allowance] = {
     "counters: RETURNING": _counts([1, 1], [2, 1]),
     "counters: a join of all": _counts([9, 0], [12, 0]),
     "counters: GROUP BY": _counts([3, 0], [6, 0]),
-    "sql fails: load_extension": Wording("not authorized", "there the function exists and refuses, here it is not allowed"),
+    "sql fails: load_extension": Wording(
+        "not authorized", "there the function exists and refuses, here it is not allowed"
+    ),
     "sql fails: a blob of 5 MB": Differs(_TOO_BIG, _value([{"$map": [["n", 5000000]]}]), _SIZE),
     "sql fails: a value of 5 MB": Differs(_TOO_BIG, _value({"$map": [["n", 5000000]]}), _SIZE),
 }
@@ -126,6 +134,9 @@ _OBJECTS: dict[str, Allowance] = {
         _violated("durableObjectReset"), _violated(), "the object was reset, and the error says so"
     ),
     "alarm: no argument": _ARITY,
+    "alarm: set between retries replaces the retry": Differs(
+        _value([[0, False], [0, False]]), _value([[0, False], [1, True]]), "what is set anew is told as a first run"
+    ),
     "id: get without": _ARITY,
     "id: get with another class's": Differs(
         _error("Durable Object ID is not valid for this namespace.", "TypeError"),
@@ -135,7 +146,9 @@ _OBJECTS: dict[str, Allowance] = {
     "stub: jurisdiction": Wording("Jurisdiction restrictions are not implemented"),
     "stub: jurisdiction nobody knows": Wording("Jurisdiction restrictions are not implemented"),
     "rpc value: 40 MB": Wording("limited to 32MiB", "the packed form of a value has some bytes more or less"),
-    "rpc error: a class without the base": Wording("does not support RPC", "how to extend DurableObject is told for Python"),
+    "rpc error: a class without the base": Wording(
+        "does not support RPC", "how to extend DurableObject is told for Python"
+    ),
 }
 _REQUESTS: dict[str, Allowance] = {
     "fetch: a relative URL": Wording("Invalid URL: /relative"),
@@ -156,11 +169,19 @@ _REQUESTS: dict[str, Allowance] = {
         "an abort is told alike to calls and to requests",
     ),
     **dict.fromkeys(
-        ("fetch: GET of a URL", "fetch: the default port", "fetch: upper case host", "fetch: spaces and umlauts in the path"),
+        (
+            "fetch: GET of a URL",
+            "fetch: the default port",
+            "fetch: upper case host",
+            "fetch: spaces and umlauts in the path",
+        ),
         ToCome(_URLS),
     ),
     **dict.fromkeys(
-        (f"fetch: {answer}" for answer in ("a text", "no body", "the empty text", "bytes", "a status", "204", "404", "500")),
+        (
+            f"fetch: {answer}"
+            for answer in ("a text", "no body", "the empty text", "bytes", "a status", "204", "404", "500")
+        ),
         ToCome("a status has no usual text yet"),
     ),
     "fetch: a redirect is not followed within objects": ToCome("redirects of objects are not followed yet"),

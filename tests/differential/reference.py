@@ -15,10 +15,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
-import urllib.request
-from concurrent.futures import ThreadPoolExecutor
-
-from .operation import Json, Operation
+from contextlib import ExitStack
 
 VERSION = "1.20261117.1"
 DATE = "2026-10-15"
@@ -29,11 +26,20 @@ _SYSTEMS = {
     ("Darwin", "x86_64"): "darwin-64",
     ("Darwin", "arm64"): "darwin-arm64",
 }
-_UNREACHED = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "ENOTCACHED")
+_UNREACHED = (
+    "ENOTFOUND",
+    "EAI_AGAIN",
+    "ECONNREFUSED",
+    "ECONNRESET",
+    "ETIMEDOUT",
+    "EHOSTUNREACH",
+    "ENETUNREACH",
+    "ENOTCACHED",
+)
 _FETCH_S = 120.0
 _START_S = 20.0
-_ROW_S = 30.0
-_AT_ONCE = 24
+_MEMORY = "/dev/shm"
+"""Where the reference keeps its objects: what is compared are outcomes, and a disk would make it wait for each of them."""
 _CONFIG = """using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (
   services = [
@@ -120,36 +126,42 @@ def _fetch(package: str, path: str) -> None:
 
 
 class Reference:
-    """A running workerd that serves a folder with `twin.js` and `rows.js`. A context manager."""
+    """A running workerd that serves a folder with `twin.js` and `rows.js` at `url`. A context manager."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
+        self._stack = ExitStack()
+        self.url = ""
 
     def __enter__(self) -> Reference:
-        os.mkdir(f"{self._folder}/disk")
-        with open(f"{self._folder}/config.capnp", "w") as file:
-            file.write(_CONFIG % {"disk": f"{self._folder}/disk", "date": DATE})
-        self._log = open(f"{self._folder}/log", "w+")
-        read, write = os.pipe()
-        try:
-            self._process = subprocess.Popen(
-                [binary(), "serve", "config.capnp", f"--control-fd={write}"],
-                cwd=self._folder,
-                stdin=subprocess.DEVNULL,
-                stdout=self._log,
-                stderr=self._log,
-                pass_fds=(write,),
-            )
-        finally:
-            os.close(write)
-        try:
-            self._port = self._listening(read)
-        except BaseException:
-            self.__exit__()
-            raise
-        finally:
-            os.close(read)
+        with self._stack:  # what fails leaves nothing behind
+            disk = tempfile.mkdtemp(prefix="differential-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None)
+            self._stack.callback(shutil.rmtree, disk, ignore_errors=True)
+            with open(f"{self._folder}/config.capnp", "w") as file:
+                file.write(_CONFIG % {"disk": disk, "date": DATE})
+            log = self._stack.enter_context(open(f"{self._folder}/log", "w"))
+            read, write = os.pipe()
+            try:
+                process = subprocess.Popen(
+                    [binary(), "serve", "config.capnp", f"--control-fd={write}"],
+                    cwd=self._folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=(write,),
+                )
+                self._stack.callback(_end, process)
+            finally:
+                os.close(write)
+            try:
+                self.url = f"http://127.0.0.1:{self._listening(read)}/"
+            finally:
+                os.close(read)
+            self._stack = self._stack.pop_all()
         return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._stack.close()
 
     def _listening(self, control: int) -> int:
         end = time.monotonic() + _START_S
@@ -164,32 +176,16 @@ class Reference:
         assert told["event"] == "listen", told
         return int(told["port"])
 
-    def __exit__(self, *_exc: object) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(5)
-        self._log.close()
-
     def log(self) -> str:
-        self._log.flush()
+        """The end of what it said."""
         with open(f"{self._folder}/log") as file:
             return file.read()[-4000:]
 
-    def outcome(self, row: Operation) -> Json:
-        """What the twin makes of a row."""
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self._port}/", json.dumps({"name": row.name}).encode(), {"content-type": "application/json"}
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=_ROW_S) as response:
-                return json.loads(response.read())
-        except OSError as error:
-            return {"no outcome": str(error)}
 
-    def outcomes(self, rows: list[Operation]) -> dict[str, Json]:
-        """All of them, many at once: rows that wait, wait together."""
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return dict(zip([row.name for row in rows], pool.map(self.outcome, rows), strict=True))
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(5)

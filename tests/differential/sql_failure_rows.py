@@ -28,11 +28,19 @@ _FAILURES = [
     _fails("no such function", "SELECT missing(1)"),
     _fails("wrong number of arguments of a function", "SELECT abs(1, 2)"),
     _fails("table exists", "CREATE TABLE t (a)", before=_TABLE),
-    _fails("UNIQUE", "INSERT INTO t (id, u) VALUES (2, 'x')", before=f"{_TABLE}; sql.exec(\"INSERT INTO t (id, u) VALUES (1, 'x')\")"),
-    _fails("primary key", "INSERT INTO t (id) VALUES (1)", before=f'{_TABLE}; sql.exec("INSERT INTO t (id) VALUES (1)")'),
+    _fails(
+        "UNIQUE",
+        "INSERT INTO t (id, u) VALUES (2, 'x')",
+        before=f"{_TABLE}; sql.exec(\"INSERT INTO t (id, u) VALUES (1, 'x')\")",
+    ),
+    _fails(
+        "primary key", "INSERT INTO t (id) VALUES (1)", before=f'{_TABLE}; sql.exec("INSERT INTO t (id) VALUES (1)")'
+    ),
     _fails("CHECK", "INSERT INTO t (c) VALUES (0)", before=_TABLE),
     _fails("NOT NULL", "INSERT INTO t (n) VALUES (NULL)", before=_TABLE),
-    _fails("foreign key", "INSERT INTO r VALUES (5)", before=f'{_TABLE}; sql.exec("CREATE TABLE r (a REFERENCES t (id))")'),
+    _fails(
+        "foreign key", "INSERT INTO r VALUES (5)", before=f'{_TABLE}; sql.exec("CREATE TABLE r (a REFERENCES t (id))")'
+    ),
     _fails("mismatch of a rowid", "INSERT INTO t (id) VALUES ('x')", before=_TABLE),
     _fails("too few bindings", "SELECT ?, ?", "1"),
     _fails("too many bindings", "SELECT ?", "1", "2"),
@@ -59,7 +67,9 @@ _FAILURES = [
     _fails("sqlite_version", "SELECT sqlite_version()"),
     _fails("load_extension", "SELECT load_extension('x')"),
     _fails("randomblob is allowed", "SELECT length(randomblob(4)) AS n"),
-    _fails("sqlite_master is readable", "SELECT name FROM sqlite_master WHERE type = 'table' AND name = 't'", before=_TABLE),
+    _fails(
+        "sqlite_master is readable", "SELECT name FROM sqlite_master WHERE type = 'table' AND name = 't'", before=_TABLE
+    ),
     _fails("writing sqlite_master", "DELETE FROM sqlite_master"),
     _fails("5 compound terms", "SELECT 1 AS n" + " UNION ALL SELECT 1" * 4),
     _fails("6 compound terms", "SELECT 1 AS n" + " UNION ALL SELECT 1" * 5),
@@ -72,11 +82,21 @@ _FAILURES = [
     _fails("a pattern of 50 bytes", "SELECT 'a' LIKE '" + "x" * 50 + "' AS v"),
     _fails("a statement of 100,001 bytes", "SELECT '" + "x" * 100_000 + "' AS v"),
     _fails("a blob of 5 MB", "SELECT length(zeroblob(5000000)) AS n"),
-    inside("sql fails: a value of 3 MB", 'return sql.exec("SELECT length(?) AS n", "x".repeat(3000000)).one()',
-           'return sql.exec("SELECT length(?) AS n", "x" * 3000000).one()'),
-    inside("sql fails: a value of 5 MB", 'return sql.exec("SELECT length(?) AS n", "x".repeat(5000000)).one()',
-           'return sql.exec("SELECT length(?) AS n", "x" * 5000000).one()'),
-    _fails("RAISE in a trigger", "INSERT INTO t (id) VALUES (1)", before=f"{_TABLE}; sql.exec(\"CREATE TRIGGER g BEFORE INSERT ON t BEGIN SELECT RAISE(ABORT, 'not today'); END\")"),
+    inside(
+        "sql fails: a value of 3 MB",
+        'return sql.exec("SELECT length(?) AS n", "x".repeat(3000000)).one()',
+        'return sql.exec("SELECT length(?) AS n", "x" * 3000000).one()',
+    ),
+    inside(
+        "sql fails: a value of 5 MB",
+        'return sql.exec("SELECT length(?) AS n", "x".repeat(5000000)).one()',
+        'return sql.exec("SELECT length(?) AS n", "x" * 5000000).one()',
+    ),
+    _fails(
+        "RAISE in a trigger",
+        "INSERT INTO t (id) VALUES (1)",
+        before=f"{_TABLE}; sql.exec(\"CREATE TRIGGER g BEFORE INSERT ON t BEGIN SELECT RAISE(ABORT, 'not today'); END\")",
+    ),
     _fails("division of integers by zero is null", "SELECT 1 / 0 AS v"),
     _fails("ambiguous column", "SELECT id FROM t AS a, t AS b", before=_TABLE),
     _fails("aggregate misused", "SELECT id FROM t WHERE count(*) > 1", before=_TABLE),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from . import (
     alarm_rows,
     fetch_rows,
+    gate_rows,
     kv_rows,
     rpc_rows,
     sql_failure_rows,
@@ -25,6 +26,7 @@ TABLE: list[Operation] = [
         *sql_rows.ROWS,
         *sql_failure_rows.ROWS,
         *transaction_rows.ROWS,
+        *gate_rows.ROWS,
         *alarm_rows.ROWS,
         *rpc_rows.ROWS,
         *fetch_rows.ROWS,

@@ -9,7 +9,7 @@ import json
 import math
 import time
 
-from workers import DurableObject, Request, Response, WorkerEntrypoint
+from workers import DurableObject, Response, WorkerEntrypoint
 
 ROWS = {}  # the rows of the table follow at the end of the generated file
 FLAGS = ("remote", "retryable", "overloaded", "durableObjectReset")
@@ -75,7 +75,7 @@ async def sleep(ms):
 class Scope:
     """What the code of a row finds by name."""
 
-    def __init__(this, **names):  # noqa: N805 - `self` is one of the names
+    def __init__(this, **names):
         this.__dict__.update(names, now=now, sleep=sleep, outcome=outcome, told=told)
 
 
@@ -94,9 +94,7 @@ class Base(DurableObject):
 
     def _scope(self, **more):
         storage = self.ctx.storage
-        return Scope(
-            ctx=self.ctx, env=self.env, storage=storage, sql=storage.sql, kv=storage.kv, self=self, **more
-        )
+        return Scope(ctx=self.ctx, env=self.env, storage=storage, sql=storage.sql, kv=storage.kv, self=self, **more)
 
     async def inside(self):
         return json.dumps(await outcome(lambda: self._row()["run"](self._scope())))
