@@ -48,8 +48,19 @@ _GATES = [
         "await asyncio.gather(inside('add'), inside('add')); return await inside('read')",
         parts={
             "add": Text(
-                'const n = (await storage.get("n") || 0) + 1; await sleep(20); await storage.put("n", n)',
-                'n = (await storage.get("n") or 0) + 1; await sleep(20); await storage.put("n", n)',
+                """
+                const n = (await storage.get("n") || 0) + 1;
+                self.begun = (self.begun ?? 0) + 1;
+                while (self.begun < 2) await sleep(5);
+                await storage.put("n", n);
+                """,
+                """
+                n = (await storage.get("n") or 0) + 1
+                self.begun = getattr(self, "begun", 0) + 1
+                while self.begun < 2:
+                    await sleep(5)
+                await storage.put("n", n)
+                """,
             ),
             "read": Text('return await storage.get("n")'),
         },

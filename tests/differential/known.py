@@ -130,6 +130,11 @@ _SQL: dict[str, Allowance] = {
     "sql fails: a value of 5 MB": Differs(_TOO_BIG, _value({"$map": [["n", 5000000]]}), _SIZE),
 }
 _OBJECTS: dict[str, Allowance] = {
+    "transactionSync: deleteAll inside": Differs(
+        _error("Cannot call deleteAll() within a transaction"),
+        _error("internal error"),
+        "refused alike in both kinds of transaction",
+    ),
     "a deferred constraint fails the commit": Differs(
         _violated("durableObjectReset"), _violated(), "the object was reset, and the error says so"
     ),

@@ -111,11 +111,11 @@ _VALUES = [
     outside(
         "rpc: answers in any order",
         """
-        const slow = stub.slow(1, 80); const fast = stub.slow(2, 10);
+        const slow = stub.slow(1, 1500); const fast = stub.slow(2, 10);
         return await Promise.race([slow, fast]);
         """,
         """
-        slow, fast = asyncio.ensure_future(stub.slow(1, 80)), asyncio.ensure_future(stub.slow(2, 10))
+        slow, fast = asyncio.ensure_future(stub.slow(1, 1500)), asyncio.ensure_future(stub.slow(2, 10))
         done, _ = await asyncio.wait([slow, fast], return_when=asyncio.FIRST_COMPLETED)
         return done.pop().result()
         """,
@@ -285,7 +285,7 @@ _IDS = [
     ),
     outside(
         "waitUntil: goes on after the answer",
-        'a = await inside("go"); await sleep(100); return [a, await inside("seen")]',
+        'a = await inside("go"); return [a, await until("seen")]',
         parts={
             "go": Text(
                 'ctx.waitUntil((async () => { await sleep(30); kv.put("late", true); })()); return "answered"',

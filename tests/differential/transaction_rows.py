@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .operation import Text, Wording, inside, outside
+from .operation import Text, inside, outside
 
 _SYNC = [
     inside(
@@ -156,7 +156,6 @@ _SYNC = [
         "transactionSync: deleteAll inside",
         "storage.transactionSync(() => { storage.deleteAll(); })",
         "storage.transactionSync(lambda: storage.deleteAll())",
-        allow=Wording(""),
     ),
 ]
 _ASYNC = [
