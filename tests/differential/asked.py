@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import urllib.error
 import urllib.request
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from .operation import Json, Operation
 
-_ROW_S = 30.0
+_ROW_S = 20.0
 _AT_ONCE = 24
 
 
@@ -21,7 +20,7 @@ def outcome(url: str, row: Operation) -> Json:
     try:
         with urllib.request.urlopen(request, timeout=_ROW_S) as response:
             return json.loads(response.read())
-    except urllib.error.HTTPError as error:
+    except OSError as error:
         return {"no outcome": str(error)}
 
 
