@@ -15,7 +15,7 @@ import sys
 
 import click
 
-from . import alarms, fairness, hazards, history_cost, idle, reloads, stalls, starts, storage
+from . import alarms, fairness, hazards, history_cost, idle, object_calls, reloads, stalls, starts, storage
 from .load import Sample
 from .report import Row, show
 from .rigs import Bare, Product
@@ -29,6 +29,7 @@ PARTS = (
     fairness,
     idle,
     alarms,
+    object_calls,
     hazards,
 )
 """Scenarios that start runtimes of their own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import time
@@ -21,6 +22,21 @@ class Probe(DurableObject):
         value = (await self.ctx.storage.get("value") or 0) + 1
         await self.ctx.storage.put("value", value)
         return value
+
+
+class Link(DurableObject):
+    """Calls other objects."""
+
+    async def pass_on(self, names):
+        """Through the objects of those names, one after the other, to the last one's answer."""
+        if not names:
+            return 1
+        return await self.env.Link.getByName(names[0]).pass_on(names[1:])
+
+    async def fan_out(self, count):
+        """One durable write in each of that many objects, all at once; the sum of the answers."""
+        probes = [self.env.Probe.getByName(f"probe {number:05d}") for number in range(count)]
+        return sum(await asyncio.gather(*[probe.increment() for probe in probes]))
 
 
 class Writer(DurableObject):

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 from .alarm_calls import blame_abort
 from .awake import counted
 from .background import wait_until
 from .call_chains import extras_of
-from .calls import Extras, MadeCall
+from .calls import Extras
 from .errors import DurableObjectAbort
 from .http import HttpRequest, HttpResponse
 from .ids import ObjectId
+from .outgoing import leave
 from .ranges import read_options
 from .resetting import abort_error
 from .stubs import OnReset, Transport
@@ -136,37 +137,6 @@ class GatedTransport:
         return counted(self._leave(scope, send, extras))
 
     def _leave(self, scope: Scope | None, send: Callable[[], Awaitable[T]], extras: Extras | None) -> Awaitable[T]:
-        # Tasks and callbacks of the client are not the object's: they must not run in its turns.
-        context = outside()
-        if scope is None or extras is None or scope.instance.broken is not None:
-            return context.run(send)
-        number = extras.trail[-1][0]
-        if scope.section is not None:
-            scope.event.made_inside(number, scope.section)
-        if scope.instance.output.open():
-            sent = context.run(send)
-            if isinstance(cast("object", sent), MadeCall):
-                cast("MadeCall", sent).number = number
-            return sent
-        future = cast("asyncio.Future[T]", MadeCall(loop=self._loop))
-        cast("MadeCall", future).number = number
-
-        def start() -> None:
-            if future.cancelled():
-                return
-            sent = cast("asyncio.Future[T]", context.run(asyncio.ensure_future, context.run(send)))
-            sent.add_done_callback(finish, context=context)
-            future.add_done_callback(lambda ended: ended.cancelled() and sent.cancel(), context=context)
-
-        def finish(sent: asyncio.Future[T]) -> None:
-            if future.done():
-                return
-            if sent.cancelled():
-                future.cancel()
-            elif sent.exception() is not None:
-                future.set_exception(cast("BaseException", sent.exception()))
-            else:
-                future.set_result(sent.result())
-
-        scope.instance.output.emit(start)
-        return future
+        if scope is None or extras is None:
+            return outside().run(send)
+        return leave(scope, send, extras.trail[-1][0], self._loop)

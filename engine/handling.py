@@ -7,6 +7,7 @@ raises reaches the caller as an error marked `remote`, with the traceback in its
 from __future__ import annotations
 
 import inspect
+import sys
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, cast
@@ -167,6 +168,7 @@ class Handler:
 
     def _find(self, name: str, known_as: bytes) -> Method:
         """The remote method of that name; the rules of spec/rpc.md."""
+        name = sys.intern(name)  # Python keeps the last names that it looked up: one string then, not one of each call
         target = self._instance.object
         cls = type(target)
         if name in RESERVED_METHODS:

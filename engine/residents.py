@@ -130,8 +130,8 @@ class Residents:
         self._resets = 0
         self._hibernations = 0
         self._evictions = 0
-        self._give_back_s = math.inf
-        """When to look again for memory that can be given back."""
+        self._give_back_s = self._collect_s = math.inf
+        """When to look again for memory that can be given back, and for garbage before that."""
         self._left = 0
         """Objects that have left memory since `_by_id` was last made anew."""
         self._garbage = self._garbage_before = 0
@@ -463,7 +463,8 @@ class Residents:
         if self._left > max(_SHRINK_FROM, 2 * len(self._by_id)):
             self._left = 0
             self._by_id = dict(self._by_id)
-            self._give_back_s = self.now_s + _AFTER_MARKS_S
+            self._collect_s = self.now_s + _AFTER_MARKS_S
+            self._give_back_s = self._collect_s + 2 * _SCAN_S
         elif self.now_s < self._give_back_s:
             return
         else:  # what the marks have let go of in the meantime
@@ -473,9 +474,13 @@ class Residents:
     def _collect(self) -> None:
         """The parts of an object point at one another, and an idle process makes nothing new that would have them looked for.
 
-        Looks when a good part of what it must look through is garbage, and once more when no more is coming.
+        Looks when a good part of what it must look through is garbage, once more when no more is coming, and at last when the
+        log has forgotten them too: a few small things that are left here and there, or lie in the interpreter's free lists,
+        which this empties, keep whole arenas of its memory.
         """
         ended = self._garbage == self._garbage_before >= _COLLECT_LEAST
+        if self.now_s >= self._collect_s:
+            ended, self._collect_s = True, math.inf
         if ended or self._garbage > max(_COLLECT_FROM, len(self._by_id) // 4):
             self._garbage = 0
             self.turns.loop.call_soon(gc.collect)  # when the scan lets go of them too

@@ -16,6 +16,8 @@ import setproctitle
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from ..bindings.kinds import environment
+from ..bindings.surroundings import Surroundings
 from ..engine.limits import Limits
 from ..sdk.program import load
 from .client import Client
@@ -55,7 +57,8 @@ class Gateway:
             cast("dict[str, str]", start.get("classes") or {}),
             role=f"gateway {start['index']}",
         )
-        worker = program.worker(client)
+        around = Surroundings(client, loop, self._report, cast("str", start.get("data") or ""))
+        worker = program.worker(environment(program, around))
         scheduled = ScheduledRuns(worker, loop, self._report, self._control.send)
         front = Front(
             worker,

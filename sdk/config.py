@@ -46,6 +46,8 @@ _KNOWN = frozenset(
         "triggers",
     ]
 )
+SECTIONS = ("kv_namespaces", "d1_databases", "r2_buckets", "queues", "ratelimits", "ai")
+"""What the package of the bindings reads."""
 _LATER = frozenset(
     [
         "services",
@@ -67,7 +69,7 @@ _LATER = frozenset(
         "worker_loaders",
     ]
 )
-_NOT_INHERITED = ("durable_objects", "vars")
+_NOT_INHERITED = ("durable_objects", "vars", *SECTIONS)
 CPU_MS_MAX = 300_000  # spec/limits.md
 Table = dict[str, object]
 
@@ -106,6 +108,8 @@ class Config:
     """When the Worker's `scheduled` runs."""
     limits: Mapping[str, int] = field(default_factory=dict[str, int])
     """Bounds that the program sets itself, by their names here."""
+    sections: Mapping[str, object] = field(default_factory=dict[str, object])
+    """What the file says of bindings that are no objects (`kv_namespaces`, `queues`, …), for the package of the bindings."""
 
 
 def find(folder: str) -> str | None:
@@ -164,6 +168,7 @@ def read(path: str, env_name: str | None = None, deployments: Mapping[str, Deplo
         deployed,
         _crons(path, found),
         _limits(path, found),
+        {key: found[key] for key in SECTIONS if key in found},
     )
 
 

@@ -1,8 +1,10 @@
 """A loaded program: its classes, its Worker, and what `env` holds.
 
 program = load("examples/counter")
-program.runtimes(transport)      → class key → ClassRuntime, for a shard
+program.runtimes(env)            → class key → ClassRuntime, for a shard
 program.worker(env)              → the front door, for a gateway
+
+What `env` holds beside objects and variables is put together by the package of the bindings.
 """
 
 from __future__ import annotations
@@ -63,17 +65,17 @@ class Program:
         """Keys of classes that a migration has deleted, and whose objects may not all be gone yet."""
         return [f"{self.config.name}-{key_name}" for key_name in self.config.deployed.removing]
 
-    def env(self, transport: Transport) -> Env:
-        """Bindings and variables. Objects are reached through `transport`."""
+    def namespaces(self, transport: Transport) -> dict[str, object]:
+        """The bindings of objects, which are reached through `transport`, and the variables."""
         bindings = {
             binding.name: Namespace(ClassKey(self.key(binding.class_name)), transport, fetch_through)
             for binding in self.config.bindings
         }
-        return Env({**self.config.vars, **bindings})
+        return {**self.config.vars, **bindings}
 
-    def runtimes(self, transport: Transport) -> dict[str, ClassRuntime]:
+    def runtimes(self, env: Env) -> dict[str, ClassRuntime]:
         """Class key → how a shard runs the class."""
-        env, http = self.env(transport), SdkHttp()
+        http = SdkHttp()
         settings = self.config
 
         def asks_for(change: Change) -> bool:
@@ -95,12 +97,11 @@ class Program:
             for name, cls in self.classes.items()
         }
 
-    def worker(self, transport: Transport) -> Callable[[ExecutionContext], object] | None:
+    def worker(self, env: Env) -> Callable[[ExecutionContext], object] | None:
         """Makes the Worker for one request: `Default`. None when the program has no front door."""
         cls = getattr(self.module, "Default", None)
         if not isinstance(cls, type) or not issubclass(cls, WorkerEntrypoint):
             return None
-        env = self.env(transport)
         return lambda context: cls(context, env)
 
 

@@ -16,6 +16,8 @@ from typing import cast
 
 import setproctitle
 
+from ..bindings.kinds import runtimes
+from ..bindings.surroundings import Surroundings
 from ..engine.clock import SystemClock
 from ..engine.context import GatedTransport
 from ..engine.disk import Disk, LocalDisk
@@ -87,7 +89,8 @@ class Shard:
         limits, loop = self._limits, self._loop
         keys = self._program.keys()
         self.client = Client.in_process(loop, self._map, keys, role=f"shard {self._index}")
-        self._runtimes = self._program.runtimes(GatedTransport(self.client, loop))
+        around = Surroundings(GatedTransport(self.client, loop), loop, self._report, self._data)
+        self._runtimes = runtimes(self._program, around)
         for key, runtime in self._runtimes.items():
             runtime.limits = self._class_limits.get(key)
         archive = ArchiveProcess(
@@ -210,7 +213,7 @@ class Shard:
             self._stop(cast("BaseException", task.exception()))
 
     async def _rebuild_catalogue(self) -> None:
-        keys = [*self._program.keys().values(), *self._program.removing]
+        keys = [*self._runtimes, *self._program.removing]
         folders = {ClassKey(key).folder: key for key in keys}
         count = await asyncio.to_thread(self.session.catalogue.rebuild, folders)
         if count:

@@ -217,6 +217,7 @@ class Supervisor:
             "type": "start",
             "role": name.split()[0],
             "program": setup.program,
+            "data": self._data.path,
             "env_name": setup.env_name,
             "run": self._data.run,
             "map": self._map,

@@ -8,6 +8,8 @@ from contextvars import Context
 from typing import cast
 from urllib.parse import urlsplit
 
+from ..bindings.kinds import environment
+from ..bindings.surroundings import Surroundings
 from ..engine.errors import PerdureError
 from ..engine.http import HttpResponse
 from ..router.gateway_http import Front, Message
@@ -27,7 +29,8 @@ class FrontDoor:
     def __init__(self, program: Program, network: Network, loop: VirtualLoop, report: Report) -> None:
         self._loop = loop
         self._network = network
-        make = program.worker(Caller(network, None))
+        around = Surroundings(Caller(network, None), loop, report, "")
+        make = program.worker(environment(program, around))
         self._front: Front = in_background(Front, make, loop, report, development=True, host=HOST)
         self._requests = 0
 

@@ -12,6 +12,8 @@ import os
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 
+from ..bindings.kinds import runtimes
+from ..bindings.surroundings import Surroundings
 from ..engine.calls import ALARM, PRE_SHUTDOWN, Call
 from ..engine.context import GatedTransport
 from ..engine.errors import ObjectReset, ShardLost
@@ -63,14 +65,14 @@ class Process:
         self._died = died
         self._tasks: set[asyncio.Task[None]] = set()
         caller = Caller(network, self)
-        runtimes = program.runtimes(GatedTransport(caller, loop))
+        around = Surroundings(GatedTransport(caller, loop), loop, report, disk.root)
         self.session = Session(
             self._disk,
             disk.root,
             session,
             dead_sessions=dead_sessions,
             groups=groups,
-            runtimes=runtimes,
+            runtimes=runtimes(program, around),
             transport=caller,
             archive=InlineArchive(self._disk, disk.root),
             clock=clock,

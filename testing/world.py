@@ -24,6 +24,8 @@ from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
+from ..bindings.kinds import environment
+from ..bindings.surroundings import Surroundings
 from ..engine.errors import ClassNotFound, InvalidArgument
 from ..engine.ids import ClassKey
 from ..engine.limits import Limits
@@ -245,7 +247,7 @@ class World:
     @property
     def env(self) -> Env:
         """What the program's Worker finds as `self.env`."""
-        return self._program.env(self._caller)
+        return environment(self._program, Surroundings(self._caller, self.loop, self._report, ""))
 
     def namespace(self, name: str) -> Namespace:
         """All objects of a class, by the class's name. Raises ClassNotFound."""

@@ -27,6 +27,7 @@ from perdure.engine.limits import Limits
 from perdure.engine.residents import Residents
 from perdure.engine.stubs import Namespace
 from perdure.engine.values import pack, unpack
+from perdure.sdk.env import Env
 from perdure.sdk.program import Program
 from perdure.testing.virtual import Inline
 
@@ -116,7 +117,8 @@ class PlantedWorld:
         self._commits = HandCommits(self._loop)
         self._commits.records = _Records(self)
         disk = LocalDisk()
-        runtimes = self._program.runtimes(GatedTransport(process, self._loop))
+        transport = GatedTransport(process, self._loop)
+        runtimes = self._program.runtimes(Env(self._program.namespaces(transport)))
         for runtime in runtimes.values():
             runtime.cls = _fires(runtime.cls)
         self._residents = Residents(

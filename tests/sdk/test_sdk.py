@@ -134,12 +134,12 @@ def test_a_rename_keeps_the_key_and_the_kind_of_storage(tmp_path) -> None:
 
 def test_environments_secrets_and_warnings(tmp_path) -> None:
     (tmp_path / ".dev.vars").write_text("# comment\nTOKEN='secret'\n")
-    found = config.read(write(tmp_path, {**BASE, "unknown": 1, "queues": {}}), "staging")
+    found = config.read(write(tmp_path, {**BASE, "unknown": 1, "workflows": []}), "staging")
     assert found.name == "w-staging"
     assert found.vars == {"V": "2", "TOKEN": "secret"}
     assert [b.name for b in found.bindings] == ["A"]
     assert any("unknown key 'unknown'" in text for text in found.warnings)
-    assert any("'queues' is not supported" in text for text in found.warnings)
+    assert any("'workflows' is not supported" in text for text in found.warnings)
 
 
 def test_toml_and_comments(tmp_path) -> None:

@@ -1,0 +1,65 @@
+"""What leaves an object while its code runs: calls, fetches, work that the process does for it.
+
+What always holds: nothing leaves before what was written before it is durable; what runs for the object outside runs in none of
+its turns; the answer re-enters like anything that the object awaits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar, cast
+
+from .awake import counted
+from .calls import MadeCall
+from .turns import SCOPE, Scope, outside
+
+T = TypeVar("T")
+
+
+def send_out(send: Callable[[], Awaitable[T]]) -> Awaitable[T]:
+    """Begin `send()` outside of the running object, past its output gate; where no object runs, at once.
+
+    It is begun also when the result is not awaited; cancelling the result cancels it; it keeps the object awake.
+    """
+    scope = SCOPE.get()
+    if scope is None:
+        return asyncio.ensure_future(send())
+    return counted(leave(scope, lambda: asyncio.ensure_future(send()), 0, asyncio.get_running_loop()))
+
+
+def leave(scope: Scope, send: Callable[[], Awaitable[T]], number: int, loop: asyncio.AbstractEventLoop) -> Awaitable[T]:
+    """`number`: of the call in its chain; 0: it has none."""
+    # Tasks and callbacks of the client are not the object's: they must not run in its turns.
+    context = outside()
+    if scope.instance.broken is not None:
+        return context.run(send)
+    if number and scope.section is not None:
+        scope.event.made_inside(number, scope.section)
+    if scope.instance.output.open():
+        sent = context.run(send)
+        if isinstance(cast("object", sent), MadeCall):
+            cast("MadeCall", sent).number = number
+        return sent
+    future = cast("asyncio.Future[T]", MadeCall(loop=loop))
+    cast("MadeCall", future).number = number
+
+    def start() -> None:
+        if future.cancelled():
+            return
+        sent = cast("asyncio.Future[T]", context.run(asyncio.ensure_future, context.run(send)))
+        sent.add_done_callback(finish, context=context)
+        future.add_done_callback(lambda ended: ended.cancelled() and sent.cancel(), context=context)
+
+    def finish(sent: asyncio.Future[T]) -> None:
+        if future.done():
+            return
+        if sent.cancelled():
+            future.cancel()
+        elif sent.exception() is not None:
+            future.set_exception(cast("BaseException", sent.exception()))
+        else:
+            future.set_result(sent.result())
+
+    scope.instance.output.emit(start)
+    return future
