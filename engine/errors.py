@@ -98,10 +98,11 @@ class PerdureError(Exception):
         return f"{text} (hint: {self.hint})" if self.hint else text
 
     def set_extra(self, properties: Mapping[str, object]) -> None:
-        """Take over what the program set on its exception. What this class has itself is not replaced."""
+        """Take over what the program set on its exception. What this class has itself is not replaced, but for `code`:
+        many programs' errors have one, and that of the class is still on the wire."""
         from .values import pack  # which needs the errors itself
 
-        taken = {name: value for name, value in properties.items() if not hasattr(self, name)}
+        taken = {name: value for name, value in properties.items() if name == "code" or not hasattr(self, name)}
         if taken:
             self.extra = pack(taken)
             self.__dict__.update(taken)
@@ -118,7 +119,7 @@ class PerdureError(Exception):
         fields: dict[str, object] = {
             "name": self.name,
             "message": self.message,
-            "code": self.code,
+            "code": type(self).code,
             "remote": self.remote,
             "retryable": self.retryable,
             "overloaded": self.overloaded,

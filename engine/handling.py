@@ -192,6 +192,7 @@ class Handler:
             raise
         except BaseException as error:
             failure = as_remote(error, with_properties=runtime.errors_keep_properties)
+            failure.durableObjectReset, failure.remote = True, False  # as the reference tells of a reset
             instance.fatal = instance.fatal or failure
             blame(instance)
             instance.break_now()
@@ -213,7 +214,7 @@ class Handler:
         """Raises MethodNotFound, InvalidArgument for what is not to be reached over RPC; the rules of spec/rpc.md."""
         cls = type(target)
         if name in RESERVED_METHODS:
-            raise MethodNotFound(f"'{name}' is a reserved method and cannot be called over RPC")
+            raise MethodNotFound(f"'{name}' is a reserved method and cannot be called over RPC.")
         if not isinstance(target, DurableObject):
             raise InvalidArgument(
                 f"The receiving Durable Object does not support RPC, because its class {cls.__name__} was not declared "

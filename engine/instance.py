@@ -254,11 +254,11 @@ class Instance:
         except asyncio.CancelledError as error:
             if self.broken is not None:
                 return
-            result = as_remote(error, with_properties=self.runtime.errors_keep_properties)
+            result = as_remote(error, with_properties=self.runtime.errors_keep_properties, object_id=self.object_id)
         except BaseException as error:
             if self.broken is not None:
                 return
-            result = as_remote(error, with_properties=self.runtime.errors_keep_properties)
+            result = as_remote(error, with_properties=self.runtime.errors_keep_properties, object_id=self.object_id)
             if self.fatal is None:
                 self.handler.report_raised(call, error, result)
         if self.fatal is not None:
@@ -418,7 +418,7 @@ class Instance:
                 if isinstance(error, PerdureError)
                 else as_remote(error, with_properties=self.runtime.errors_keep_properties)
             )
-            self.fatal.durableObjectReset = True
+            self.fatal.durableObjectReset, self.fatal.remote = True, False  # as the reference tells of a reset
             blame(self)
 
     # ------------------------------------------------------------------ Committable

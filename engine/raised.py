@@ -26,8 +26,11 @@ _HERE = os.path.dirname(__file__)
 _OWN = frozenset(vars(PerdureError()))
 
 
-def as_remote(error: BaseException, *, with_properties: bool = True) -> PerdureError:
-    """The error that travels. `with_properties`: the exception's own further attributes go with it, as far as they can."""
+def as_remote(error: BaseException, *, with_properties: bool = True, object_id: bytes | None = None) -> PerdureError:
+    """The error that travels. `with_properties`: the exception's own further attributes go with it, as far as they can.
+
+    `object_id`: of the object that raised it, which the error names unless it names another already.
+    """
     if isinstance(error, PerdureError):
         made = _same(error)
     elif isinstance(error, asyncio.CancelledError):
@@ -37,6 +40,8 @@ def as_remote(error: BaseException, *, with_properties: bool = True) -> PerdureE
     else:
         made = PerdureError(f"PythonError: {_traceback(error)}")
     made.remote = True
+    if made.durableObjectId is None and object_id is not None:
+        made.durableObjectId = object_id.hex()
     made.message = _bounded(made.message)
     made.args = (made.message,)
     made.cause = _causes(error, 0, set())

@@ -135,7 +135,7 @@ class Stub:
         if method.startswith("__"):
             raise AttributeError(method)
         if method in RESERVED_METHODS:
-            raise MethodNotFound(f"'{method}' is a reserved method and cannot be called over RPC")
+            raise MethodNotFound(f"'{method}' is a reserved method and cannot be called over RPC.", remote=True)
         return Remote(self, method)
 
     def _call(self, method: str, payload: bytes, parcel: Parcel | None = None) -> Awaitable[object]:
@@ -246,10 +246,10 @@ class Namespace:
         """A stub for the id. `locationHint` is accepted and ignored; `routingMode` must be "primary-only"."""
         if not isinstance(id, ObjectId):  # pyright: ignore[reportUnnecessaryIsInstance] - programs pass anything
             raise InvalidArgument(
-                "Failed to execute 'get' on 'DurableObjectNamespace': parameter 1 is not of type 'DurableObjectId'"
+                "Failed to execute 'get' on 'DurableObjectNamespace': parameter 1 is not of type 'DurableObjectId'."
             )
         if not self._key.owns(id.raw):
-            raise InvalidArgument("Durable Object ID is not valid for this namespace")
+            raise InvalidArgument("Durable Object ID is not valid for this namespace.")
         given = dict(cast("dict[str, object]", options)) if isinstance(options, dict) else {}
         mode = {**given, **kwargs}.get("routingMode")
         if mode not in (None, "primary-only"):

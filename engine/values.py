@@ -365,7 +365,7 @@ def key_text(key: object) -> str:
         return "null"
     if isinstance(key, bool):
         return "true" if key else "false"
-    if isinstance(key, float) and key.is_integer():
+    if isinstance(key, float) and key.is_integer() and abs(key) < 1e21:
         return str(int(key))
     return str(key)
 

@@ -93,7 +93,7 @@ class Link:
         self._queued_bytes += size
         if self._queued_bytes > FLUSH_BYTES:
             self._flush_queue()
-        elif not self._scheduled:
+        if not self._scheduled:  # also after a message that left at once: it has eaten the edge of the descriptor
             self._scheduled = True
             self._loop.call_soon(self._flush)
 

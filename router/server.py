@@ -464,9 +464,9 @@ class Acceptor:
         peer.queued_bytes += size
         if peer.queued_bytes > FLUSH_BYTES or len(peer.queue) >= FLUSH_FRAMES:
             self._flush_peer(peer)
-            return
-        self._dirty[peer] = None
-        if not self._scheduled:
+        else:
+            self._dirty[peer] = None
+        if not self._scheduled:  # also after a message that left at once: it has eaten the edge of the descriptor
             self._scheduled = True
             self._loop.call_soon(self.flush)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import cast
 
 from .asgi_lifespan import Message
-from .chunks import ChunkReader, Chunks
+from .written_body import ChunkReader, Chunks
 from .incoming import Incoming, chunks_of
 from .response import Response
 

@@ -256,6 +256,31 @@ def test_what_the_program_set_on_its_exception_arrives(tmp_path) -> None:
     assert not hasattr(travelled(as_remote(with_properties(), with_properties=False)), "abc")
 
 
+def test_a_code_of_the_program_s_own_arrives() -> None:
+    """Our classes have one too: which class it is still crosses."""
+    error = ValueError("x")
+    error.code = "E_FULL"
+    found = travelled(as_remote(error))
+    assert (type(found), found.code, travelled(found).code) == (PerdureError, "E_FULL", "E_FULL")
+    ours = Overloaded("full")
+    ours.code = 429
+    again = travelled(travelled(as_remote(ours)))
+    assert (type(again), again.code, again.overloaded) == (Overloaded, 429, True)
+
+
+def test_an_exception_names_the_object_that_raised_it(tmp_path) -> None:
+    async def body() -> None:
+        shard = Shard(Raising, tmp_path, clock=LoopClock())
+        with pytest.raises(PerdureError) as caught:
+            await shard.send("a", "missing")
+        assert caught.value.durableObjectId == shard.key.id_from_name("a").hex()
+        shard.stop()
+
+    run(body())
+    passed_on = as_remote(PerdureError("x", object_id="ab" * 32), object_id=bytes(32))
+    assert passed_on.durableObjectId == "ab" * 32
+
+
 def test_of_many_and_large_properties_some_arrive() -> None:
     error = ValueError("x")
     for number in range(1_000):
