@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 from typing import cast
 
 from .asgi_lifespan import Message
-from .written_body import ChunkReader, Chunks
 from .incoming import Incoming, chunks_of
 from .response import Response
+from .written_body import ChunkReader, Chunks
 
 NULL_BODY_STATUSES = frozenset({101, 103, 204, 205, 304})
 
