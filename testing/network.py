@@ -296,16 +296,17 @@ class Network:
             if not pending.call_sender.alive:
                 return
         call = pending.call_request
-        value: object
+        value: object = None
+        failure = result if isinstance(result, PerdureError) else None
         try:
             if isinstance(result, Parcel):
                 value = self._port_for(pending).unpack_result(result.payload, result.ids)
             else:
                 value = unpack(result) if isinstance(result, bytes) else result
         except PerdureError as error:
-            value = error
-        if isinstance(value, PerdureError):
-            error = from_wire(value.to_wire())
+            failure = error
+        if failure is not None:  # a value may be an exception too, and raises nothing
+            error = from_wire(failure.to_wire())
             text = error.message.strip().rsplit("\n", 1)[-1].strip()  # of a traceback the line that says what it is
             self.story.tell("fails", call.object_id, method=call.method, error=f"{type(error).__name__}: {text[:120]}")
             pending.set_exception(error)
