@@ -6,7 +6,7 @@ What always holds: values are texts or Files; fields keep their order, and a nam
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import cast
 
 from python_multipart.exceptions import FormParserError
@@ -46,6 +46,13 @@ class FormData(MutableMapping[str, FormDataValue | None]):
             self._fields = list(form_data.entries())
         else:
             raise TypeError(f"FormData takes a dict or FormData, not {type(form_data).__name__}")
+
+    @classmethod
+    def of_fields(cls, fields: Iterable[Sequence[FormDataValue]]) -> FormData:
+        """Of pairs of a name and a value, which are what a form holds."""
+        self = cls()
+        self._fields = [(cast("str", name), value) for name, value in fields]
+        return self
 
     @classmethod
     def new(cls, form_data: object = None) -> FormData:

@@ -383,6 +383,29 @@ class ReadableStream:
             return cast("AsyncIterator[bytes]", iterator) if self._travelled else BytesOf(iterator)
         return self._chunks()
 
+    def hand_over(self) -> AsyncIterator[object]:
+        """All of it, chunk by chunk, for another place; it is locked and used up. Raises TypeError when that was so before."""
+        if self._disturbed or self._reader is not None:
+            raise TypeError("The ReadableStream cannot be sent: it is locked, or was read from")
+        self.lock(self)
+        self._disturbed = True
+        if self._iterator is not None and not self._pulling and self._state is StreamState.READABLE:
+            return self._iterator
+        return self._items()
+
+    async def _items(self) -> AsyncIterator[object]:
+        whole = False
+        try:
+            while True:
+                over, chunk = await self.read_next()
+                if over:
+                    whole = True
+                    return
+                yield chunk
+        finally:
+            if not whole:
+                self.stop(None)
+
     async def _chunks(self) -> AsyncIterator[bytes]:
         """What is left, read under a lock that is held already."""
         whole = False
@@ -476,10 +499,10 @@ async def next_item(iterator: AsyncIterator[object]) -> object:
     """As `anext`; closing it ends a generator where it waits (see `next_of`). Raises StopAsyncIteration."""
     if not isinstance(iterator, types.AsyncGeneratorType):
         return await anext(iterator)
-    found: object = await next_of(iterator, OVER)
-    if found is OVER:
+    more, item = await next_of(iterator)
+    if not more:
         raise StopAsyncIteration
-    return found
+    return item
 
 
 class BytesOf(AsyncIterator[bytes]):

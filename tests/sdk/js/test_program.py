@@ -370,3 +370,36 @@ async def test_fetch_in_javascripts_style(world, room):
     world.on_fetch("https://api.test/", answer)
     assert await (await world.fetch("/outside")).json() == [203, True, ["PUT", "sent", "4"], "5", True]
     assert await (await world.fetch("/then")).text() == '["GET", "", null]'
+
+
+LEGACY = """
+import json
+
+from js import Headers, JSON, Object, Response
+from pyodide.ffi import JsProxy, to_js
+
+
+async def on_fetch(request, env, ctx):
+    if request.method == "POST":
+        given = await request.json()
+        return Response.new(JSON.stringify(to_js({"name": given.name, "proxy": isinstance(given, JsProxy), "py": given.to_py()},
+                                                 dict_converter=Object.fromEntries)),
+                            headers=to_js({"content-type": "application/json"}, dict_converter=Object.fromEntries))
+    headers = Headers.new({"x-method": request.method}.items())
+    found = dict(Object.fromEntries(request.headers))
+    return Response.new(json.dumps([found["x-own"], request.headers.get("x-own")]), headers=headers)
+"""
+
+
+def test_a_program_of_functions_gets_requests_in_javascripts_style(tmp_path):
+    (tmp_path / "entry.py").write_text(LEGACY)
+    (tmp_path / "wrangler.jsonc").write_text('{"name": "old", "main": "entry.py", "compatibility_date": "2025-01-01"}')
+
+    async def work():
+        async with World(tmp_path) as world:
+            found = await world.fetch("/", headers={"x-own": "me"})
+            assert [await found.text(), found.headers["x-method"]] == ['["me", "me"]', "GET"]
+            found = await world.fetch("/", json={"name": "n", "list": [1]})
+            assert await found.text() == '{"name":"n","proxy":true,"py":{"name":"n","list":[1]}}'
+
+    run(work())
