@@ -148,6 +148,22 @@ class Room(DurableObject):
     def sync_block(self):
         return run_sync(self.env.ROOM.getByName("other").waits())
 
+    async def call_back(self, function, data):
+        return [await function(data.n), data.n]
+
+    async def gives_back(self):
+        made = JsResponse.new("body", status=202, headers={"x": "1"})
+        return as_js({"response": made, "blob": js.Blob.new(["b"], type="text/plain"), "headers": Headers.new({"a": "b"})})
+
+    async def asks_other(self):
+        other = self.env.ROOM.getByName("other")
+        proxy = create_proxy(lambda n: n + 1)
+        found = await other.call_back(proxy, as_js({"n": 1, "when": Date.new(0)}))
+        proxy.destroy()
+        given = await other.gives_back()
+        response = given.response
+        return [found, response.status, await response.text(), await given.blob.text(), given["headers"].get("a")]
+
     async def sockets(self):
         try:
             WebSocketPair.new()
@@ -248,6 +264,11 @@ async def test_values_cross_calls_both_ways(world, room):
 
     kind, value, options = await room.take(to_js({"a": 1}), key=to_js([1]))
     assert [kind, value, options] == ["JsDict", {"a": 1}, {"key": [1]}]
+
+
+@in_world
+async def test_functions_and_messages_cross_calls(world, room):
+    assert await room.asks_other() == [[2, 1], 202, "body", "b", "b"]
 
 
 @in_world
