@@ -43,7 +43,7 @@ from .calls import CallFuture
 from .class_names import ClassNames
 from .lanes import Lane
 from .links import Link
-from .ports import Port
+from .ports import Port, loopback
 from .retries import with_retry
 from .slots import EMPTY, ShardPlace, SlotMap
 from .streams import Incoming
@@ -362,6 +362,10 @@ class Client:
     def port(self, link: Link, host: bytes) -> Port:
         """For what travels by reference over a link."""
         return Port(self.exports, link.send, self._deadline_s)
+
+    def loopback(self) -> tuple[Port, Port]:
+        """Both ends of a link from this process to itself."""
+        return loopback(self.exports, self._deadline_s)
 
     def replied_carrying(self, future: CallFuture | None, link: Link, frame: Frame) -> None:
         """A result that holds what travels by reference."""

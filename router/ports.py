@@ -255,6 +255,20 @@ class Port:
         self._imports.clear()
 
 
+def loopback(exports: Exports, deadline_s: float) -> tuple[Port, Port]:
+    """Both ends of a link from a process to itself, for calls of Workers in it. What is sent arrives in a later round."""
+    loop, clean = exports.loop, exports.clean
+
+    def to_far(frame: Frame, _size: int) -> None:
+        loop.call_soon(far.receive, frame, context=clean)
+
+    def to_near(frame: Frame, _size: int) -> None:
+        loop.call_soon(near.receive, frame, context=clean)
+
+    near, far = Port(exports, to_far, deadline_s), Port(exports, to_near, deadline_s)
+    return near, far
+
+
 def too_old() -> VersionMismatch:
     """The error for a result that the caller could not understand."""
     return VersionMismatch(

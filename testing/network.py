@@ -20,7 +20,7 @@ from ..engine.http import HttpRequest, HttpResponse
 from ..engine.limits import VALUE_BYTES_MAX
 from ..engine.stubs import OnReset
 from ..engine.values import unpack
-from ..router.ports import Port
+from ..router.ports import Port, loopback
 from ..router.slots import group_of
 from ..router.wire import decode, encode
 from ..sdk.adapter import fetch_through
@@ -296,16 +296,17 @@ class Network:
             if not pending.call_sender.alive:
                 return
         call = pending.call_request
-        value: object
+        value: object = None
+        failure = result if isinstance(result, PerdureError) else None
         try:
             if isinstance(result, Parcel):
                 value = self._port_for(pending).unpack_result(result.payload, result.ids)
             else:
                 value = unpack(result) if isinstance(result, bytes) else result
         except PerdureError as error:
-            value = error
-        if isinstance(value, PerdureError):
-            error = from_wire(value.to_wire())
+            failure = error
+        if failure is not None:  # a value may be an exception too, and raises nothing
+            error = from_wire(failure.to_wire())
             text = error.message.strip().rsplit("\n", 1)[-1].strip()  # of a traceback the line that says what it is
             self.story.tell("fails", call.object_id, method=call.method, error=f"{type(error).__name__}: {text[:120]}")
             pending.set_exception(error)
@@ -370,6 +371,10 @@ class Caller:
         """What its process has sent by reference."""
         if self.exports.transport is None:
             self.exports.transport, self.exports.fetch_adapter = self, fetch_through
+
+    def loopback(self) -> tuple[Port, Port]:
+        """Both ends of a link from its process to itself."""
+        return loopback(self.exports, DEADLINE_S)
 
     def call(
         self,

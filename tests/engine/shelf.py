@@ -173,6 +173,8 @@ class PlainHttp:
 
 
 class NoTransport:
+    exports = None
+
     def call(self, *args: object) -> asyncio.Future[object]:
         raise AssertionError("no calls in this test")
 

@@ -45,7 +45,35 @@ class Writer(RpcTarget):
         return count
 
 
-class Host(DurableObject):
+class Mixin:
+    def mixed(self):
+        return "mixed in"
+
+
+class Kinds(Mixin, RpcTarget):
+    def put(self, *args):
+        return list(args)
+
+
+class Base(DurableObject):
+    def get(self):
+        return "got"
+
+    async def delete(self):
+        return "deleted"
+
+
+class Host(Mixin, Base):
+    async def put(self, *args):
+        return list(args)
+
+    def kinds(self):
+        return Kinds()
+
+    async def note(self, number, *_more):
+        self.__dict__.setdefault("noted", []).append(number)
+        return list(self.noted)
+
     async def counter(self):
         count = 0
 
@@ -480,5 +508,63 @@ def test_a_target_of_an_object_runs_in_its_turns():
         assert await asyncio.gather(*[writer.add(1) for _ in range(5)]) == [1, 2, 3, 4, 5]
         await world.crash(a)
         assert await world.namespace("Host").getByName("a").stored() == 5
+
+    in_world(work)
+
+
+def test_the_result_of_a_cancelled_call():
+    async def work(world, a):
+        made = a.make(1)
+        made.cancel()
+        with pytest.raises(PerdureError, match="RPC promise used after being disposed"):
+            await made.increment()
+
+    in_world(work)
+
+
+def test_keyword_arguments_and_inherited_methods():
+    async def work(world, a):
+        assert await a.put("key", "value", ttl=60) == ["key", "value", {"ttl": 60}]
+        assert await a.get() == "got"
+        assert await a.delete() == "deleted"
+        target = await a.kinds()
+        assert await target.put(1, ttl=2) == [1, {"ttl": 2}]
+        assert await target.mixed() == "mixed in"
+        with pytest.raises(PerdureError, match="takes 1 positional argument but 2 were given"):
+            await target.mixed(1)
+        with pytest.raises(PerdureError, match="takes 1 positional argument but 2 were given"):
+            await a.get(1)
+
+    in_world(work)
+
+
+def test_calls_arrive_in_order_also_with_streams_in_them():
+    async def numbers():
+        yield 1
+
+    async def work(world, a):
+        calls = [a.note(0), a.note(1, numbers()), a.note(2), a.note(3, lambda: 1), a.note(4)]
+        assert await asyncio.gather(*calls) == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3, 4]]
+
+    in_world(work)
+
+
+def test_the_bound_holds_for_calls_of_references():
+    async def work(world, a):
+        big = "x" * (33 << 20)
+        with pytest.raises(PerdureError, match="limited to 32MiB, but the size of this value was: 346030.. bytes"):
+            a.call_back(lambda: big, big)
+        with pytest.raises(PerdureError, match="limited to 32MiB, but the size of this value was: 346030.. bytes"):
+            await a.call_back(lambda: big)
+
+    in_world(work)
+
+
+def test_exceptions_as_values():
+    async def work(world, a):
+        got = await a.echo([ValueError("inside"), {"e": PerdureError("ours", name="RangeError")}])
+        assert str(got[0]) == "Error: inside"
+        assert str(got[1]["e"]) == "RangeError: ours"
+        assert str(await a.call_back(lambda: ValueError("back"))) == "Error: back"
 
     in_world(work)
