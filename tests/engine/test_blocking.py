@@ -134,6 +134,16 @@ class Blocker(DurableObject):
         run_sync(asyncio.sleep(1))
         raise TurnInterrupted("as the watchdog does")
 
+    async def call_back(self, function):
+        return await function(1)
+
+    async def lend(self):
+        def function(number):
+            run_sync(asyncio.sleep(1))
+            return number + 10
+
+        return await self.env.Blocker.getByName("other").call_back(function)
+
     def in_callback(self):
         done = asyncio.get_running_loop().create_future()
 
@@ -156,6 +166,13 @@ class Default(WorkerEntrypoint):
                 return run_sync(stub.method())
 
             return Response(" ".join(run_sync(_all(ask(), ask()))))
+        if request.url.endswith("/lend"):
+
+            def function(number):
+                run_sync(asyncio.sleep(1))
+                return number + 1
+
+            return Response(str(run_sync(stub.call_back(function))))
         if request.url.endswith("/body"):
 
             async def body():
@@ -185,6 +202,7 @@ def world():
         ("bounded", "timeout"),
         ("from_storage", [1, 2]),
         ("interruptible", [True] * 4),
+        ("lend", 11),
     ],
 )
 @timeless
@@ -260,7 +278,9 @@ async def test_objects_wait_for_each_other():
         assert await here.namespace("Blocker").getByName("a").call_other("b") == "method"
 
 
-@pytest.mark.parametrize(("path", "expected"), [("/", "method"), ("/tasks", "method method"), ("/body", "method")])
+@pytest.mark.parametrize(
+    ("path", "expected"), [("/", "method"), ("/tasks", "method method"), ("/body", "method"), ("/lend", "2")]
+)
 @timeless
 async def test_the_worker_waits_too(path, expected):
     async with world() as here:
