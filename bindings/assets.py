@@ -50,7 +50,7 @@ class AssetFiles:
         self._settings = settings
         self._root = settings.folder
         self._prefers_navigation = prefers_navigation
-        self._ignored = pathspec.PathSpec.from_lines("gitwildmatch", [*_NO_ASSETS, *self._lines(".assetsignore")])
+        self._ignored = pathspec.GitIgnoreSpec.from_lines([*_NO_ASSETS, *self._lines(".assetsignore")])
         self._redirects = parse_redirects("\n".join(self._lines("_redirects")))
         self._headers = parse_headers("\n".join(self._lines("_headers")))
         first = settings.run_worker_first
@@ -98,7 +98,9 @@ class AssetFiles:
         if rule is not None and rule[1] != 200:
             target = rule[0] if "?" in rule[0] or not query else f"{rule[0]}?{query}"
             return HttpResponse(rule[1], [("location", target)], None)
-        found = find(path if rule is None else rule[0], self._settings.html_handling, self._exists)
+        meant = path if rule is None else rule[0]
+        served = rule is not None and self._exists(meant)  # as it is named there, without another redirect
+        found = File(meant) if served else find(meant, self._settings.html_handling, self._exists)
         if found is None:
             return None
         if request.method not in ("GET", "HEAD"):

@@ -40,6 +40,7 @@ from .config import Binding, Config
 from .doors import Doors, public_names
 from .env import RUNNING, Env
 from .program_modules import ProgramModules
+from .requirements import use_packages
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,7 @@ def _name_of(path: str) -> str:
 def exported_classes(path: str, env_name: str | None, deployments: Deployments) -> list[str]:
     """Import the program and say which classes its main module has. Raises ConfigError."""
     aliases.install()
+    use_packages()
     settings = configuration(path, env_name, deployments)
     return [] if settings is None else sorted(_exported(_import(settings.main, settings.vars)))
 
@@ -172,6 +174,7 @@ def load(
     `apart`: others are served beside it, so its modules must be its own.
     """
     aliases.install()
+    use_packages()
     path = _find(path)
     if not path.endswith(".py"):
         settings = config.read(path, env_name, deployments)

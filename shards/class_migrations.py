@@ -65,9 +65,8 @@ class ClassMigrations:
         found = [(path, described(path, env_name, deployments)) for path in programs]
         check_together([config for _, config in found])
         ready: dict[str, Config] = {}
-        for path, config in sorted(
-            found, key=lambda each: not _takes_over(each[1])
-        ):  # sources change before they are looked at
+        order = sorted(found, key=lambda each: not _takes_over(each[1]))  # sources change before they are looked at
+        for path, config in [*order, *(each for each in order if _expects(each[1]))]:  # what was promised meanwhile
             bound = {
                 binding.class_name
                 for _, other in found
@@ -184,6 +183,11 @@ class ClassMigrations:
 def _takes_over(config: Config) -> bool:
     """Whether it may take classes of another program."""
     return any(step.transferred for step in config.steps)
+
+
+def _expects(config: Config) -> bool:
+    """Whether a class of another program is to come to it."""
+    return any(entry.state == "expecting-transfer" for entry in (config.exports or {}).values())
 
 
 async def import_apart(program: str, env_name: str | None, deployments: Message) -> frozenset[str]:

@@ -1,7 +1,7 @@
 """`HTMLRewriter`: handlers change the elements, texts and comments of a page while it passes.
 
-What always holds: the markup that no handler touches is sent byte for byte as it came; handlers run one after another, in the order of
-the document; an element that is removed takes what is in it along, and its handlers are not called for that.
+What always holds: the markup that no handler touches is sent byte for byte as it came; handlers run one after another, in the
+order of the document; an element that is removed takes what is in it along, and its handlers are not called for that.
 
 Python's own parser finds the tokens; the page is not repaired, as no tree is built of it.
 """

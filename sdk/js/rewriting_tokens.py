@@ -1,6 +1,7 @@
 """What the handlers of `HTMLRewriter` are given: an element, a piece of text, a comment, the doctype, the end.
 
-What always holds: what a handler does not touch is sent as it was written; what it inserts is escaped unless it says that it is HTML.
+What always holds: what a handler does not touch is sent as it was written; what it inserts is escaped unless it says
+that it is HTML.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ from ...engine.errors import PerdureError
 _NAME = r"[\w\-\u0080-\U0010ffff]+"
 _PART = re.compile(
     rf"""(?P<type>\*|{_NAME}) | \#(?P<id>{_NAME}) | \.(?P<cls>{_NAME})
-    | \[\s*(?P<attr>{_NAME})\s*(?:(?P<op>[~|^$*]?=)\s*(?:"(?P<quoted>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>[^\]\s]+))\s*(?P<flag>[iIsS])?\s*)?\]
+    | \[\s*(?P<attr>{_NAME})\s*(?:(?P<op>[~|^$*]?=)\s*(?:"(?P<quoted>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>[^\]\s]+))
+      \s*(?P<flag>[iIsS])?\s*)?\]
     | :not\((?P<inner>[^)]*)\) | :(?P<nth>nth-child|nth-of-type)\((?P<formula>[^)]*)\) | :(?P<first>first-child|first-of-type)""",
     re.VERBOSE,
 )

@@ -10,16 +10,71 @@ import sys
 import pytest
 from perdure.sdk import aliases, js
 
-SPEC = (
-    "WebSocketPair WebSocket Object HTMLRewriter Date Array Blob File Error FormData Headers Request Response "
-    "ReadableStream TransformStream URL URLSearchParams JSON Map Set Number RegExp TextDecoder Uint8Array "
-    "Uint8ClampedArray Int8Array Int16Array Uint16Array Int32Array Uint32Array Float32Array Float64Array ArrayBuffer "
-    "DataView fetch queueMicrotask undefined console WebSocketRequestResponsePair crypto Math setTimeout clearTimeout eval"
-).split()
-FFI = (
-    "to_js create_proxy create_once_callable run_sync JsException JsProxy JsBuffer jsnull destroy_proxies JsArray JsMap "
-    "JsPromise JsTypedArray JsDoubleProxy can_run_sync ConversionError JsNull"
-).split()
+SPEC = [
+    "WebSocketPair",
+    "WebSocket",
+    "Object",
+    "HTMLRewriter",
+    "Date",
+    "Array",
+    "Blob",
+    "File",
+    "Error",
+    "FormData",
+    "Headers",
+    "Request",
+    "Response",
+    "ReadableStream",
+    "TransformStream",
+    "URL",
+    "URLSearchParams",
+    "JSON",
+    "Map",
+    "Set",
+    "Number",
+    "RegExp",
+    "TextDecoder",
+    "Uint8Array",
+    "Uint8ClampedArray",
+    "Int8Array",
+    "Int16Array",
+    "Uint16Array",
+    "Int32Array",
+    "Uint32Array",
+    "Float32Array",
+    "Float64Array",
+    "ArrayBuffer",
+    "DataView",
+    "fetch",
+    "queueMicrotask",
+    "undefined",
+    "console",
+    "WebSocketRequestResponsePair",
+    "crypto",
+    "Math",
+    "setTimeout",
+    "clearTimeout",
+    "eval",
+]
+FFI = [
+    "to_js",
+    "create_proxy",
+    "create_once_callable",
+    "run_sync",
+    "JsException",
+    "JsProxy",
+    "JsBuffer",
+    "jsnull",
+    "destroy_proxies",
+    "JsArray",
+    "JsMap",
+    "JsPromise",
+    "JsTypedArray",
+    "JsDoubleProxy",
+    "can_run_sync",
+    "ConversionError",
+    "JsNull",
+]
 
 
 @pytest.fixture(autouse=True)
