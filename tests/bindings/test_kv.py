@@ -7,9 +7,10 @@ import math
 from types import SimpleNamespace
 
 import pytest
+from perdure.bindings.kv import KvNamespace
 from perdure.bindings.kv_bucket import PIECE_BYTES
 from perdure.bindings.kv_rules import VALUE_BYTES_MAX
-from perdure.engine.errors import BindingError, ConfigError, InvalidArgument, PerdureError
+from perdure.engine.errors import BindingError, ConfigError, InvalidArgument, Overloaded, PerdureError
 from perdure.testing import World
 from perdure.testing.virtual import run
 
@@ -367,6 +368,40 @@ def test_from_inside_an_object(kv_world):
         assert await kv.get("k") == "v"
 
     kv_world(test)
+
+
+def test_too_many_calls():
+    class Full:
+        def getByName(self, _name):
+            return self
+
+        def _with_retry(self, _policy):
+            return self
+
+        def __getattr__(self, _method):
+            async def refuse(*_):
+                raise Overloaded("4096 wait")
+
+            return refuse
+
+    async def inside():
+        kv = KvNamespace(Full(), "one")
+        calls = {
+            "GET": lambda: kv.get("k"),
+            "GET_BULK": lambda: kv.get(["k"]),
+            "PUT": lambda: kv.put("k", "v"),
+            "DELETE": lambda: kv.delete("k"),
+        }
+        for operation, call in calls.items():
+            with pytest.raises(BindingError, match=f"KV {operation} failed: 429 Too Many Requests") as caught:
+                await call()
+            assert caught.value.overloaded
+        with pytest.raises(BindingError, match="429"):
+            await kv.list()
+        with pytest.raises(BindingError, match="429"):
+            await kv.put("k", bytes(3 * PIECE_BYTES))
+
+    run(inside())
 
 
 @pytest.mark.parametrize("section", [{"x": 1}, ["KV"], [{"id": "one"}], [{"binding": "KV", "id": 7}]])
