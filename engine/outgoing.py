@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
 
 from .awake import counted
-from .calls import MadeCall
+from .call_chains import extras_of
+from .calls import Extras, MadeCall
 from .turns import SCOPE, Scope, outside
 
 T = TypeVar("T")
@@ -28,6 +29,15 @@ def send_out(send: Callable[[], Awaitable[T]]) -> Awaitable[T]:
     return counted(leave(scope, lambda: asyncio.ensure_future(send()), 0, asyncio.get_running_loop()))
 
 
+def depart(loop: asyncio.AbstractEventLoop, send: Callable[[Extras | None], Awaitable[T]]) -> Awaitable[T]:
+    """The same for a call, which carries the chain of calls that led to it. Where no object runs it leaves at once."""
+    scope = SCOPE.get()
+    if scope is None:
+        return send(None)
+    extras = extras_of(scope.event, None)
+    return counted(leave(scope, lambda: send(extras), extras.trail[-1][0], loop))
+
+
 def leave(scope: Scope, send: Callable[[], Awaitable[T]], number: int, loop: asyncio.AbstractEventLoop) -> Awaitable[T]:
     """`number`: of the call in its chain; 0: it has none."""
     # Tasks and callbacks of the client are not the object's: they must not run in its turns.
@@ -39,10 +49,10 @@ def leave(scope: Scope, send: Callable[[], Awaitable[T]], number: int, loop: asy
     if scope.instance.output.open():
         sent = context.run(send)
         if isinstance(cast("object", sent), MadeCall):
-            cast("MadeCall", sent).number = number
+            cast("MadeCall", sent).call_number = number
         return sent
     future = cast("asyncio.Future[T]", MadeCall(loop=loop))
-    cast("MadeCall", future).number = number
+    cast("MadeCall", future).call_number = number
 
     def start() -> None:
         if future.cancelled():

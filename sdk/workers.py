@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..engine.context import DurableObjectContext
 from ..engine.durable import DurableObject
+from ..engine.rpc_target import RpcTarget
 from .entrypoints import ExecutionContext, WorkerEntrypoint
 from .headers import Headers
 from .request import Request
@@ -20,6 +21,7 @@ __all__ = [
     "Headers",
     "Request",
     "Response",
+    "RpcTarget",
     "WorkerEntrypoint",
     "waitUntil",
     "wait_until",

@@ -89,7 +89,9 @@ class Shard:
         limits, loop = self._limits, self._loop
         keys = self._program.keys()
         self.client = Client.in_process(loop, self._map, keys, role=f"shard {self._index}")
-        around = Surroundings(GatedTransport(self.client, loop), loop, self._report, self._data)
+        gated = GatedTransport(self.client, loop)
+        self.client.exports.transport = gated
+        around = Surroundings(gated, loop, self._report, self._data)
         self._runtimes = runtimes(self._program, around)
         for key, runtime in self._runtimes.items():
             runtime.limits = self._class_limits.get(key)
@@ -135,6 +137,7 @@ class Shard:
             operate=self.operations.start,
             stop_operation=self.operations.cancel,
             report=self._report,
+            exports=self.client.exports,
         )
         self.session.committer.send_now = self.acceptor.send_now
 
