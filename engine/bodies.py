@@ -122,6 +122,10 @@ class OutgoingBody(AsyncIterator[bytes]):
 
     async def aclose(self) -> None:
         """The reader has gone: stop producing."""
+        self.end()
+
+    def end(self) -> None:
+        """The same, at once."""
         if not self._ended:
             self._finish()
             self._task.cancel()

@@ -373,6 +373,12 @@ class LogFailed(PerdureError):
     default_reset = True
 
 
+class NetworkError(PerdureError, OSError):
+    """`fetch` got no answer: no such host, nobody listens, the connection broke. An OSError too, as the reference has it."""
+
+    code = "network"
+
+
 class ProgramBug(PerdureError):
     """The program used the runtime in a way that cannot work (for instance another object's storage)."""
 

@@ -44,6 +44,8 @@ class Producer:
         self._instance = None if scope is None else scope.instance
         self._ready: deque[bytes | Parcel] = deque()
         self._bytes = 0
+        self._ahead = 0
+        """Items and their bytes that the reader has not taken; some may wait at the output gate."""
         self._error: PerdureError | None = None
         self._ended = self._stopped = False
         self._task: asyncio.Task[None] | None = None
@@ -60,7 +62,7 @@ class Producer:
         source = self._source
         try:
             while True:
-                while self._bytes >= STREAM_CREDIT_BYTES or len(self._ready) >= AHEAD_ITEMS:
+                while self._bytes >= STREAM_CREDIT_BYTES or self._ahead >= AHEAD_ITEMS:
                     self._room = self._exports.loop.create_future()
                     await self._room
                 if isinstance(source, types.AsyncGeneratorType):
@@ -91,6 +93,9 @@ class Producer:
                 await closer()
 
     def _emit(self, item: bytes | Parcel | PerdureError | None) -> None:
+        if item is not None and not isinstance(item, PerdureError):
+            self._ahead += 1
+            self._bytes += _size(item)
         if self._instance is None:
             self._hand_over(item)
         else:
@@ -103,7 +108,6 @@ class Producer:
             self._ended = True
         else:
             self._ready.append(item)
-            self._bytes += len(item if isinstance(item, bytes) else item.payload)
         _wake(self._come)
 
     # ------------------------------------------------------------------ what the reader asks
@@ -117,7 +121,9 @@ class Producer:
             await asyncio.shield(self._come)  # two may ask
         if not self._ready and self._error is not None:
             raise self._error
-        items, self._ready, self._bytes = list(self._ready), deque(), 0
+        items, self._ready = list(self._ready), deque()
+        self._ahead -= len(items)
+        self._bytes -= sum(map(_size, items))
         _wake(self._room)
         ended = self._ended and self._error is None
         packer = msgpack.Packer(autoreset=False)
@@ -137,6 +143,10 @@ class Producer:
         if self._task is not None:
             self._task.cancel()
         _wake(self._come)
+
+
+def _size(item: bytes | Parcel) -> int:
+    return len(item if isinstance(item, bytes) else item.payload)
 
 
 def _wake(future: asyncio.Future[None] | None) -> None:

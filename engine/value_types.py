@@ -22,6 +22,7 @@ Arrives = Callable[[Any, "Exports"], object]
 
 _to_parts: dict[type, tuple[int, ToParts]] = {}
 _from_parts: dict[int, Arrives] = {}
+_further: list[Callable[[], object]] = []
 STUB, NAMESPACE = 1, 2
 """Codes from 16 on are for other packages: 16 to 31 the SDK's HTTP and stream classes, 32 to 47 bindings and entrypoints."""
 
@@ -45,6 +46,11 @@ def register_arriving(kind: type, code: int, to_parts: ToParts, arrives: Arrives
     NEED_EXPORTER.add(kind)
 
 
+def look_further(load: Callable[[], object]) -> None:
+    """Call `load`, which registers more types, when a value of an unknown one arrives: for what few processes need."""
+    _further.append(load)
+
+
 def parts_of(value: object) -> tuple[int, object] | None:
     """Code and parts of a value of a registered class, None for another."""
     for base in type(value).__mro__:
@@ -57,6 +63,9 @@ def parts_of(value: object) -> tuple[int, object] | None:
 def made_of(code: int, parts: object, exports: Exports) -> object:
     """The value of those parts. Raises DataCloneError for a code that nobody has registered here."""
     arrives = _from_parts.get(code)
+    while arrives is None and _further:
+        _further.pop()()
+        arrives = _from_parts.get(code)
     if arrives is None:
         raise DataCloneError(f"a value of an unknown type ({code}) arrived", hint="use the same version on both sides")
     return arrives(parts, exports)

@@ -36,6 +36,7 @@ from ..engine.ids import ClassKey
 from ..engine.limits import BODY_INLINE_BYTES_MAX, VALUE_BYTES_MAX
 from ..engine.retrying import RetryPolicy
 from ..engine.stubs import Namespace, OnReset
+from ..engine.value_types import look_further
 from ..engine.values import pack, unpack
 from .addresses import find_address
 from .calls import CallFuture
@@ -444,6 +445,13 @@ def _fetch_through(
     from ..sdk.adapter import fetch_through  # which a client that never fetches does not need
 
     return fetch_through(send, request, init)
+
+
+def _values_of_the_sdk() -> None:
+    from ..sdk import crossing as crossing  # a client that gets no response or stream from a method does not need it
+
+
+look_further(_values_of_the_sdk)
 
 
 def _returned(future: asyncio.Future[object]) -> None:
