@@ -15,9 +15,10 @@ from ..engine.streaming import RemoteStream
 from ..engine.value_types import register
 from ..engine.values import Buffer
 from .blob import Blob, File
+from .chunks import next_item
 from .form_data import FormData
 from .headers import Headers
-from .readable_stream import ReadableStream, next_item
+from .readable_stream import ReadableStream
 from .request import Request
 from .response import Response
 from .stream_members import as_bytes

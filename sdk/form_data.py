@@ -5,6 +5,7 @@ What always holds: values are texts or Files; fields keep their order, and a nam
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import cast
@@ -173,6 +174,14 @@ def _unquoted(raw: bytes) -> str:
     return text.replace("%0D", "\r").replace("%0A", "\n").replace("%22", '"') if "%" in text else text
 
 
+_PARAMETER = re.compile(rb';\s*([A-Za-z*]+)\s*=\s*(?:"([^"]*)"|([^;\s]*))')
+
+
+def _disposition(header: bytes) -> dict[bytes, bytes]:
+    """Its parameters, as the fetch standard reads them: a quoted one ends at the next quote, whatever is before it."""
+    return {name.lower(): quoted or bare for name, quoted, bare in _PARAMETER.findall(header)}
+
+
 class _Parts:
     """What the parser finds, as fields."""
 
@@ -203,7 +212,7 @@ class _Parts:
         self.ended = True
 
     def part_end(self) -> None:
-        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        options = _disposition(self._headers.get(b"content-disposition", b""))
         name = options.get(b"name")
         if name is None:
             raise TypeError("Failed to parse FormData: a part has no name")

@@ -7,7 +7,7 @@ import http
 from unittest import mock
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from perdure.sdk.blob import Blob, BlobEnding, File
 from perdure.sdk.form_data import FormData, parse, write_multipart
@@ -150,6 +150,7 @@ def test_what_is_no_form(body: bytes, kind: str | None, phrase: str) -> None:
 _texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 
 
+@example([("\\", b"")])
 @given(st.lists(st.tuples(_texts, _texts | st.binary(max_size=20)), max_size=5))
 def test_a_form_that_is_written_is_read_back(fields: list[tuple[str, str | bytes]]) -> None:
     form = FormData()
