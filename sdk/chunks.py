@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import types
 from collections.abc import AsyncIterator, Iterable
+from typing import cast
 
 from ..engine.bodies import next_of
+from ..engine.interruption import entry
 from .stream_members import as_bytes, finished
 
 
@@ -63,3 +65,6 @@ async def end(iterator: AsyncIterator[object], pull: asyncio.Future[object] | No
     closer = getattr(iterator, "aclose", None)
     if closer is not None:
         await closer()
+
+
+entry(cast("types.FunctionType", next_item))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from ..engine.values import JsDict
 from .chunks import BytesOf, each_of, end, next_item, once, settled
 from .readable_controller import ReadableStreamDefaultController
-from .stream_members import Members, as_bytes, as_chunk, done, failed, reject, settle, strategy_of
+from .stream_members import Members, as_bytes, as_chunk, done, failed, finished, reject, settle, strategy_of
 
 if TYPE_CHECKING:
     from .stream_readers import ReadableStreamDefaultReader
@@ -116,10 +116,10 @@ class ReadableStream:
     # ------------------------------------------------------------------ the source's side
     async def _start(self, begun: Awaitable[object]) -> object:
         try:
-            await begun
+            await finished(begun)
         except asyncio.CancelledError:
             raise
-        except BaseException as error:
+        except Exception as error:
             self.fail(error)
             return None
         self._started = True
@@ -223,7 +223,7 @@ class ReadableStream:
 
     async def _pulled(self, result: Awaitable[object]) -> object:
         try:
-            await result
+            await finished(result)
         except asyncio.CancelledError as error:
             self._pulling = False
             self.fail(error)  # its task was ended: so is what waits for it
@@ -372,12 +372,30 @@ class ReadableStream:
             if not whole:
                 self.stop(None)
 
+    async def _read_here(self) -> Read:
+        """As `read_next`, in the reader's own task: an iterator is stepped without one of its own."""
+        iterator = self._iterator
+        if iterator is None or self._pulling or self._queue or self._reads or not self.may_enqueue():
+            return await self.read_next()
+        self._disturbed = self._pulling = True
+        try:
+            return False, as_chunk(await next_item(iterator))
+        except StopAsyncIteration:
+            if self.may_enqueue():
+                self.finish()
+            return OVER
+        except Exception as error:
+            self.fail(error)
+            raise
+        finally:
+            self._pulling = False
+
     async def _values(self, keep: bool) -> AsyncIterator[object]:
         reader = self.getReader()
         whole = False
         try:
             while True:
-                over, chunk = await self.read_next()
+                over, chunk = await self._read_here()
                 if over:
                     whole = True
                     return

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import gzip
+import subprocess
+import sys
 from contextlib import asynccontextmanager
 
 import pytest
@@ -293,3 +295,9 @@ def test_what_goes_wrong_is_a_network_error(monkeypatch) -> None:
             await until(lambda: found.connections == 0)
 
     run(work)
+
+
+def test_a_process_that_asks_nobody_does_not_load_the_library() -> None:
+    program = "import sys, perdure.router.gateway, perdure.shards.shard; print('aiohttp' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -172,9 +172,6 @@ _REQUESTS: dict[str, Allowance] = {
         _error("while fetching", remote=True, durableObjectReset=True),
         "an abort is told alike to calls and to requests",
     ),
-    "pipeline: a result called": Differs(
-        _error("'Pending' object is not callable", "TypeError"), _value(4), "what is called on a result has a name"
-    ),
     "pipeline: on a number": Differs(
         _error('Can\'t pipeline on RPC that did not return an object: int has no "increment"'),
         _error('The RPC receiver does not implement the method "increment".', "TypeError", remote=True),
