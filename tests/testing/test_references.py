@@ -568,3 +568,14 @@ def test_exceptions_as_values():
         assert str(await a.call_back(lambda: ValueError("back"))) == "Error: back"
 
     in_world(work)
+
+
+def test_a_function_is_called_before_it_is_there():
+    async def work(world, a):
+        assert await a.counter()(2) == 2
+        counter = a.counter()
+        assert await asyncio.gather(counter(1), counter(2)) == [1, 3]
+        with pytest.raises(PerdureError, match="is not a function"):
+            await a.get()(1)
+
+    in_world(work)
