@@ -664,4 +664,13 @@ def test_a_reader_that_gives_up_loses_no_item():
                 await anext(stream)
         assert [item async for item in stream] == [1, 2]
 
+
+def test_a_function_is_called_before_it_is_there():
+    async def work(world, a):
+        assert await a.counter()(2) == 2
+        counter = a.counter()
+        assert await asyncio.gather(counter(1), counter(2)) == [1, 3]
+        with pytest.raises(PerdureError, match="is not a function"):
+            await a.get()(1)
+
     in_world(work)
