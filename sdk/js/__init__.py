@@ -17,7 +17,8 @@ _PLACES = {
     "absent": "Cache CacheStorage EventSource Function WebAssembly WebSocket WebSocketPair WebSocketRequestResponsePair "
     "caches eval navigator scheduler",
     "arrays": "Array",
-    "buffers": "ArrayBuffer BigInt64Array BigUint64Array DataView Float32Array Float64Array Int16Array Int32Array "
+    "data_view": "DataView",
+    "buffers": "ArrayBuffer BigInt64Array BigUint64Array Float32Array Float64Array Int16Array Int32Array "
     "Int8Array Uint16Array Uint32Array Uint8Array Uint8ClampedArray",
     "collections": "Map Set",
     "consoles": "console",
