@@ -175,7 +175,7 @@ class _Page:
         """The changed page, in pieces."""
         decoder, tokens = codecs.getincrementaldecoder("utf-8")("replace"), _Tokens()
         async for chunk in body:
-            tokens.feed(decoder.decode(bytes(chunk)))
+            tokens.feed(decoder.decode(bytes(cast("bytes", chunk))))
             piece = await self._pass(tokens)
             if piece:
                 yield piece
