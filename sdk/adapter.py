@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from ..engine.errors import PerdureError
 from ..engine.http import HttpRequest, HttpResponse
 from ..engine.outgoing import end_body, leaving_body
+from . import crossing as crossing
 from .request import Request
 from .response import Response
 

@@ -16,7 +16,7 @@ from ..engine.values import Buffer
 from .blob import Blob
 from .form_data import FormData, parse, write_multipart
 from .headers import value_of
-from .readable_stream import BytesOf, ReadableStream
+from .readable_stream import ReadableStream
 from .stream_members import as_bytes
 from .stream_pipes import tee_body
 from .urls import URLSearchParams
@@ -164,4 +164,4 @@ async def _whole(body: AsyncIterator[bytes]) -> bytes:
     return b"".join(chunks)
 
 
-__all__ = ["USED", "BodyReader", "BytesOf", "Content", "extract"]
+__all__ = ["USED", "BodyReader", "Content", "extract"]

@@ -18,7 +18,7 @@ from ..engine.outgoing import end_body, leaving_body, send_out
 from .headers import value_of
 from .request import Request
 from .response import Response
-from .stream_pipes import on_abort
+from .stream_pipes import abort_reason, on_abort
 from .urls import normalise
 
 REDIRECTS_MAX = 20
@@ -78,6 +78,8 @@ async def fetch(resource: object, **options: object) -> Response:
     """
     binding = options.pop("fetcher", None)
     request = resource if isinstance(resource, Request) and not options else Request(resource, **options)
+    if getattr(request.signal, "aborted", False):
+        raise abort_reason(request.signal)
     if binding is not None:
         ask = getattr(binding, "fetch", binding)
         return await _unless_aborted(request.signal, cast("Callable[[Request], Awaitable[Response]]", ask)(request))
@@ -123,6 +125,8 @@ class _Abortable(AsyncIterator[bytes]):
 
     async def __anext__(self) -> bytes:
         try:
+            if getattr(self._signal, "aborted", False):
+                raise abort_reason(self._signal)
             return await _unless_aborted(self._signal, _next(self._body))
         except StopAsyncIteration:
             raise

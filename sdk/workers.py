@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..engine.context import DurableObjectContext
 from ..engine.durable import DurableObject
+from ..engine.rpc_target import RpcTarget
 from .blob import Blob, BlobEnding, BlobValue, File
 from .conversions import python_from_rpc, python_to_rpc
 from .entrypoints import ExecutionContext, WorkerEntrypoint
@@ -50,6 +51,7 @@ __all__ = [
     "Request",
     "RequestInitCfProperties",
     "Response",
+    "RpcTarget",
     "WorkerEntrypoint",
     "WorkflowEntrypoint",
     "env",

@@ -101,7 +101,9 @@ class Shard:
         self.client = Client.in_process(loop, self._map, keys, role=f"shard {self._index}")
         self.outgoing = HttpClient()
         fetching.install(self.outgoing)
-        self._around = around = Surroundings(GatedTransport(self.client, loop), loop, self._report, self._data)
+        gated = GatedTransport(self.client, loop)
+        self.client.exports.transport = gated
+        self._around = around = Surroundings(gated, loop, self._report, self._data, self.client.loopback())
         self._runtimes = runtimes(self._programs, around)
         for key, runtime in self._runtimes.items():
             runtime.limits = self._class_limits.get(key)
@@ -147,6 +149,7 @@ class Shard:
             operate=self.operations.start,
             stop_operation=self.operations.cancel,
             report=self._report,
+            exports=self.client.exports,
         )
         self.session.committer.send_now = self.acceptor.send_now
 

@@ -292,3 +292,29 @@ def test_an_error_told_to_several_objects_names_each(tmp_path) -> None:
         shard.stop()
 
     run(body())
+
+
+def test_causes_travel_as_a_chain_that_has_a_bound():
+    def chain(length: int) -> Exception:
+        error: Exception = KeyError("the first")
+        for number in range(length):
+            try:
+                raise ValueError(number) from error
+            except ValueError as raised:
+                error = raised
+        return error
+
+    made = from_wire(as_remote(chain(2)).to_wire())
+    assert isinstance(made.__cause__, PerdureError)
+    assert made.__cause__ is made.cause
+    assert made.cause.message == "ValueError: 0"
+    assert made.cause.cause is not None
+    assert made.cause.cause.message == "KeyError: 'the first'"
+    assert made.cause.cause.cause is None
+    depth, error = 0, as_remote(chain(100))
+    while error.cause is not None:
+        depth, error = depth + 1, error.cause
+    assert depth == 8
+    around = chain(1)
+    around.__cause__ = around
+    assert as_remote(around).cause is not None
