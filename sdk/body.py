@@ -48,7 +48,10 @@ def extract(body: object) -> tuple[Content, str | None]:
         return str(body).encode(), "application/x-www-form-urlencoded;charset=UTF-8"
     if hasattr(body, "__aiter__"):
         return ReadableStream.of_iterator(cast("AsyncIterator[object]", body).__aiter__()), None
-    return as_bytes(body), None
+    try:
+        return as_bytes(body), None
+    except TypeError:
+        raise TypeError(f"Unsupported type in body: {type(body).__name__}") from None
 
 
 class BodyReader:

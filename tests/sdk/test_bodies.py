@@ -76,6 +76,9 @@ def test_unsupported_types_name_themselves() -> None:
 
     with pytest.raises(TypeError, match="^Unsupported type in Response: Test$"):
         Response(Test())
+    for wrong in (5, {"a": 1}, Test()):
+        with pytest.raises(TypeError, match=f"^Unsupported type in body: {type(wrong).__name__}$"):
+            Request("http://a", method="POST", body=wrong)
     for data in (Test(), {1, 2}):
         with pytest.raises(TypeError, match=f"^Object of type {type(data).__name__} is not JSON serializable$"):
             Response.json(data)
