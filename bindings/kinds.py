@@ -15,6 +15,9 @@ from ..sdk.adapter import SdkHttp
 from ..sdk.config import Config
 from ..sdk.env import Env
 from ..sdk.program import Program
+from .d1 import D1Databases
+from .kv import KvNamespaces
+from .rate_limits import RateLimits, UnsafeRateLimits
 from .surroundings import Surroundings
 from .system_classes import key_of
 
@@ -36,7 +39,7 @@ class Kind(Protocol):
         ...
 
 
-KINDS: tuple[Kind, ...] = ()
+KINDS: tuple[Kind, ...] = (KvNamespaces(), RateLimits(), UnsafeRateLimits(), D1Databases())
 
 
 def check(config: Config) -> None:

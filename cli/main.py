@@ -8,6 +8,7 @@ import click
 
 from ..engine.errors import PerdureError
 from .costs import costs
+from .d1 import d1
 from .dev import dev
 from .keys import keys
 from .new import new
@@ -31,6 +32,7 @@ cli.add_command(supervise)
 cli.add_command(new)
 cli.add_command(keys)
 cli.add_command(costs)
+cli.add_command(d1)
 cli.add_command(objects)
 cli.add_command(reload)
 cli.add_command(trigger)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
+from ..bindings.system_classes import is_system
 from ..engine.errors import ClassNotFound, InvalidArgument
 from ..engine.ids import ClassKey
 from ..router.blocking import BlockingClient, connect_blocking
@@ -74,7 +75,7 @@ class Operator:
         classes = self._link.classes
         if text in classes:
             return classes[text]
-        if text in classes.values():
+        if text in classes.values() or is_system(text):
             return text
         raise ClassNotFound(
             f"no class {text!r} is served", hint=f"known: {', '.join(sorted(classes)) or 'none'} (names or keys)"

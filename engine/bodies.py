@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 @types.coroutine
-def _next(body: types.AsyncGeneratorType[bytes, None]) -> Generator[Any, Any, bytes | None]:
-    """The next chunk, None at the end. Closing this ends the program's generator where it waits.
+def next_of(body: types.AsyncGeneratorType[Any, None], end: object = None) -> Generator[Any, Any, Any]:
+    """The next chunk, `end` at the end. Closing this ends the program's generator where it waits.
 
     `yield from` would close the generator's step alone (until Python 3.13): its `finally` would not run, and closing it later
     would fail, since it counts as running.
@@ -45,7 +45,7 @@ def _next(body: types.AsyncGeneratorType[bytes, None]) -> Generator[Any, Any, by
     except StopIteration as stop:
         return stop.value
     except StopAsyncIteration:
-        return None
+        return end
 
 
 class OutgoingBody(AsyncIterator[bytes]):
@@ -68,7 +68,9 @@ class OutgoingBody(AsyncIterator[bytes]):
             while True:
                 await self._wanted
                 self._wanted = self._loop.create_future()
-                chunk = await (_next(body) if isinstance(body, types.AsyncGeneratorType) else anext(body, None))
+                chunk: bytes | None = await (
+                    next_of(body) if isinstance(body, types.AsyncGeneratorType) else anext(body, None)
+                )
                 emit(self._hand_over, chunk)
                 if chunk is None:
                     return
@@ -117,10 +119,14 @@ class OutgoingBody(AsyncIterator[bytes]):
 
     async def aclose(self) -> None:
         """The reader has gone: stop producing."""
+        self.end()
+
+    def end(self) -> None:
+        """The same, at once."""
         if not self._ended:
             self._finish()
             self._task.cancel()
 
 
-entry(cast("types.FunctionType", _next))
+entry(cast("types.FunctionType", next_of))
 entry(cast("types.FunctionType", OutgoingBody._pump))  # pyright: ignore[reportPrivateUsage]

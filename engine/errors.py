@@ -175,6 +175,12 @@ class ObjectNotFound(PerdureError):
     code = "object_not_found"
 
 
+class BindingError(PerdureError):
+    """A binding (a KV namespace, a database, a rate limit, …) refused what it was asked, in the words of its product."""
+
+    code = "binding"
+
+
 class MigrationError(PerdureError):
     """A migration of an object's own tables failed, or the list of them does not fit what was applied before."""
 
@@ -348,6 +354,12 @@ class LogFailed(PerdureError):
     code = "log_failed"
     default_retryable = True
     default_reset = True
+
+
+class NetworkError(PerdureError, OSError):
+    """`fetch` got no answer: no such host, nobody listens, the connection broke. An OSError too, as the reference has it."""
+
+    code = "network"
 
 
 class ProgramBug(PerdureError):

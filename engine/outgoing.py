@@ -7,25 +7,51 @@ its turns; the answer re-enters like anything that the object awaits.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar, cast
 
-from .awake import counted
+from .awake import add_piece, counted
+from .bodies import OutgoingBody
 from .calls import MadeCall
 from .turns import SCOPE, Scope, outside
 
 T = TypeVar("T")
 
 
-def send_out(send: Callable[[], Awaitable[T]]) -> Awaitable[T]:
+class _Ending:
+    """Work outside that nobody but its object wants: it ends with it."""
+
+    __slots__ = ("_answer",)
+
+    def __init__(self, answer: asyncio.Future[T]) -> None:
+        self._answer = weakref.ref(answer)
+
+    def over(self) -> bool:
+        found = self._answer()
+        return found is None or found.done()
+
+    def end(self) -> None:
+        found = self._answer()
+        if found is not None:
+            found.cancel()
+
+
+def send_out(send: Callable[[], Awaitable[T]], *, ends: bool = False) -> Awaitable[T]:
     """Begin `send()` outside of the running object, past its output gate; where no object runs, at once.
 
     It is begun also when the result is not awaited; cancelling the result cancels it; it keeps the object awake.
+    `ends`: it is cancelled when the object is reset or leaves memory.
     """
     scope = SCOPE.get()
     if scope is None:
         return asyncio.ensure_future(send())
-    return counted(leave(scope, lambda: asyncio.ensure_future(send()), 0, asyncio.get_running_loop()))
+    answer = leave(scope, lambda: asyncio.ensure_future(send()), 0, asyncio.get_running_loop())
+    if not ends:
+        return counted(answer)
+    if scope.instance.broken is None and isinstance(answer, asyncio.Future):
+        add_piece(scope.instance, _Ending(answer))
+    return answer
 
 
 def leave(scope: Scope, send: Callable[[], Awaitable[T]], number: int, loop: asyncio.AbstractEventLoop) -> Awaitable[T]:
@@ -63,3 +89,17 @@ def leave(scope: Scope, send: Callable[[], Awaitable[T]], number: int, loop: asy
 
     scope.instance.output.emit(start)
     return future
+
+
+def leaving_body(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The body of a request that leaves: an object's is produced in its turns, and leaves past its gate. Call in its turn."""
+    scope = SCOPE.get()
+    if scope is None or scope.instance.broken is not None or isinstance(body, OutgoingBody):
+        return body
+    return OutgoingBody(scope.instance, body)
+
+
+def end_body(body: object) -> None:
+    """The request that carried it was not answered: nobody reads it any more."""
+    if isinstance(body, OutgoingBody):
+        body.end()

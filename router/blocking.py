@@ -19,7 +19,7 @@ from typing import TypeVar, cast
 from ..engine.errors import NotConnected, ProgramBug
 from ..engine.ids import ObjectId
 from ..engine.retrying import RetryPolicy
-from ..engine.stubs import Namespace, Stub
+from ..engine.stubs import Namespace, Stub, Transport
 from .client import DEADLINE_S, Client, connect
 from .retries import with_key, with_retry
 
@@ -176,6 +176,11 @@ class BlockingClient:
     def classes(self) -> dict[str, str]:
         """Class name → its key."""
         return dict(self._client.classes)
+
+    @property
+    def transport(self) -> Transport:
+        """What namespaces reach objects with; their calls are made inside of `run`."""
+        return self._client
 
     @property
     def shards(self) -> list[int]:

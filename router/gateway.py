@@ -17,8 +17,10 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..bindings.kinds import environment
+from ..bindings.outgoing import HttpClient
 from ..bindings.surroundings import Surroundings
 from ..engine.limits import Limits
+from ..sdk import fetching
 from ..sdk.program import load
 from .client import Client
 from .control import Control, Message
@@ -57,6 +59,8 @@ class Gateway:
             cast("dict[str, str]", start.get("classes") or {}),
             role=f"gateway {start['index']}",
         )
+        outgoing = HttpClient()
+        fetching.install(outgoing)
         around = Surroundings(client, loop, self._report, cast("str", start.get("data") or ""))
         worker = program.worker(environment(program, around))
         scheduled = ScheduledRuns(worker, loop, self._report, self._control.send)
@@ -98,6 +102,7 @@ class Gateway:
         await front.close(seconds)
         await scheduled.close(seconds)
         await client.close()
+        await outgoing.close()
         return 0
 
     async def _retire(self, server: uvicorn.Server, front: Front) -> None:

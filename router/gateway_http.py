@@ -20,6 +20,7 @@ from ..engine.limits import BODY_INLINE_BYTES_MAX
 from ..sdk.entrypoints import CURRENT, ExecutionContext
 from ..sdk.request import Request
 from ..sdk.response import Response
+from .encoded_bodies import as_encoded
 from .logs import Report
 
 REQUEST_BYTES_MAX = 100 << 20  # spec/limits.md: the request body of the reference's plans
@@ -136,6 +137,8 @@ class Front:
     async def _answer(self, request: HttpRequest, send: Send, request_id: str) -> None:
         try:
             response = await self._work(request)
+            if any(name.lower() == "content-encoding" for name, _ in response.headers):
+                response = await as_encoded(response)
         except (ClientGone, asyncio.CancelledError):
             raise
         except BaseException as error:
@@ -168,10 +171,12 @@ class Front:
         return result.to_wire()
 
     async def _send(self, response: HttpResponse, send: Send, request_id: str) -> None:
-        headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+        headers = [(name.lower().encode("latin-1"), _raw(value)) for name, value in response.headers]
         body = response.body
         if body is None or isinstance(body, bytes):
             data = body or b""
+            if data:
+                headers = [header for header in headers if header[0] != b"content-length"]
             if not any(name == b"content-length" for name, _ in headers) and response.status not in (204, 304):
                 headers.append((b"content-length", b"%d" % len(data)))
             await send({"type": "http.response.start", "status": response.status, "headers": headers})
@@ -276,6 +281,14 @@ def status_of(error: BaseException) -> int:
     if isinstance(error, ValueTooLarge):
         return 413
     return 503 if error.retryable else 500
+
+
+def _raw(value: str) -> bytes:
+    """A header's value on the wire: what Latin-1 lacks as UTF-8, as everybody reads it."""
+    try:
+        return value.encode("latin-1")
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "replace")
 
 
 async def _step(body: AsyncIterator[bytes]) -> bytes | None:

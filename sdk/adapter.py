@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 
 from ..engine.errors import PerdureError
 from ..engine.http import HttpRequest, HttpResponse
+from ..engine.outgoing import end_body, leaving_body
 from .request import Request
 from .response import Response
 
@@ -42,4 +44,19 @@ def fetch_through(
 ) -> Fetching:
     """`stub.fetch(request, method=…)`. Raises TypeError for a relative URL; awaiting it raises what the call raises."""
     made = request if isinstance(request, Request) and not init else Request(request, **init)
-    return Fetching(send(made.to_wire()))
+    wire = made.to_wire()
+    if not isinstance(wire.body, AsyncIterator):
+        return Fetching(send(wire))
+    body = wire.body = leaving_body(wire.body)
+    sent = send(wire)
+    if isinstance(sent, asyncio.Future):
+        sent.add_done_callback(lambda ended: _end_unsent(ended, body))
+    else:  # it fails without having left
+        end_body(body)
+    return Fetching(sent)
+
+
+def _end_unsent(sent: asyncio.Future[HttpResponse], body: AsyncIterator[bytes]) -> None:
+    """Nobody reads the body of a call that has failed."""
+    if sent.cancelled() or sent.exception() is not None:
+        end_body(body)

@@ -44,15 +44,17 @@ _KNOWN = frozenset(
         "limits",
         "account_id",
         "triggers",
+        "kv_namespaces",
+        "d1_databases",
+        "ratelimits",
+        "unsafe",
     ]
 )
-SECTIONS = ("kv_namespaces", "d1_databases", "r2_buckets", "queues", "ratelimits", "ai")
+SECTIONS = ("kv_namespaces", "d1_databases", "r2_buckets", "queues", "ratelimits", "ai", "unsafe")
 """What the package of the bindings reads."""
 _LATER = frozenset(
     [
         "services",
-        "kv_namespaces",
-        "d1_databases",
         "r2_buckets",
         "queues",
         "workflows",
@@ -63,7 +65,6 @@ _LATER = frozenset(
         "hyperdrive",
         "images",
         "ai",
-        "ratelimits",
         "version_metadata",
         "mtls_certificates",
         "worker_loaders",

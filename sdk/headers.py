@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import http.client
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import cast
+
+from ..engine.values import UNDEFINED
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_SEPARATE = "set-cookie"
+"""The one name whose values are never joined."""
 
 
 def as_text(value: object) -> str:
-    """A header value as text, stringified the way JavaScript does: True is `true`, 123 is `123`."""
-    if value is True:
-        return "true"
-    if value is False:
-        return "false"
+    """A value as JavaScript writes it: True is `true`, 123 is `123`, 1.0 is `1`."""
+    if isinstance(value, str):
+        return value
     if value is None:
         return "null"
-    return str(value).strip()
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
+        return str(int(value))
+    if isinstance(value, list):
+        return ",".join("" if each is None else as_text(each) for each in cast("list[object]", value))
+    return str(value)
 
 
 def as_pairs(headers: object) -> list[tuple[str, str]]:
-    """What programs pass as headers, as pairs. Raises TypeError for other types."""
-    if headers is None:
+    """What programs pass as headers, as pairs. Raises TypeError for other types, bad names and bad values."""
+    if headers is None or headers is UNDEFINED:
         return []
     if isinstance(headers, http.client.HTTPMessage):
         return list(headers.items())
@@ -33,14 +44,42 @@ def as_pairs(headers: object) -> list[tuple[str, str]]:
     pairs: list[tuple[str, str]] = []
     for item in items:
         name, value = cast("tuple[object, object]", item)
-        pairs.append((_clean(str(name)), _clean(as_text(value))))
+        pairs.append((_name(name), _value(value)))
     return pairs
 
 
-def _clean(text: str) -> str:
-    if "\r" in text or "\n" in text or "\0" in text:
-        raise TypeError(f"Invalid header: {text!r}")
+def _name(name: object) -> str:
+    text = name if isinstance(name, str) else as_text(name)
+    if _TOKEN.fullmatch(text) is None:
+        raise TypeError(f"Invalid header name: {text!r}")
     return text
+
+
+def _value(value: object) -> str:
+    text = as_text(value).strip(" \t\r\n")
+    if "\r" in text or "\n" in text or "\0" in text:
+        raise TypeError(f"Invalid header value: {text!r}")
+    return text
+
+
+def joined(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Equal names as one, their values joined with `, `; each Set-Cookie stays on its own."""
+    places: dict[str, int] = {}
+    found: list[tuple[str, str]] = []
+    for name, value in pairs:
+        key = name.lower()
+        place = places.get(key)
+        if place is None or key == _SEPARATE:
+            places[key] = len(found)
+            found.append((name, value.strip()))
+        else:
+            found[place] = (found[place][0], f"{found[place][1]}, {value.strip()}")
+    return found
+
+
+def value_of(pairs: list[tuple[str, str]], name: str) -> str | None:
+    """The first value of a name, given in lower case."""
+    return next((value for found, value in pairs if found.lower() == name), None)
 
 
 class Headers(http.client.HTTPMessage):
@@ -49,20 +88,29 @@ class Headers(http.client.HTTPMessage):
     def __init__(self, headers: object = None) -> None:
         super().__init__()
         for name, value in as_pairs(headers):
-            self.append(name, value)
+            super().__setitem__(name, value)
+
+    @classmethod
+    def of(cls, pairs: list[tuple[str, str]]) -> Headers:
+        """Of pairs that are clean already."""
+        self = cls()
+        for name, value in pairs:
+            http.client.HTTPMessage.__setitem__(self, name, value)
+        return self
 
     @classmethod
     def new(cls, headers: object = None) -> Headers:
         return cls(headers)
 
     def append(self, name: str, value: object) -> None:
-        """Add a value to those that the name has."""
-        super().__setitem__(name, as_text(value))
+        """Add a value to those that the name has. Raises TypeError for bad names and values."""
+        super().__setitem__(_name(name), _value(value))
 
     def set(self, name: str, value: object) -> None:
         """Replace all values of the name."""
+        clean, text = _name(name), _value(value)
         del self[name]
-        self.append(name, value)
+        super().__setitem__(clean, text)
 
     def __setitem__(self, name: str, value: object) -> None:
         self.set(name, value)
@@ -83,6 +131,15 @@ class Headers(http.client.HTTPMessage):
     def getSetCookie(self) -> list[str]:
         """Every Set-Cookie on its own."""
         return self.get_all("set-cookie") or []
+
+    def forEach(self, callback: Callable[..., object]) -> None:
+        """`callback(value, name, headers)` for each."""
+        for name, value in joined(list(self.items())):
+            callback(value, name.lower(), self)
+
+    def getAll(self, name: str) -> list[str]:
+        """Every value of the name."""
+        return self.get_all(name) or []
 
     def entries(self) -> list[tuple[str, str]]:
         return list(self.items())

@@ -1,72 +1,84 @@
-"""`Request`: what a Worker or an object is asked over HTTP."""
+"""`Request`: what a Worker or an object is asked over HTTP, and what `fetch` asks (spec: sdk, Request)."""
 
 from __future__ import annotations
 
-import json as json_module
-from collections.abc import AsyncIterator
 from http import HTTPMethod
 from typing import cast
-from urllib.parse import urlsplit, urlunsplit
 
-from ..engine.http import Body, HttpRequest
-from .body import BodyReader
-from .headers import Headers, as_pairs
+from ..engine.http import HttpRequest
+from ..engine.values import UNDEFINED, JsDict
+from .body import BodyReader, extract
+from .headers import Headers, as_pairs, joined, value_of
+from .readable_stream import ReadableStream
+from .urls import URL, normalise
 
 _NO_BODY = frozenset({"GET", "HEAD"})
 _METHODS = {method.value: method for method in HTTPMethod}
-
-
-def normalise(url: str) -> str:
-    """An absolute URL as the fetch standard writes it. Raises TypeError for a relative one."""
-    parts = urlsplit(url)
-    if not parts.scheme or not parts.netloc:
-        raise TypeError(f"Invalid URL: {url}: it must be absolute")
-    if parts.path:
-        return url
-    return urlunsplit(parts._replace(path="/"))
-
-
-def as_body(body: object) -> tuple[Body, str | None]:
-    """What programs pass as a body, and the content type that it implies. Raises TypeError."""
-    if body is None:
-        return None, None
-    if isinstance(body, str):
-        return body.encode(), "text/plain;charset=UTF-8"
-    if isinstance(body, bytes | bytearray | memoryview):
-        return bytes(body), None
-    if isinstance(body, AsyncIterator) or hasattr(body, "__aiter__"):
-        return cast("AsyncIterator[bytes]", body).__aiter__(), None
-    raise TypeError(f"Unsupported type in body: {type(body).__name__}")
+_REDIRECTS = frozenset({"follow", "manual", "error"})
+_FORBIDDEN = frozenset({"CONNECT", "TRACE", "TRACK"})
 
 
 class Request(BodyReader):
-    """`Request(url_or_request, method=, headers=, body=, redirect=, cf=, signal=)`."""
+    """`Request(url_or_request, method=, headers=, body=, redirect=, cf=, signal=)`; other options are accepted and ignored."""
+
+    integrity = ""
+    destination = ""
+    credentials = "same-origin"
+    mode = "cors"
+    referrer = "about:client"
+    referrer_policy = referrerPolicy = ""
+    keepalive = False
+    is_history_navigation = isHistoryNavigation = False
+    cache: object = None
 
     def __init__(self, input: object, **options: object) -> None:
-        unknown = set(options) - {"method", "headers", "body", "redirect", "cf", "signal"}
-        if unknown:
-            raise TypeError(f"Request() got an unexpected keyword argument {sorted(unknown)[0]!r}")
+        """Raises TypeError for a URL that is not absolute, a method that cannot be sent, and a body where none may be."""
+        given = {name: value for name, value in options.items() if value is not None and value is not UNDEFINED}
+        self.redirect: str = "follow"
+        self.cf: object = None
+        self.signal: object = None
         if isinstance(input, Request):
-            self._url, self._pairs = input._url, list(input._pairs)
-            self._method = input._method
-            self._body = input.take_body() if "body" not in options else None
-        elif isinstance(input, str):
-            self._url, self._pairs, self._method, self._body = normalise(input), [], "GET", None
+            self._url, self._pairs, self._method = input._url, input.pairs(), input._method
+            self.redirect, self.cf, self.signal = input.redirect, input.cf, input.signal
+            self.cache = input.cache
+            if "body" not in given:
+                self._body, self._used = input.hand_on(), False
+        elif isinstance(input, str | URL):
+            self._url, self._pairs, self._method = normalise(str(input)), [], "GET"
         else:
             raise TypeError(f"Request needs a URL or a Request, got {type(input).__name__}")
-        self.redirect = options.get("redirect", "follow")
-        self.cf = options.get("cf")
         self._headers: Headers | None = None
-        if options.get("method") is not None:
-            self._method = str(getattr(options["method"], "value", options["method"])).upper()
-        if options.get("headers") is not None:
-            self._pairs = as_pairs(options["headers"])
-        if options.get("body") is not None:
-            self._body, kind = as_body(options["body"])
-            if kind and not any(name.lower() == "content-type" for name, _ in self._pairs):
+        self._take(given)
+
+    def _take(self, given: dict[str, object]) -> None:
+        if "method" in given:
+            self._method = _method(given["method"])
+        if "headers" in given:
+            self._pairs = as_pairs(given["headers"])
+        if "redirect" in given:
+            self.redirect = str(given["redirect"])
+            if self.redirect not in _REDIRECTS:
+                raise TypeError(f"Invalid redirect value {self.redirect!r}: it is follow, manual or error")
+        if "cf" in given:
+            cf = given["cf"]
+            self.cf = JsDict(cast("dict[str, object]", cf)) if type(cf) is dict else cf
+        if "signal" in given:
+            self.signal = given["signal"]
+        if "cache" in given:
+            self.cache = given["cache"]
+        if "body" in given:
+            if self._method in _NO_BODY:
+                raise TypeError(f"Request with a {self._method} method cannot have a body")
+            self._body, kind = extract(given["body"])
+            if kind and value_of(self._pairs, "content-type") is None:
                 self._pairs.append(("content-type", kind))
-        if self._body is not None and self._method in _NO_BODY:
+        elif self._body is not None and self._method in _NO_BODY:
             raise TypeError(f"Request with a {self._method} method cannot have a body")
+
+    @classmethod
+    def new(cls, input: object, options: object = None, **more: object) -> Request:
+        """As JavaScript makes one: options in an object, or as keyword arguments."""
+        return cls(input, **{**(cast("dict[str, object]", options) if isinstance(options, dict) else {}), **more})
 
     @classmethod
     def from_wire(cls, request: HttpRequest) -> Request:
@@ -74,13 +86,39 @@ class Request(BodyReader):
         self = cls.__new__(cls)
         self._url, self._pairs, self._method, self._body = request.url, request.headers, request.method, request.body
         self._headers = None
-        self.redirect, self.cf = "manual", None
+        self.redirect, self.cf, self.signal = "manual", None, None
         return self
 
+    def pairs(self) -> list[tuple[str, str]]:
+        """The headers as they are now; a copy."""
+        return list(self._pairs) if self._headers is None else list(self._headers.items())
+
     def to_wire(self) -> HttpRequest:
-        """As it travels; the body is used up."""
+        """As it travels; the body is used up. Raises OSError when it was before."""
         pairs = self._pairs if self._headers is None else list(self._headers.items())
-        return HttpRequest(self._method, self._url, pairs, self.take_body())
+        streamed = self._body if isinstance(self._body, ReadableStream) else None
+        body = self.take_body()
+        if streamed is not None and not isinstance(body, bytes):
+            pairs = [pair for pair in pairs if pair[0].lower() != "content-length"]
+            if streamed.expected_length is not None:
+                pairs.append(("content-length", str(streamed.expected_length)))
+        return HttpRequest(self._method, self._url, pairs, body)
+
+    def hand_on(self) -> bytes | ReadableStream | None:
+        """The body, for a request made of this one, which is used up then."""
+        if self._body is None:
+            return None
+        body = self.take_body()
+        return body if body is None or isinstance(body, bytes) else self._handed(body)
+
+    def _handed(self, body: object) -> ReadableStream:
+        stream = ReadableStream.of_body(body)  # pyright: ignore[reportArgumentType]
+        length = self._content_header("content-length")
+        stream.expected_length = int(length) if length is not None and length.isdigit() else None
+        return stream
+
+    def _content_header(self, name: str) -> str | None:
+        return value_of(self.pairs() if self._headers is not None else self._pairs, name)
 
     @property
     def url(self) -> str:
@@ -93,23 +131,36 @@ class Request(BodyReader):
 
     @property
     def headers(self) -> Headers:
+        """Equal names are joined with `, `, but each Set-Cookie stays on its own."""
         if self._headers is None:
-            self._headers = Headers(self._pairs)
+            self._headers = Headers.of(joined(self._pairs))
         return self._headers
+
+    @property
+    def js_object(self) -> Request:
+        return self
 
     async def json(self, **options: object) -> object:
         """The body as JSON. Raises json.JSONDecodeError."""
-        return json_module.loads(await self.bytes(), **options)  # pyright: ignore[reportArgumentType]
+        return await self.read_json(**options)
 
     def clone(self) -> Request:
-        """A second request of the same; only of one whose body is whole."""
-        if self._used:
-            raise OSError("Body already used")
-        if self._body is not None and not isinstance(self._body, bytes):
-            raise TypeError("a streamed body cannot be cloned")
-        other = Request.from_wire(HttpRequest(self._method, self._url, list(self.headers.items()), self._body))
-        other.redirect, other.cf = self.redirect, self.cf
+        """A second request of the same; a streamed body is read by both, and kept for the slower one. Raises OSError."""
+        second = self.split_body()
+        other = Request.from_wire(HttpRequest(self._method, self._url, self.pairs()))
+        other._body = second
+        other.redirect, other.cf, other.signal, other.cache = self.redirect, self.cf, self.signal, self.cache
         return other
 
     def __repr__(self) -> str:
         return f"Request(method={self._method!r}, url={self._url!r})"
+
+
+def _method(method: object) -> str:
+    text = str(getattr(method, "value", method))
+    upper = text.upper()
+    if not text.isascii() or not text.replace("-", "").isalnum():
+        raise TypeError(f"Invalid HTTP method string: {text}")
+    if upper in _FORBIDDEN:
+        raise TypeError(f"the HTTP method {text} cannot be used")
+    return upper

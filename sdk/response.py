@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import json as json_module
+import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit
 
 from ..engine.errors import PerdureError
 from ..engine.http import HttpResponse
-from .body import BodyReader
-from .headers import Headers, as_pairs
-from .request import as_body, normalise
+from ..engine.values import UNDEFINED
+from .body import BodyReader, Content, extract
+from .headers import Headers, as_pairs, value_of
+from .readable_stream import ReadableStream
+from .urls import normalise
 
 if TYPE_CHECKING:
-    from ..engine.http import Body
+    from collections.abc import Mapping
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _BODILESS = frozenset({101, 204, 205, 304})
+_PHRASES: Mapping[int, str] = {status.value: status.phrase for status in HTTPStatus}
 
 
 class _Json:
@@ -28,7 +36,7 @@ class _Json:
 
 
 class Response(BodyReader):
-    """`Response(body=None, status=200, status_text="", headers=None)`; body is text, bytes or an async iterator of bytes."""
+    """`Response(body=None, status=200, status_text="", headers=None)`; body: see `body.extract`."""
 
     json = _Json()
 
@@ -40,78 +48,136 @@ class Response(BodyReader):
         headers: object = None,
         web_socket: object = None,
     ) -> None:
-        self.status = 200 if status is None else int(status)
-        if not 101 <= self.status <= 599 or (self.status < 200 and self.status != 101):
-            raise ValueError(f"Response status must be 200 to 599, got {self.status}")
-        if web_socket is not None:
+        """Raises TypeError for bodies and headers of other types, ValueError for a status that is none."""
+        if web_socket is not None and web_socket is not UNDEFINED:
             raise PerdureError("web_socket= is not supported by this version of perdure")
-        self.status_text = status_text
+        if isinstance(body, Response):
+            self._become(body, status is not None or bool(status_text) or headers is not None)
+            return
+        self.status = 200 if status is None else int(status)
+        if not 200 <= self.status <= 599:
+            raise ValueError(
+                f"Responses may only be constructed with status codes in the range 200 to 599, inclusive; got {self.status}"
+            )
+        if not all(character.isprintable() for character in status_text):
+            raise TypeError("Invalid statusText")
+        self._status_text = status_text
         self._pairs = as_pairs(headers)
         self._headers: Headers | None = None
         self.url, self.redirected, self.type = "", False, "default"
         try:
-            self._body, kind = as_body(body)
+            self._body, kind = extract(None if body is UNDEFINED else body)
         except TypeError:
+            if isinstance(body, ReadableStream):
+                raise
             raise TypeError(f"Unsupported type in Response: {type(body).__name__}") from None
         if self.status in _BODILESS and self._body is not None:
             raise TypeError(f"Response with null body status {self.status} cannot have body")
-        if kind and not any(name.lower() == "content-type" for name, _ in self._pairs):
+        if kind and value_of(self._pairs, "content-type") is None:
             self._pairs.append(("content-type", kind))
+
+    def _become(self, other: Response, options: bool) -> None:
+        """The same response; its body goes over."""
+        if options:
+            raise ValueError("Expected no options when constructing Response from a js Response")
+        self.status, self._status_text = other.status, other._status_text
+        self._pairs, self._headers = other._pairs, other._headers
+        self.url, self.redirected, self.type = other.url, other.redirected, other.type
+        self._body, self._used = other._body, other._used
+        other._used = other._body is not None
+
+    @classmethod
+    def new(cls, body: object = None, options: object = None, **more: object) -> Response:
+        """As JavaScript makes one: `status`, `statusText`, `headers` in an object, or as keyword arguments."""
+        given = {**(cast("dict[str, object]", options) if isinstance(options, dict) else {}), **more}
+        return cls(
+            body,
+            cast("int | None", given.get("status")),
+            str(given.get("statusText") or given.get("status_text") or ""),
+            given.get("headers"),
+            given.get("webSocket"),
+        )
 
     @classmethod
     def from_wire(cls, response: HttpResponse) -> Response:
         """The response that arrived."""
         self = cls.__new__(cls)
-        self.status, self.status_text = response.status, response.status_text
+        self.status, self._status_text = response.status, response.status_text
         self._pairs, self._headers, self._body = response.headers, None, response.body
         self.url, self.redirected, self.type = "", False, "default"
         return self
 
     def to_wire(self) -> HttpResponse:
-        """As it travels; the body is used up."""
+        """As it travels; the body is used up. Raises OSError when it was before."""
         pairs = self._pairs if self._headers is None else list(self._headers.items())
-        return HttpResponse(self.status, pairs, self.take_body(), self.status_text)
+        streamed = self._body if isinstance(self._body, ReadableStream) else None
+        body = self.take_body()
+        if streamed is not None and streamed.expected_length is not None and not isinstance(body, bytes):
+            if value_of(pairs, "content-length") is None:
+                pairs = [*pairs, ("content-length", str(streamed.expected_length))]
+        return HttpResponse(self.status, pairs, body, self._status_text)
+
+    def _content_header(self, name: str) -> str | None:
+        return value_of(self._pairs if self._headers is None else list(self._headers.items()), name)
 
     @property
     def ok(self) -> bool:
         return 200 <= self.status <= 299
 
     @property
+    def status_text(self) -> str:
+        """As given, else what the status is called."""
+        return self._status_text or _PHRASES.get(self.status, "")
+
+    @property
     def headers(self) -> Headers:
         if self._headers is None:
-            self._headers = Headers(self._pairs)
+            self._headers = Headers.of(self._pairs)
         return self._headers
 
+    @property
+    def js_object(self) -> Response:
+        return self
+
     def clone(self) -> Response:
-        """A second response of the same; only of one whose body is whole."""
-        if self._body is not None and not isinstance(self._body, bytes):
-            raise TypeError("a streamed body cannot be cloned")
-        if self._used:
-            raise OSError("Body already used")
-        return self._with(self._body)
+        """A second response of the same; a streamed body is read by both, and kept for the slower one. Raises OSError."""
+        return self._with(self.split_body())
 
     def replace_body(self, body: object) -> Response:
-        """The same status and headers with another body."""
-        return self._with(as_body(body)[0])
+        """The same status and headers with another body. Raises TypeError."""
+        return self._with(extract(body)[0])
 
-    def _with(self, body: Body) -> Response:
-        return Response.from_wire(HttpResponse(self.status, list(self.headers.items()), body, self.status_text))
+    def _with(self, body: Content) -> Response:
+        pairs = list(self._pairs) if self._headers is None else list(self._headers.items())
+        other = Response.from_wire(HttpResponse(self.status, pairs, None, self._status_text))
+        other._body = body
+        other.url, other.redirected, other.type = self.url, self.redirected, self.type
+        return other
 
     def raise_for_status(self) -> None:
         """Raises OSError for 4xx and 5xx."""
         if self.status >= 400:
-            raise OSError(f"{self.status} {self.status_text}".strip())
+            whose = "Client" if self.status < 500 else "Server"
+            raise OSError(f"{self.status} {whose} Error: {self.status_text} for url: {self.url}")
+
+    async def unpack_archive(self, *, extract_dir: str | None = None, format: str | None = None) -> None:
+        """Unpack the body (zip, tar, gztar, …: the names of shutil) into a folder; a thread does it.
+
+        `format`: told by the URL's ending when it is left out. Raises ValueError for a format that nobody knows.
+        """
+        data, name = await self.bytes(), os.path.basename(urlsplit(self.url).path) or "archive"
+        await asyncio.to_thread(_unpack, data, name, extract_dir, format)
 
     @staticmethod
-    def redirect(url: str, status: int = 302) -> Response:
+    def redirect(url: object, status: int | HTTPStatus = 302) -> Response:
         """Send the client elsewhere. Raises ValueError for a bad URL or status."""
         if status not in _REDIRECTS:
-            raise ValueError(f"Invalid redirect status code {status}")
+            raise ValueError(f"{int(status)} is not a redirect status code")
         try:
-            target = normalise(url)
+            target = normalise(str(url))
         except TypeError as error:
             raise ValueError(str(error)) from None
-        return Response(None, status=status, headers={"location": target})
+        return Response(None, status=int(status), headers={"location": target})
 
     @staticmethod
     def from_json(
@@ -119,10 +185,41 @@ class Response(BodyReader):
     ) -> Response:
         """`data` as JSON, with the content type unless one is given."""
         pairs = as_pairs(headers)
-        if not any(name.lower() == "content-type" for name, _ in pairs):
+        if value_of(pairs, "content-type") is None:
             pairs.append(("content-type", "application/json"))
         return Response(json_module.dumps(data), status, status_text, pairs)
 
     def __repr__(self) -> str:
-        kind = cast("str | None", self.headers.get("content-type"))
-        return f"Response(status={self.status!r}, status_text={self.status_text!r}, content_type={kind!r})"
+        kind = self._content_header("content-type")
+        text = f"Response(status={self.status!r}, status_text={self.status_text!r}, content_type={kind!r}"
+        text += f", url={self.url!r}" if self.url else ""
+        return text + (f", type={self.type!r})" if self.type != "default" else ")")
+
+    def to_py(self) -> Response:
+        return self
+
+    statusText = status_text
+    js_response = js_object
+    replaceBody = replace_body
+    raiseForStatus = raise_for_status
+    unpackArchive = unpack_archive
+    fromJson = from_json
+
+
+def _unpack(data: bytes, name: str, folder: str | None, format: str | None) -> None:
+    with tempfile.TemporaryDirectory(prefix="perdure-archive-") as place:
+        path = os.path.join(place, name)
+        with open(path, "wb") as file:
+            file.write(data)
+        kind = format or _format_of(name)
+        if kind == "zip" or kind is None:
+            shutil.unpack_archive(path, folder, kind)
+        else:
+            shutil.unpack_archive(path, folder, kind, filter="data")  # nothing of it leaves the folder
+
+
+def _format_of(name: str) -> str | None:
+    for format, endings, _ in shutil.get_unpack_formats():
+        if any(name.lower().endswith(ending) for ending in endings):
+            return format
+    return None

@@ -17,6 +17,7 @@ from typing import cast
 import setproctitle
 
 from ..bindings.kinds import runtimes
+from ..bindings.outgoing import HttpClient
 from ..bindings.surroundings import Surroundings
 from ..engine.clock import SystemClock
 from ..engine.context import GatedTransport
@@ -31,6 +32,7 @@ from ..router.process import deployments_of, main, settings_of, settle_garbage
 from ..router.pulse import Pulse
 from ..router.server import Acceptor
 from ..router.slots import SlotMap
+from ..sdk import fetching
 from ..sdk.module_globals import ADVICE, ModuleGlobals
 from ..sdk.program import Program, load
 from .archive import ArchiveProcess
@@ -89,6 +91,8 @@ class Shard:
         limits, loop = self._limits, self._loop
         keys = self._program.keys()
         self.client = Client.in_process(loop, self._map, keys, role=f"shard {self._index}")
+        self.outgoing = HttpClient()
+        fetching.install(self.outgoing)
         around = Surroundings(GatedTransport(self.client, loop), loop, self._report, self._data)
         self._runtimes = runtimes(self._program, around)
         for key, runtime in self._runtimes.items():
@@ -339,6 +343,7 @@ class Shard:
         await session.end(seconds * 0.1)
         self.acceptor.close()
         await self.client.close()
+        await self.outgoing.close()
         self._ended.set_result(0 if clean else 1)
 
     # ------------------------------------------------------------------ the hand-off
@@ -356,6 +361,7 @@ class Shard:
         await leaving.linger()
         self.acceptor.close()
         await self.client.close()
+        await self.outgoing.close()
         self._ended.set_result(0)
 
 

@@ -31,7 +31,9 @@ from ..engine.ids import ClassKey
 from ..engine.limits import Limits
 from ..engine.stubs import Namespace, Stub
 from ..engine.turns import SCOPE
+from ..sdk import caches, fetching
 from ..sdk.adapter import fetch_through
+from ..sdk.cache_store import CacheStore
 from ..sdk.env import Env
 from ..sdk.response import Response
 from .clocks import START, Shown, WorldClock, replaced
@@ -39,6 +41,7 @@ from .cluster import Cluster
 from .disk import SimDisk
 from .front import FrontDoor
 from .network import Caller, Network, Receiver, Schedule
+from .outside import Answer, Outside
 from .process import DEAD, Process
 from .programs import Source, loader
 from .story import Story
@@ -136,6 +139,9 @@ class World:
         self.loop.due.append(alarms)
         self._stack.callback(self.loop.due.remove, alarms)
         self.loop.set_exception_handler(self._unhandled)
+        self._outer = Outside()
+        self._stack.callback(fetching.install(self._outer))
+        self._stack.callback(caches.install(CacheStore()))
         self._program = self._load()
         self.network = Network(self.loop, self._schedule, self.story)
         self.network.classes = {key: name for name, key in self._program.keys().items()}
@@ -273,6 +279,12 @@ class World:
     def fetch(self, url: str, **options: object) -> Awaitable[Response]:
         """Ask the program's Worker. `url`: a path, or absolute. `options`: method, headers, body, or `json` (a POST)."""
         return self.loop.through(self._front.fetch(url, options))
+
+    def on_fetch(self, prefix: str, handler: Answer) -> None:
+        """What `fetch` of the program finds at URLs that begin with `prefix`: `handler(request)` gives a Response, or what one
+        is made of (text, bytes, a status, a dict or list as JSON); raising OSError is a network error. Call after the start.
+        """
+        self._outer.add(prefix, handler)
 
     # ------------------------------------------------------------------ time
     @property
