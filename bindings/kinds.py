@@ -5,19 +5,25 @@ A new kind is a file with a class like `Kind`, and a line in KINDS.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from ..engine.class_runtime import ClassRuntime
 from ..engine.durable import DurableObject
 from ..engine.errors import ConfigError
 from ..sdk.adapter import SdkHttp
+from ..sdk.compatibility import ASSETS_FOR_NAVIGATION, applies
 from ..sdk.config import Config
+from ..sdk.doors import DEFAULT
 from ..sdk.env import Env
 from ..sdk.program import Program
+from ..sdk.programs import Programs
+from ..sdk.service import Exports, Service, Target
+from .assets import AssetFiles, AssetsBinding
 from .d1 import D1Databases
 from .kv import KvNamespaces
 from .rate_limits import RateLimits, UnsafeRateLimits
+from .services import InProcessCalls
 from .surroundings import Surroundings
 from .system_classes import key_of
 
@@ -40,35 +46,81 @@ class Kind(Protocol):
 
 
 KINDS: tuple[Kind, ...] = (KvNamespaces(), RateLimits(), UnsafeRateLimits(), D1Databases())
+_WITH_OTHERS = frozenset({"unsafe"})
+"""Sections that kinds look into beside their own."""
 
 
 def check(config: Config) -> None:
-    """Raises ConfigError: a section is wrong, or two bindings have one name."""
+    """Raises ConfigError: a section is wrong, or nothing here serves it."""
+    known = {kind.section for kind in KINDS}
+    for section in config.sections:
+        if section not in known and section not in _WITH_OTHERS:
+            raise ConfigError(f"{config.path}: '{section}' cannot be served by this version of perdure")
     for kind in KINDS:
         kind.check(config)
 
 
-def environment(program: Program, around: Surroundings) -> Env:
-    """A program's `env`. Raises ConfigError."""
+def environments(programs: Programs, around: Surroundings) -> dict[str, Env]:
+    """Program name → its `env`. The programs' Workers and files are in `around` then. Raises ConfigError."""
+    calls = InProcessCalls(around)
+    found: dict[str, Env] = {}
+    for program in programs.all:
+        env = found[program.name] = Env(_values(programs, program, around, calls))
+        doors = around.doors[program.name] = program.doors(env)
+        doors.exports = _exports(program, around, calls, doors.names)
+    return found
+
+
+def _values(programs: Programs, program: Program, around: Surroundings, calls: InProcessCalls) -> dict[str, object]:
+    """What a program's `env` holds."""
     config = program.config
-    values = program.namespaces(around.transport)
+    check(config)
+    bound: list[tuple[str, object]] = [
+        (binding.name, programs.get(binding.program or program.name).namespace(binding.class_name, around.transport))
+        for binding in config.bindings
+    ]
+    bound += [
+        (each.name, Service(Target(each.program, each.entrypoint, each.props), calls)) for each in config.services
+    ]
+    files = _asset_files(config)
+    if files is not None:
+        around.assets[program.name] = files
+    if files is not None and config.assets is not None and config.assets.binding is not None:
+        bound.append((config.assets.binding, AssetsBinding(files)))
     for kind in KINDS:
-        if kind.section not in config.sections:
-            continue
-        for name, bound in kind.bind(config, around).items():
-            if name in values:
-                raise ConfigError(f"{config.path}: two bindings or variables are named {name}")
-            values[name] = bound
-    env = Env(values)
-    worker = program.worker(env)
-    if worker is not None:
-        around.workers[program.name] = worker
-    return env
+        if kind.section in config.sections or _WITH_OTHERS & config.sections.keys():
+            bound += kind.bind(config, around).items()
+    values = dict(config.vars)
+    for name, value in bound:
+        if name in values:
+            raise ConfigError(f"{config.path}: two bindings or variables are named {name}", hint="rename one of them")
+        values[name] = value
+    return values
 
 
-def runtimes(program: Program, around: Surroundings) -> dict[str, ClassRuntime]:
-    """Class key → how a shard runs the class: the program's and those of bindings."""
-    found = program.runtimes(environment(program, around))
+def _asset_files(config: Config) -> AssetFiles | None:
+    """The files that are served beside a program's Worker."""
+    if config.assets is None:
+        return None
+    prefers = applies(ASSETS_FOR_NAVIGATION, config.compatibility_date, config.compatibility_flags)
+    return AssetFiles(config.assets, prefers_navigation=prefers)
+
+
+def _exports(program: Program, around: Surroundings, calls: InProcessCalls, entrypoints: Sequence[str]) -> Exports:
+    """`ctx.exports` of a program."""
+    found: dict[str, object] = {name: program.namespace(name, around.transport) for name in program.classes}
+    found |= {name: Service(Target(program.name, name), calls) for name in entrypoints}
+    if DEFAULT in found:
+        found["default"] = found[DEFAULT]
+    return Exports(found)
+
+
+def runtimes(programs: Programs, around: Surroundings) -> dict[str, ClassRuntime]:
+    """Class key → how a shard runs the class: the programs' and those of bindings."""
+    envs = environments(programs, around)
+    found: dict[str, ClassRuntime] = {}
+    for program in programs.all:
+        found |= program.runtimes(envs[program.name], around.doors[program.name].exports)
     for kind in KINDS:
         for name, cls in kind.classes.items():
             key = key_of(name)

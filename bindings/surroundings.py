@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
 
-from ..engine.errors import ConfigError, PerdureError
+from ..engine.blocking import run_worker
+from ..engine.errors import ConfigError
 from ..engine.outgoing import send_out
 from ..engine.stubs import Namespace, Transport
 from ..sdk.adapter import fetch_through
-from ..sdk.entrypoints import CURRENT, ExecutionContext
+from ..sdk.doors import Doors
+from ..sdk.entrypoints import ExecutionContext
+from ..sdk.worker_handlers import call_handler
+from .assets import AssetFiles
 from .system_classes import key_of
 
 Report = Callable[[str, str, dict[str, object]], None]
-MakeWorker = Callable[[ExecutionContext], object]
 
 
 @dataclass(slots=True)
@@ -29,9 +30,12 @@ class Surroundings:
     report: Report
     data: str
     """The data folder, for what is stored in files of its own; empty: nothing is."""
-    workers: dict[str, MakeWorker] = field(default_factory=dict[str, MakeWorker])
-    """Program name → makes its default Worker."""
+    doors: dict[str, Doors] = field(default_factory=dict[str, Doors])
+    """Program name → its Workers."""
+    assets: dict[str, AssetFiles] = field(default_factory=dict[str, AssetFiles])
+    """Program name → the files that are served beside its default Worker."""
     settings: Mapping[str, object] = field(default_factory=dict[str, object])
+    _pending: set[asyncio.Future[object]] = field(default_factory=set[asyncio.Future[object]])
 
     def namespace(self, system_class: str) -> Namespace:
         """The objects of a binding's own class (`system_classes.py`)."""
@@ -46,23 +50,31 @@ class Surroundings:
         return send_out(lambda: self._run(program, handler, args))
 
     async def _run(self, program: str, handler: str, args: tuple[object, ...]) -> object:
-        make = self.workers.get(program)
+        context = ExecutionContext(self.report)
+        try:
+            return await run_worker(self._call(program, handler, args, context))
+        finally:
+            self.keep(context)
+
+    async def _call(self, program: str, handler: str, args: tuple[object, ...], context: ExecutionContext) -> object:
+        return await call_handler(self.make(program, None, context), handler, *args)
+
+    def make(self, program: str, entrypoint: str | None, context: ExecutionContext) -> object:
+        """A Worker of a program, for one event. Raises ConfigError, ClassNotFound: there is none."""
+        doors = self.doors.get(program)
+        make = doors.maker(entrypoint) if doors is not None else None
         if make is None:
             raise ConfigError(f"the program {program} is not served here, or has no default Worker")
-        context = ExecutionContext(self.report)
-        CURRENT.set(context)
-        found = cast("Callable[..., Any] | None", getattr(make(context), handler, None))
-        if found is None:
-            raise PerdureError(f"Handler does not export a {handler}() function", name="TypeError")
-        result = found(*args[: _positional(found)])
-        if hasattr(result, "__await__"):
-            result = await result
-        return result
+        return make(context)
 
+    def keep(self, context: ExecutionContext) -> None:
+        """Hold what `waitUntil` was given until it is done."""
+        if context.tasks:
+            self._pending.update(context.tasks)
+            for task in context.tasks:
+                task.add_done_callback(self._pending.discard)
 
-def _positional(function: Callable[..., object]) -> int | None:
-    parameters = inspect.signature(function).parameters.values()
-    if any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters):
-        return None
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(parameter.kind in kinds for parameter in parameters)
+    async def close(self, seconds: float) -> None:
+        """Wait, up to a bound, for what Workers have given to `waitUntil`."""
+        if self._pending:
+            await asyncio.wait(set(self._pending), timeout=seconds)

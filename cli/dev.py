@@ -85,8 +85,12 @@ def _reload(setup: Setup, paths: list[str]) -> None:
 
 def _watching(setup: Setup) -> None:
     """Until the process ends; on a thread of its own."""
-    folder = setup.program if os.path.isdir(setup.program) else os.path.dirname(setup.program)
-    watch = Watch(lambda: look(folder, setup.data), lambda paths: _reload(setup, paths))
+    folders = [path if os.path.isdir(path) else os.path.dirname(path) for path in setup.programs]
+
+    def look_at_all() -> Seen:
+        return {path: seen for folder in folders for path, seen in look(folder, setup.data).items()}
+
+    watch = Watch(look_at_all, lambda paths: _reload(setup, paths))
     pause = threading.Event()
     while True:
         pause.wait(LOOK_S)
@@ -94,13 +98,13 @@ def _watching(setup: Setup) -> None:
 
 
 @click.command(params=[p for p in run.params if p.name != "development"])
-def dev(program: str | None, config: str | None, **flags: object) -> None:
+def dev(programs: tuple[str, ...], config: str | None, **flags: object) -> None:
     """Serve PROGRAM with errors shown, and reload it whenever a file of its folder changes."""
     logs.configure()
-    setup = settings.resolve_run(program, config, {**flags, "development": True})
+    setup = settings.resolve_run(programs, config, {**flags, "development": True})
 
     def ready(url: str, about: dict[str, object]) -> None:
         print_ready(url, about)
         threading.Thread(target=_watching, args=(setup,), name="watch", daemon=True).start()
 
-    sys.exit(supervise(setup, ready, lambda: settings.resolve_run(program, config, {**flags, "development": True})))
+    sys.exit(supervise(setup, ready, lambda: settings.resolve_run(programs, config, {**flags, "development": True})))

@@ -58,11 +58,6 @@ class Target:
         return self.object_id.hex() if self.name is None else f"{self.class_key}/{self.name}"
 
 
-def is_id(text: str) -> bool:
-    """Whether it names an object rather than a class."""
-    return "/" in text or _HEX.fullmatch(text) is not None
-
-
 class Operator:
     """Typed calls of the shards' operations. Every method raises what `Client.operate` raises."""
 
@@ -101,7 +96,10 @@ class Operator:
                 f"{text} is the id of no class that is served",
                 hint=f"classes: {', '.join(sorted(self._link.classes)) or 'none'}",
             )
-        class_text, slash, name = text.partition("/")
+        known = [
+            each for each in self._link.classes if "/" in each and text.startswith(f"{each}/")
+        ]  # of programs beside
+        class_text, slash, name = (known[0], "/", text[len(known[0]) + 1 :]) if known else text.partition("/")
         if not slash or not name:
             raise InvalidArgument(f"{text!r} names no object", hint="give CLASS/NAME, or an id of 64 hex digits")
         return self.named(class_text, name)

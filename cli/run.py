@@ -13,7 +13,7 @@ from .terminal import print_ready
 
 
 @click.command()
-@click.argument("program", required=False)
+@click.argument("programs", nargs=-1, metavar="[PROGRAM]...")
 @click.option("--config", help="perdure.toml; each flag is a key of it, dashes written as underscores")
 @click.option("--port", type=int, help="TCP port of the gateways; 0 takes a free one [8787]")
 @click.option("--host", help="address to listen on [127.0.0.1]")
@@ -27,8 +27,11 @@ from .terminal import print_ready
 @click.option("--router", help="tcp://HOST:PORT where clients of other machines enter")
 @click.option("--router-keys", help="folder of the CURVE keys made with `perdure keys new`")
 @click.option("--drain-s", type=float, help="seconds that accepted requests get after SIGTERM [25]")
-def run(program: str | None, config: str | None, **flags: object) -> None:
-    """Serve PROGRAM (a folder with a wrangler file, or a Python file) until Ctrl-C."""
+def run(programs: tuple[str, ...], config: str | None, **flags: object) -> None:
+    """Serve PROGRAM (a folder with a wrangler file, such a file, or a Python file) until Ctrl-C.
+
+    The first of several answers HTTP; the others are reached through its bindings.
+    """
     logs.configure()
-    setup = settings.resolve_run(program, config, flags)
-    sys.exit(supervise(setup, print_ready, lambda: settings.resolve_run(program, config, flags)))
+    setup = settings.resolve_run(programs, config, flags)
+    sys.exit(supervise(setup, print_ready, lambda: settings.resolve_run(programs, config, flags)))

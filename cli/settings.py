@@ -6,11 +6,12 @@ import difflib
 import hashlib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 from ..engine.errors import ConfigError
+from ..sdk.config import find
 from ..shards.setups import Setup
 
 # name → type. These are the flags of `perdure run` and `perdure supervise`, and the keys of perdure.toml.
@@ -29,6 +30,8 @@ FLAGS: dict[str, type] = {
     "router_keys": str,
     "drain_s": float,
 }
+PROGRAMS = "programs"
+"""A key of perdure.toml: a list, in the place of `program`."""
 _TABLES = {"limits": "bounds", "quotas": "quotas", "classes": "tables, one a class, of bounds"}
 """Tables of perdure.toml, and what they hold."""
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
@@ -49,6 +52,10 @@ def read_file(path: str) -> dict[str, object]:
     for key in ("program", "data", "tls_certificate", "tls_key", "router_keys"):
         if key in found:  # relative to the file, not to where the command was typed
             found[key] = os.path.join(folder, cast("str", found[key]))
+    if PROGRAMS in found:
+        if "program" in found:
+            raise ConfigError(f"{path}: `program` and `programs` exclude each other")
+        found[PROGRAMS] = [os.path.join(folder, each) for each in cast("list[str]", found[PROGRAMS])]
     return found
 
 
@@ -61,9 +68,14 @@ def find_file(path: str | None) -> dict[str, object]:
 def _check(source: str, key: str, value: object) -> None:
     if key in _TABLES:
         return
+    if key == PROGRAMS:
+        paths = cast("list[object]", value) if isinstance(value, list) else []
+        if not paths or not all(isinstance(each, str) for each in paths):
+            raise ConfigError(f"{source}: programs must be a list of paths, got {value!r}")
+        return
     if key not in FLAGS:
-        near = difflib.get_close_matches(key, [*FLAGS, *_TABLES], 1)
-        hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join([*FLAGS, *_TABLES])}"
+        near = difflib.get_close_matches(key, [*FLAGS, PROGRAMS, *_TABLES], 1)
+        hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join([*FLAGS, PROGRAMS, *_TABLES])}"
         raise ConfigError(f"{source}: unknown key '{key}'", hint=hint)
     wanted = FLAGS[key]
     good = isinstance(value, int | float) if wanted is float else type(value) is wanted
@@ -116,27 +128,31 @@ def resolve(flags: Mapping[str, object], environment: Mapping[str, str], file: M
         if not isinstance(found, dict):
             raise ConfigError(f"{name} must be a table of {_TABLES[name]}")
     limits, quotas, classes = (cast("dict[str, object]", tables[name]) for name in _TABLES)
-    if "program" not in merged:
+    listed = cast("Sequence[str] | None", merged.pop(PROGRAMS, None))
+    if "program" in merged and PROGRAMS not in given:
+        listed = [cast("str", merged["program"])]
+    if not listed:
         raise ConfigError("no program was named", hint="give a folder or a file")
-    program = os.path.abspath(cast("str", merged["program"]))
-    if not os.path.exists(program):
-        raise ConfigError(f"there is no program at {program}", hint="`perdure new NAME` makes one")
-    merged["program"] = program
-    merged.setdefault("data", default_data(program))
+    paths = [os.path.abspath(each) for each in listed]
+    for path in paths:
+        if not os.path.exists(path):
+            raise ConfigError(f"there is no program at {path}", hint="`perdure new NAME` makes one")
+    merged["program"], merged["beside"] = paths[0], tuple(paths[1:])
+    merged.setdefault("data", default_data(paths[0]))
     merged.setdefault("shards", min(os.cpu_count() or 1, 64))
     setup = Setup(**merged, settings=limits, quotas=quotas, classes=classes)  # pyright: ignore[reportArgumentType]
     setup.check()
     return setup
 
 
-def resolve_run(program: str | None, config: str | None, flags: Mapping[str, object]) -> Setup:
-    """The setup of `perdure run PROGRAM` as file, environment and flags have it now. Raises ConfigError."""
+def resolve_run(programs: Sequence[str], config: str | None, flags: Mapping[str, object]) -> Setup:
+    """The setup of `perdure run PROGRAM…` as file, environment and flags have it now. Raises ConfigError."""
     file = find_file(config)
-    given = program or (None if "program" in file else _here())
-    return resolve({"program": given, **flags}, os.environ, file)
+    named = "program" in file or PROGRAMS in file or "PERDURE_PROGRAM" in os.environ
+    given = list(programs) or (None if named else _here())
+    return resolve({PROGRAMS: given, **flags}, os.environ, file)
 
 
-def _here() -> str | None:
+def _here() -> list[str] | None:
     """The current folder when it holds a program."""
-    names = ("wrangler.jsonc", "wrangler.json", "wrangler.toml")
-    return os.getcwd() if any(os.path.exists(name) for name in names) else None
+    return [os.getcwd()] if find(os.getcwd()) is not None else None

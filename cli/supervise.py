@@ -15,7 +15,7 @@ from .run import run
 from .terminal import print_ready
 
 
-@click.command(params=[p for p in run.params if p.name != "program"])
+@click.command(params=[p for p in run.params if p.name != "programs"])
 @click.option("--program", help="folder with a wrangler file, or a Python file")
 def supervise(config: str | None, **flags: object) -> None:
     """Run a program from flags, environment (PERDURE_<FLAG>) and file, in this order."""

@@ -35,5 +35,9 @@ class ClassRuntime:
     """What a program sets on an exception reaches the caller (compatibility date 2026-04-21)."""
     legacy_handler_names: bool = False
     """Handlers are `on_fetch`, `on_alarm`, … (before compatibility date 2025-08-14)."""
+    exports: object = None
+    """`ctx.exports`: the program's own classes as bindings."""
+    blocking: bool = False
+    """Its code uses `run_sync`: steps are made on stacks of their own (`blocking`)."""
     limits: Limits | None = None
     """Bounds of the class's own; None: the shard's."""

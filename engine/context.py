@@ -34,7 +34,6 @@ class DurableObjectContext:
     """The state of one object. `id`, `storage`, `blockConcurrencyWhile`, `waitUntil`, `abort`."""
 
     props: object = None
-    exports: object = None
     container: object = None
     version: object = None
     primaryStub: object = None
@@ -51,6 +50,16 @@ class DurableObjectContext:
         self.id: ObjectId = instance.id
         self.storage: DurableObjectStorage = instance.storage_api
         """The object's own storage: KV, SQL, transactions."""
+
+    @property
+    def exports(self) -> object:
+        """The program's own classes as bindings: namespaces of objects, and Workers."""
+        return self._instance.runtime.exports
+
+    @property
+    def _ctx(self) -> DurableObjectContext:
+        """What the reference's wrapper wraps: here nothing is wrapped."""
+        return self
 
     def blockConcurrencyWhile(self, body: Callable[[], Awaitable[T]]) -> Awaitable[T]:
         """Run `body` with all other events blocked, awaited or not; its value. An exception in it resets the object."""

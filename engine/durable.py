@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .raw import Raw
+
 if TYPE_CHECKING:
     from .context import DurableObjectContext
 
@@ -13,6 +15,9 @@ class DurableObject:
 
     Subclasses may leave out the constructor; `self.ctx` (id, storage, gates) and `self.env` (bindings) are set here.
     """
+
+    _ctx = Raw("ctx")
+    _env = Raw("env")
 
     def __init__(self, ctx: DurableObjectContext, env: object) -> None:
         self.ctx = ctx

@@ -20,6 +20,7 @@ from .limited_changes import limited_change
 from .open_cursors import OpenCursors, SqlHost
 from .row_counts import row_counts
 from .statements import SEVERAL, Statement, Statements
+from .values import StandIn
 
 SPACE: Final = " \t\n\r\v\f"
 """What may follow the last statement."""
@@ -38,12 +39,14 @@ _WITHOUT_ROWID = "select wr from pragma_table_list where schema = 'main' and low
 
 
 def bind(value: object) -> object:
-    """A value as SQLite takes it: buffers as bytes, bools as 0 and 1, other objects as their text."""
+    """A value as SQLite takes it: buffers as bytes, bools as 0 and 1, stand-ins as what they stand for, others as their text."""
     kind = type(value)
     if kind is bool:
         return int(cast("bool", value))
     if value is None or isinstance(value, int | float | str | bytes):
         return value
+    if isinstance(value, StandIn):
+        return bind(value.plain())
     try:
         return memoryview(value).tobytes()  # pyright: ignore[reportArgumentType] - whatever has a buffer
     except TypeError:

@@ -71,7 +71,11 @@ class Handler:
             if answer is not None:
                 return answer
         if instance.object is None:
-            self._construct()
+            if instance.runtime.blocking:
+                # the constructor may be suspended: until it has ended nobody else may find the object half made
+                await instance.sections.enter(self._construct_apart, "the constructor", breaking=True)
+            else:
+                self._construct()
             while instance.input.section is not None:  # begun by the constructor: events come after it
                 await one_round()
         if call.key is not None and not begun:
@@ -107,7 +111,7 @@ class Handler:
 
     def ready(self, call: Call) -> tuple[Method, bytes] | None:
         """The method of a call that needs nothing else first, and its record; None: take the long way (`handle`)."""
-        if call.kind != RPC or call.key is not None or self._instance.object is None:
+        if call.kind != RPC or call.key is not None or self._instance.object is None or self._instance.runtime.blocking:
             return None
         return self._methods.get(call.method)
 
@@ -147,6 +151,9 @@ class Handler:
         instance.shelf.report(
             "warning", "raised", {**fields, "request_id": call.request_id, "traceback": result.message}
         )
+
+    async def _construct_apart(self) -> None:
+        self._construct()
 
     def _construct(self) -> None:
         instance = self._instance
@@ -218,6 +225,7 @@ for _function in (
     _await,
     Handler.handle,
     Handler.begin_at_once,
+    Handler._construct_apart,  # pyright: ignore[reportPrivateUsage]
     Handler._construct,  # pyright: ignore[reportPrivateUsage]
     Handler._fetch,  # pyright: ignore[reportPrivateUsage]
     call_relaxed,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import apsw
 
+from .blocking import Unbroken
 from .errors import StorageError
 from .interruption import entry
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .values import JsDict
 
 T = TypeVar("T")
+_UNBROKEN = Unbroken()
 _AFTER_CRITICAL = "Cannot start or end a transaction due to an earlier SQL critical error"
 _ROLLED_BACK = "SQL cursor was canceled because its transaction was rolled back."
 
@@ -85,7 +87,8 @@ def run_sync(storage: ObjectStorage, body: Callable[[], T]) -> T:
     name = savepoints.begin()
     savepoints.nested += 1
     try:
-        value = body()
+        with _UNBROKEN:
+            value = body()
     except BaseException:
         savepoints.nested = max(savepoints.nested - 1, 0)
         if storage.failure is None:

@@ -22,6 +22,7 @@ from collections.abc import Coroutine, Generator
 from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING, cast
 
+from . import blocking
 from .beacon import BEACON_BYTES, NOTHING, WHOLE, Beacon
 from .busy import task_began
 from .calls import Call
@@ -180,6 +181,8 @@ def drive(
     """
     instance, event = scope.instance, scope.event
     gate, turns = instance.input, instance.turns
+    if instance.runtime.blocking and not begun:
+        coroutine = blocking.Steps(coroutine)
     error: BaseException | None = None
     while True:
         if begun:
@@ -278,6 +281,7 @@ def _task_factory(
     context = options.get("context")
     scope = SCOPE.get() if context is None else cast("dict[object, Scope | None]", context).get(SCOPE)
     if scope is None or scope.instance.broken is not None:
+        coroutine = blocking.as_worker_task(coroutine, cast("Context | None", context))
         return asyncio.Task(coroutine, loop=loop, **options)  # pyright: ignore[reportArgumentType]
     task: asyncio.Task[object] = asyncio.Task(_child(scope, coroutine), loop=loop, **options)  # pyright: ignore[reportArgumentType]
     scope.event.children += 1

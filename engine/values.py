@@ -39,6 +39,16 @@ class Undefined:
 UNDEFINED: Final = Undefined()
 
 
+class StandIn:
+    """A value in another style than Python's (a JavaScript `Date`, a typed array) that stands for a plain one."""
+
+    __slots__ = ()
+
+    def plain(self) -> object:
+        """What travels, and is stored, in its place: a value that can."""
+        raise NotImplementedError
+
+
 class JsDict(dict[str, object]):
     """A dict whose keys can also be read as attributes; real dict methods win on a clash."""
 
@@ -50,7 +60,7 @@ class JsDict(dict[str, object]):
         except KeyError:
             raise AttributeError(name) from None
 
-    def to_py(self) -> JsDict:
+    def to_py(self, **_options: object) -> JsDict:
         return self
 
     def object_keys(self) -> JsList:
@@ -71,8 +81,18 @@ class JsList(list[object]):
 
     __slots__ = ()
 
-    def to_py(self) -> JsList:
+    def to_py(self, **_options: object) -> JsList:
         return self
+
+    @property
+    def length(self) -> int:
+        return len(self)
+
+    def object_keys(self) -> JsList:
+        return JsList(str(index) for index in range(len(self)))
+
+    def object_entries(self) -> JsList:
+        return JsList(JsList((str(index), value)) for index, value in enumerate(self))
 
     def object_values(self) -> JsList:
         return self
@@ -91,7 +111,11 @@ class Buffer(bytes):
     def nbytes(self) -> int:
         return len(self)
 
-    def to_py(self) -> Buffer:
+    @property
+    def length(self) -> int:
+        return len(self)
+
+    def to_py(self, **_options: object) -> Buffer:
         return self
 
     def to_bytes(self) -> bytes:
@@ -114,9 +138,15 @@ SCALARS = frozenset({type(None), bool, int, float, str, bytes, Buffer})
 """Immutable types: they may be shared instead of copied."""
 
 
+_PACKED_AS_THEY_ARE = frozenset({type(None), bool, int, float, str, bytes, list, dict})
+
+
 def _default(value: object) -> object:
     """What msgpack cannot pack by itself. Containers' subclasses as the containers, the rest as extensions or refused."""
     kind = type(value)
+    if isinstance(value, StandIn):
+        plain = value.plain()
+        return plain if type(plain) in _PACKED_AS_THEY_ARE else _default(plain)
     if isinstance(value, _FORBIDDEN):
         raise TypeError(f"{kind} cannot be sent over RPC")
     if isinstance(value, dict):

@@ -16,17 +16,16 @@ import setproctitle
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from ..bindings.kinds import environment
+from ..bindings.kinds import environments
 from ..bindings.outgoing import HttpClient
 from ..bindings.surroundings import Surroundings
 from ..engine.limits import Limits
 from ..sdk import fetching
-from ..sdk.program import load
 from .client import Client
 from .control import Control, Message
 from .gateway_http import Front
 from .logs import reporter
-from .process import deployments_of, main, settings_of, settle_garbage
+from .process import main, programs_of, settings_of, settle_garbage
 from .pulse import Pulse, beat_for_loop
 from .scheduled import ScheduledRuns
 from .slots import SlotMap
@@ -52,7 +51,7 @@ class Gateway:
     async def serve(self) -> int:
         """Until drained; the exit code. Raises PerdureError when the program or the certificate cannot be used."""
         start, loop = self._start, self._loop
-        program = load(cast("str", start["program"]), cast("str | None", start["env_name"]), deployments_of(start))
+        programs = programs_of(start)
         client = Client.in_process(
             loop,
             SlotMap.from_wire(start["map"]),
@@ -62,14 +61,18 @@ class Gateway:
         outgoing = HttpClient()
         fetching.install(outgoing)
         around = Surroundings(client, loop, self._report, cast("str", start.get("data") or ""))
-        worker = program.worker(environment(program, around))
-        scheduled = ScheduledRuns(worker, loop, self._report, self._control.send)
+        environments(programs, around)
+        makers = {name: doors.maker() for name, doors in around.doors.items()}
+        first = programs.first
+        worker = makers[first.name]
+        scheduled = ScheduledRuns(worker, loop, self._report, self._control.send, makers=makers)
         front = Front(
             worker,
             loop,
             self._report,
             development=bool(start["development"]),
             host=f"{start['host']}:{start['port']}",
+            assets=around.assets.get(first.name),
         )
         server = self._server(front)
         listener = socket.socket(fileno=cast("int", start["listen_fd"]))
@@ -91,7 +94,7 @@ class Gateway:
             if serving.done():
                 serving.result()
         settle_garbage()
-        limits = Limits.from_settings({**program.config.limits, **settings_of(start)})
+        limits = Limits.from_settings({**first.config.limits, **settings_of(start)})
         beat_for_loop(Pulse.given(cast("int", start["pulse_fd"])), loop, limits.turn_ms_max / 1000)
         self._control.send({"type": "ready"})
         seconds = await self._drained
@@ -101,6 +104,7 @@ class Gateway:
         await serving
         await front.close(seconds)
         await scheduled.close(seconds)
+        await around.close(seconds)
         await client.close()
         await outgoing.close()
         return 0

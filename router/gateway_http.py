@@ -7,19 +7,21 @@ with the server's back-pressure; what an exception says stays in the log unless 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import secrets
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import cast
 
+from ..bindings.assets import AssetFiles
+from ..engine.blocking import run_worker
 from ..engine.calls import REQUEST_ID
 from ..engine.errors import DeadlineExceeded, PerdureError, QuotaExceeded, ValueTooLarge
 from ..engine.http import Body, HttpRequest, HttpResponse
 from ..engine.limits import BODY_INLINE_BYTES_MAX
-from ..sdk.entrypoints import CURRENT, ExecutionContext
+from ..sdk.entrypoints import ExecutionContext
 from ..sdk.request import Request
 from ..sdk.response import Response
+from ..sdk.worker_handlers import call_handler
 from .encoded_bodies import as_encoded
 from .logs import Report
 
@@ -51,7 +53,10 @@ class _Running:
 
 
 class Front:
-    """The ASGI application. `make_worker(context)` makes the program's `Default` for one request; None: there is none."""
+    """The ASGI application. `make_worker(context)` makes the program's `Default` for one request; None: there is none.
+
+    `assets`: files that are served beside it.
+    """
 
     def __init__(
         self,
@@ -61,11 +66,13 @@ class Front:
         *,
         development: bool,
         host: str,
+        assets: AssetFiles | None = None,
     ) -> None:
         self.requests = 0
         self.closing = False
         """Each connection is to end with its next response."""
         self._make_worker = make_worker
+        self._assets = assets
         self._loop = loop
         self._report = report
         self._development = development
@@ -122,7 +129,7 @@ class Front:
             elif length:
                 body = b"".join([chunk async for chunk in _incoming(running)])
             request = HttpRequest(cast("str", scope["method"]), url, headers, body)
-            await self._answer(request, send, request_id)
+            await run_worker(self._answer(request, send, request_id))
         except ClientGone:
             return
         except asyncio.CancelledError:
@@ -149,26 +156,30 @@ class Front:
         await self._send(response, send, request_id)
 
     async def _work(self, request: HttpRequest) -> HttpResponse:
+        if self._assets is not None:
+            found = await self._from_assets(self._assets, request)
+            if found is not None:
+                return found
         if self._make_worker is None:
             raise PerdureError(
                 "Handler does not export a fetch() function: the program has no `Default` WorkerEntrypoint"
             )
         context = ExecutionContext(self._report)
-        CURRENT.set(context)
         worker = self._make_worker(context)
-        fetch = getattr(worker, "fetch", None)
-        if fetch is None:
-            raise PerdureError("Handler does not export a fetch() function", name="TypeError")
         try:
-            result = fetch(Request.from_wire(request)) if _takes_request(fetch) else fetch()
-            if hasattr(result, "__await__"):
-                result = await result
+            result = await call_handler(worker, "fetch", Request.from_wire(request))
         finally:
             if context.tasks:
                 self._contexts.add(context)
         if not isinstance(result, Response):
             raise TypeError(f"fetch() must return a Response, it returned {type(result).__name__}")
         return result.to_wire()
+
+    async def _from_assets(self, assets: AssetFiles, request: HttpRequest) -> HttpResponse | None:
+        """What is answered without the Worker."""
+        if self._make_worker is None:
+            return await assets.answer(request)
+        return None if assets.worker_first(request.url) else await assets.before_worker(request)
 
     async def _send(self, response: HttpResponse, send: Send, request_id: str) -> None:
         headers = [(name.lower().encode("latin-1"), _raw(value)) for name, value in response.headers]
@@ -339,15 +350,3 @@ async def _plain(send: Send, status: int, text: str, extra: list[tuple[bytes, by
     headers = [(b"content-type", b"text/plain;charset=UTF-8"), (b"content-length", b"%d" % len(body)), *(extra or [])]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-_takes: dict[object, bool] = {}
-
-
-def _takes_request(fetch: Callable[..., object]) -> bool:
-    """Handlers may leave out what they do not need (spec: objects, relaxed call)."""
-    code = getattr(fetch, "__func__", fetch)
-    known = _takes.get(code)
-    if known is None:
-        known = _takes[code] = bool(inspect.signature(fetch).parameters)
-    return known

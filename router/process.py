@@ -17,6 +17,7 @@ import uvloop
 
 from ..engine.errors import DataFolderError, PerdureError, StorageFull
 from ..sdk.class_migrations import Deployed
+from ..sdk.programs import Programs, load_programs
 from .control import Control, Message
 from .logs import Lines, configure
 
@@ -86,6 +87,12 @@ def deployments_of(start: Message) -> dict[str, Deployed]:
     """Program name → which migrations are applied."""
     given = cast("dict[str, dict[str, object]]", start.get("deployments") or {})
     return {name: Deployed.from_wire(fields) for name, fields in given.items()}
+
+
+def programs_of(start: Message) -> Programs:
+    """The programs to serve, imported. Raises ConfigError."""
+    paths = [cast("str", start["program"]), *cast("list[str]", start.get("beside") or [])]
+    return load_programs(paths, cast("str | None", start["env_name"]), deployments_of(start))
 
 
 def settings_of(start: Message) -> dict[str, object]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import cast
 
+from ..engine.blocking import run_worker
 from ..engine.calls import REQUEST_ID
-from ..engine.errors import DeadlineExceeded, PerdureError
+from ..engine.errors import DeadlineExceeded, DurableObjectAbort, PerdureError
+from ..sdk.doors import MakeWorker
 from ..sdk.entrypoints import ExecutionContext
 from ..sdk.scheduled import ScheduledController, run_scheduled
 from .control import Message
@@ -32,7 +34,10 @@ class ScheduledRuns:
         report: Report,
         answer: Callable[[Message], None],
         wall_s: float = SCHEDULED_WALL_S,
+        makers: Mapping[str, MakeWorker | None] | None = None,
     ) -> None:
+        """`makers`: of each program, by its name; runs that name none are of `make_worker`."""
+        self._makers = makers or {}
         self._make_worker = make_worker
         self._loop = loop
         self._report = report
@@ -41,7 +46,7 @@ class ScheduledRuns:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def begin(self, message: Message) -> None:
-        """Run it beside everything else. `message`: run, cron, scheduled_ms."""
+        """Run it beside everything else. `message`: run, cron, scheduled_ms, program."""
         task = self._loop.create_task(self._run(message), name=f"scheduled {message['run']}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -70,12 +75,12 @@ class ScheduledRuns:
         bound = asyncio.timeout(self._wall_s)
         try:
             async with bound:
-                await run_scheduled(self._make_worker(context) if self._make_worker else None, controller)
+                await run_worker(self._handle(message, context, controller))
             return None
         except PerdureError as error:
             self._report("error", "scheduled_failed", {**fields, "error": error.message, "hint": error.hint or None})
             return error
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit, DurableObjectAbort) as error:
             if bound.expired() and isinstance(error, TimeoutError):
                 late = DeadlineExceeded(f"scheduled() took longer than its {self._wall_s:.0f} s and was cancelled")
                 self._report("error", "scheduled_failed", {**fields, "error": late.message})
@@ -83,6 +88,10 @@ class ScheduledRuns:
             text = "".join(traceback.format_exception(error))
             self._report("error", "scheduled_failed", {**fields, "traceback": text})
             return PerdureError(f"{type(error).__name__}: {error}", name=type(error).__name__, stack=text, remote=True)
+
+    async def _handle(self, message: Message, context: ExecutionContext, controller: ScheduledController) -> None:
+        make = self._makers.get(str(message.get("program") or ""), self._make_worker)
+        await run_scheduled(make(context) if make else None, controller)
 
     async def close(self, seconds: float) -> None:
         """Wait for what runs; what is not done by then is cancelled."""

@@ -7,11 +7,12 @@ comes back under a new class of the same name.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from ..engine.errors import ConfigError
+from .tables import Table, names, tables, text
 
 NOT_CONFIGURED, NOT_EXPORTED, CLASS_LEFT_OUT, EXISTS = 10061, 10070, 10064, 10074
 """Codes of the reference's API; messages end with them."""
@@ -28,6 +29,8 @@ class Step:
     renamed: tuple[tuple[str, str], ...] = ()
     """From, to."""
     deleted: tuple[str, ...] = ()
+    transferred: tuple[tuple[str, str, str], ...] = ()
+    """From, the program that has it, to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,10 @@ class Deployed:
     """Class name → how many namespaces were ever created under it."""
     removing: tuple[str, ...] = ()
     """Key names of namespaces that are deleted and whose objects may not all be gone yet."""
+    by_exports: bool = False
+    """Its classes are declared by `exports`: from then on there is no way back to migrations."""
+    promised: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Class → the program that it may be transferred to, by the `exports` of this one."""
 
     def to_wire(self) -> dict[str, object]:
         return {
@@ -52,6 +59,8 @@ class Deployed:
             "sqlite": sorted(self.sqlite),
             "used": dict(self.used),
             "removing": list(self.removing),
+            "by_exports": self.by_exports,
+            "promised": dict(self.promised),
         }
 
     @classmethod
@@ -62,17 +71,61 @@ class Deployed:
             frozenset(cast("list[str]", fields["sqlite"])),
             cast("dict[str, int]", fields["used"]),
             tuple(cast("list[str]", fields["removing"])),
+            bool(fields.get("by_exports")),
+            cast("dict[str, str]", fields.get("promised") or {}),
         )
 
 
 NOTHING = Deployed()
 """Of a deployment that has applied no migration."""
+_ELSEWHERE = "="
+"""In front of a key name that came from another program: the rest is the whole key."""
 
 
-class _Draft:
-    """The state while steps are applied to it."""
+def unique_key(program: str, key_name: str) -> str:
+    """The class key of a namespace: `<program>-<key name>`, for life, also in the hands of another program."""
+    return key_name.removeprefix(_ELSEWHERE) if key_name.startswith(_ELSEWHERE) else f"{program}-{key_name}"
 
-    def __init__(self, before: Deployed, where: str, bound: Collection[str], exported: Collection[str] | None) -> None:
+
+def read_steps(path: str, found: Table) -> tuple[Step, ...]:
+    """The key `migrations` of a configuration, as it is written. Raises ConfigError."""
+    steps: list[Step] = []
+    for item in tables(path, found.get("migrations"), "migrations"):
+        renamed = tables(path, item.get("renamed_classes"), "renamed_classes")
+        transferred = tables(path, item.get("transferred_classes"), "transferred_classes")
+        steps.append(
+            Step(
+                text(path, item, "tag", "migrations: "),
+                tuple(names(path, item, "new_classes")),
+                tuple(names(path, item, "new_sqlite_classes")),
+                tuple((text(path, pair, "from"), text(path, pair, "to")) for pair in renamed),
+                tuple(names(path, item, "deleted_classes")),
+                tuple(
+                    (text(path, each, "from"), text(path, each, "from_script"), text(path, each, "to"))
+                    for each in transferred
+                ),
+            )
+        )
+    return tuple(steps)
+
+
+class Draft:
+    """The state of a program while something is applied to it.
+
+    `others`: the other programs', which a transfer changes; None: nothing is remembered of any.
+    """
+
+    def __init__(
+        self,
+        before: Deployed,
+        where: str,
+        bound: Collection[str],
+        exported: Collection[str] | None,
+        name: str = "",
+        others: MutableMapping[str, Deployed] | None = None,
+    ) -> None:
+        self._name = name
+        self._others = others
         self.keys = dict(before.keys)
         self.sqlite = set(before.sqlite)
         self.used = dict(before.used)
@@ -90,7 +143,9 @@ class _Draft:
         for old, new in step.renamed:
             self._rename(step, old, new)
         for name in step.deleted:
-            self._delete(name)
+            self.delete(name)
+        for old, program, new in step.transferred:
+            self.take(old, program, new)
 
     def _create(self, step: Step, name: str) -> None:
         if name in self.keys:
@@ -100,9 +155,41 @@ class _Draft:
                 hint="a class is created once, and its storage kind is fixed; give objects of the key-value backend SQL with "
                 "`perdure objects upgrade CLASS`",
             )
+        self.create(name)
+
+    def create(self, name: str) -> None:
+        """A new namespace, under a key that was never used."""
         count = self.used[name] = self.used.get(name, 0) + 1
         self.keys[name] = name if count == 1 else f"{name}~{count}"
         self.created.append(name)
+
+    def take(self, old: str, program: str, new: str) -> None:
+        """The namespace of another program's class becomes that of a class of this one: ids, names and data stay."""
+        if self._others is None:  # nothing is remembered: as good as new
+            self.create(new)
+            self.sqlite.add(new)
+            return
+        source = self._others.get(program)
+        if source is None or old not in source.keys:
+            raise ConfigError(
+                f"{self._where}: cannot transfer {old} of {program}: it is not deployed here",
+                hint="transfers are made between programs of one data folder: serve it too, `perdure run A B`",
+            )
+        if new in self.keys:
+            raise ConfigError(
+                f"{self._where}: cannot transfer {old} of {program} to {new}: {new} exists: it must not be created separately",
+                hint="`transferred_classes` alone makes the new name",
+            )
+        self.keys[new] = f"{_ELSEWHERE}{unique_key(program, source.keys[old])}"
+        if old in source.sqlite:
+            self.sqlite.add(new)
+        self.created.append(new)
+        self._others[program] = replace(
+            source,
+            keys={name: key for name, key in source.keys.items() if name != old},
+            sqlite=source.sqlite - {old},
+            promised={name: to for name, to in source.promised.items() if name != old},
+        )
 
     def _rename(self, step: Step, old: str, new: str) -> None:
         if old not in self.keys or new in self.keys:
@@ -113,13 +200,18 @@ class _Draft:
                 f"{self._where}: migration '{step.tag}': cannot rename {old} to {new}: {why}",
                 hint="`renamed_classes` alone makes the new name",
             )
+        self.rename(old, new)
+
+    def rename(self, old: str, new: str) -> None:
+        """The namespace stays, its class has another name."""
         self.keys[new] = self.keys.pop(old)
         if old in self.sqlite:
             self.sqlite.remove(old)
             self.sqlite.add(new)
         self.created = [new if name == old else name for name in self.created]
 
-    def _delete(self, name: str) -> None:
+    def delete(self, name: str) -> None:
+        """The namespace with all its objects."""
         if name not in self.keys:
             raise ConfigError(f"{self._where}: deleted_classes migration to non-existent class {name}")
         self.deleted.append(name)
@@ -169,14 +261,22 @@ def plan(
     where: str,
     bound: Collection[str] = (),
     exported: Collection[str] | None = None,
+    name: str = "",
+    others: MutableMapping[str, Deployed] | None = None,
 ) -> Deployed:
     """The state after the steps that are pending. `bound`: classes that bindings name. `exported`: None: not known yet.
 
-    Raises ConfigError; then nothing is applied.
+    `others`: program name → state, of all but this one (`name`); transfers change it. Raises ConfigError; then nothing is
+    applied.
     """
+    if deployed.by_exports:
+        raise ConfigError(
+            f"{where}: the classes of this program are declared by `exports`, and there is no way back to migrations",
+            hint="put `exports` back; for another deployment of the program give another --data",
+        )
     _check_tags(steps, where)
     todo = pending(deployed, steps, where)
-    draft = _Draft(deployed, where, bound, exported)
+    draft = Draft(deployed, where, bound, exported, name, others)
     for step in todo:
         draft.apply(step)
     draft.check()
@@ -186,11 +286,10 @@ def plan(
 
 def without(deployed: Deployed, key_name: str) -> Deployed:
     """The state when all objects of a deleted namespace are gone."""
-    left = tuple(name for name in deployed.removing if name != key_name)
-    return Deployed(deployed.tag, deployed.keys, deployed.sqlite, deployed.used, left)
+    return replace(deployed, removing=tuple(name for name in deployed.removing if name != key_name))
 
 
-def check_bindings(keys: Collection[str], bound: Collection[str], steps: Sequence[Step], where: str) -> list[str]:
+def check_bindings(keys: Collection[str], bound: Collection[str], steps: Sequence[object], where: str) -> list[str]:
     """Bindings of classes that no migration has created; lenient, as local development is, where there are none at all.
 
     Gives those classes. Raises ConfigError.
@@ -198,6 +297,7 @@ def check_bindings(keys: Collection[str], bound: Collection[str], steps: Sequenc
     missing = [name for name in dict.fromkeys(bound) if name not in keys]
     if missing and steps:
         name = missing[0]
+        steps = [step for step in steps if isinstance(step, Step)]
         late = next((step.tag for step in steps if name in (*step.new, *step.new_sqlite)), None)
         hint = f'add a new-class migration: {{"tag": "…", "new_sqlite_classes": ["{name}"]}}'
         if late is not None and not any(name in (*(old for old, _ in step.renamed), *step.deleted) for step in steps):

@@ -28,6 +28,10 @@ PENDING_PREVENTS_EVICTION = Change(
 )
 DELETE_ALL_DELETES_ALARM = Change("delete_all_deletes_alarm", "delete_all_preserves_alarm", "2026-02-24")
 
+ASSETS_FOR_NAVIGATION = Change(
+    "assets_navigation_prefers_asset_serving", "assets_navigation_has_no_effect", "2025-04-01"
+)
+
 
 def applies(change: Change, date: str, flags: Collection[str]) -> bool:
     """Whether a program of that date ("": none given) with those flags gets the changed behaviour. Raises ConfigError."""

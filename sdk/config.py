@@ -5,74 +5,30 @@ What always holds: unknown keys warn and do not fail; what is wrong is a ConfigE
 
 from __future__ import annotations
 
+import datetime
 import os
+import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import json5
 
 from ..engine.errors import ConfigError
 from . import compatibility
-from .class_migrations import NOTHING, Deployed, Step, check_bindings, plan
+from .asset_settings import Assets, read_assets
+from .class_exports import ClassExports, plan_exports, read_exports
+from .class_migrations import NOTHING, Deployed, Step, check_bindings, plan, read_steps
+from .config_keys import SECTIONS, check_keys, overlay
 from .crons import Cron
+from .secret_files import read_secrets
+from .tables import Table, names, optional_text, table, tables, text
 
 NAMES = ("wrangler.json", "wrangler.jsonc", "wrangler.toml")
-_KNOWN = frozenset(
-    [
-        "$schema",
-        "name",
-        "main",
-        "compatibility_date",
-        "compatibility_flags",
-        "durable_objects",
-        "migrations",
-        "vars",
-        "env",
-        "observability",
-        "logpush",
-        "placement",
-        "routes",
-        "route",
-        "workers_dev",
-        "preview_urls",
-        "build",
-        "rules",
-        "python_modules",
-        "base_dir",
-        "limits",
-        "account_id",
-        "triggers",
-        "kv_namespaces",
-        "d1_databases",
-        "ratelimits",
-        "unsafe",
-    ]
-)
-SECTIONS = ("kv_namespaces", "d1_databases", "r2_buckets", "queues", "ratelimits", "ai", "unsafe")
-"""What the package of the bindings reads."""
-_LATER = frozenset(
-    [
-        "services",
-        "r2_buckets",
-        "queues",
-        "workflows",
-        "assets",
-        "exports",
-        "vectorize",
-        "analytics_engine_datasets",
-        "hyperdrive",
-        "images",
-        "ai",
-        "version_metadata",
-        "mtls_certificates",
-        "worker_loaders",
-    ]
-)
-_NOT_INHERITED = ("durable_objects", "vars", *SECTIONS)
 CPU_MS_MAX = 300_000  # spec/limits.md
-Table = dict[str, object]
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +37,19 @@ class Binding:
 
     name: str
     class_name: str
+    program: str | None = None
+    """Of another program that is served beside this one; None: it is this one's class."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceBinding:
+    """A name in `env` for a Worker."""
+
+    name: str
+    program: str
+    entrypoint: str | None = None
+    """None: the default one."""
+    props: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +58,7 @@ class Config:
 
     name: str
     main: str
-    """Path of the main module."""
+    """Path of the main module; empty: the program has assets only."""
     bindings: tuple[Binding, ...] = ()
     vars: Mapping[str, object] = field(default_factory=dict[str, object])
     keys: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -111,6 +80,11 @@ class Config:
     """Bounds that the program sets itself, by their names here."""
     sections: Mapping[str, object] = field(default_factory=dict[str, object])
     """What the file says of bindings that are no objects (`kv_namespaces`, `queues`, …), for the package of the bindings."""
+    services: tuple[ServiceBinding, ...] = ()
+    assets: Assets | None = None
+    """Files that are served beside the Worker."""
+    exports: ClassExports | None = None
+    """The classes as the newer key `exports` has them; None: there is none, `migrations` count."""
 
 
 def find(folder: str) -> str | None:
@@ -127,32 +101,26 @@ def read(path: str, env_name: str | None = None, deployments: Mapping[str, Deplo
     found = _parse(path)
     warnings: list[str] = []
     if env_name is not None:
-        found = _overlay(path, found, env_name, warnings)
-    for key in found:
-        if key in _LATER:
-            warnings.append(f"{path}: '{key}' is not supported by this version and is ignored")
-        elif key not in _KNOWN:
-            warnings.append(f"{path}: unknown key '{key}' is ignored")
-    name, main = _text(path, found, "name"), _text(path, found, "main")
-    if not main.endswith(".py"):
-        raise ConfigError(f"{path}: main '{main}' needs to end with a .py file extension")
-    main = os.path.join(os.path.dirname(os.path.abspath(path)), main)
-    if not os.path.isfile(main):
-        raise ConfigError(f"{path}: main '{main}' does not exist")
-    bindings = _bindings(path, found)
-    steps, bound = _steps(path, found), [binding.class_name for binding in bindings]
-    before = (deployments or {}).get(name, NOTHING)
-    deployed = plan(before, steps, where=path, bound=bound)
+        found = overlay(path, found, _environment(path, found, env_name), env_name, warnings)
+    warnings += check_keys(path, found)
+    folder = os.path.dirname(os.path.abspath(path))
+    name = text(path, found, "name")
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"{path}: the name {name!r} is no good name", hint="letters, digits, and dashes")
+    assets = read_assets(path, found)
+    main = _main(path, folder, found, assets)
+    bindings, variables = _bindings(path, found), {**_variables(path, found), **read_secrets(folder, env_name)}
+    steps, exports = read_steps(path, found), read_exports(path, found)
+    bound = [binding.class_name for binding in bindings if binding.program is None]
+    deployed = _deployed(path, name, steps, exports, bound, deployments)
     keys = dict(deployed.keys)
-    for class_name in check_bindings(keys, bound, steps, path):
+    for class_name in check_bindings(keys, bound, [*steps, *(exports or ())], path):
         keys[class_name] = class_name
         warnings.append(f"{path}: class {class_name} has no migration; add it to new_sqlite_classes to give it SQL")
-    given = found.get("vars") or {}
-    if not isinstance(given, dict):
-        raise ConfigError(f"{path}: vars must be a table")
-    variables = {**cast("Table", given), **_secrets(os.path.dirname(os.path.abspath(path)), env_name)}
     date = str(found.get("compatibility_date") or "")
-    flags = frozenset(_names(path, found, "compatibility_flags", "flags"))
+    if date and not _DATE.fullmatch(date):
+        raise ConfigError(f"{path}: compatibility_date must be yyyy-mm-dd, got {date!r}")
+    flags = frozenset(names(path, found, "compatibility_flags", "flags"))
     compatibility.applies(compatibility.DELETE_ALL_DELETES_ALARM, date, flags)  # contradictions are found here
     return Config(
         name,
@@ -167,9 +135,12 @@ def read(path: str, env_name: str | None = None, deployments: Mapping[str, Deplo
         path,
         steps,
         deployed,
-        _crons(path, found),
+        _crons(path, found, name),
         _limits(path, found),
-        {key: found[key] for key in SECTIONS if key in found},
+        {key: found[key] for key in SECTIONS if found.get(key)},
+        _services(path, found),
+        assets,
+        exports,
     )
 
 
@@ -187,36 +158,42 @@ def _parse(path: str) -> Table:
     return cast("Table", found)
 
 
-def _overlay(path: str, found: Table, env_name: str, warnings: list[str]) -> Table:
-    environments = found.get("env") or {}
-    if not isinstance(environments, dict) or env_name not in environments:
-        known = ", ".join(cast("Table", environments)) if isinstance(environments, dict) else ""
-        raise ConfigError(f"{path} has no environment '{env_name}'", hint=f"it has: {known or 'none'}")
-    chosen = cast("Table", cast("Table", environments)[env_name])
-    merged = {key: value for key, value in found.items() if key != "env"}
-    for key in _NOT_INHERITED:
-        if key in merged and key not in chosen:
-            warnings.append(f"{path}: env.{env_name} does not repeat '{key}', so it has none")
-        merged.pop(key, None)
-    merged["name"] = f"{found.get('name', '')}-{env_name}"
-    return {**merged, **chosen}
+def _environment(path: str, found: Table, env_name: str) -> Table:
+    environments = table(path, found.get("env"), "env")
+    if env_name not in environments:
+        raise ConfigError(
+            f"{path} has no environment '{env_name}'", hint=f"it has: {', '.join(environments) or 'none'}"
+        )
+    return table(path, environments[env_name], f"env.{env_name}")
 
 
-def _text(path: str, table: Table, key: str) -> str:
-    value = table.get(key)
-    if not isinstance(value, str) or not value:
-        raise ConfigError(f"{path}: '{key}' is missing or no text")
-    return value
+def _main(path: str, folder: str, found: Table, assets: Assets | None) -> str:
+    """Path of the main module; empty for a program of assets only."""
+    if found.get("main") is None and assets is not None:
+        return ""
+    given = text(path, found, "main")
+    if not given.endswith(".py"):
+        raise ConfigError(f"{path}: main '{given}' needs to end with a .py file extension")
+    main = os.path.join(folder, given)
+    if not os.path.isfile(main):
+        raise ConfigError(f"{path}: main '{main}' does not exist")
+    return main
+
+
+def _variables(path: str, found: Table) -> Table:
+    """`vars`, and `version_metadata`, which is one more."""
+    given = table(path, found.get("vars"), "vars")
+    metadata = table(path, found.get("version_metadata"), "version_metadata")
+    if metadata:
+        changed = datetime.datetime.fromtimestamp(os.stat(path).st_mtime, datetime.UTC)
+        about = {"id": found.get("name"), "tag": "", "timestamp": changed.isoformat(timespec="milliseconds")}
+        given = {**given, text(path, metadata, "binding", "version_metadata: "): about}
+    return given
 
 
 def _limits(path: str, found: Table) -> dict[str, int]:
     """`limits.cpu_ms`: the budget of one turn. Raises ConfigError."""
-    given = found.get("limits")
-    if given is None:
-        return {}
-    if not isinstance(given, dict):
-        raise ConfigError(f"{path}: limits must be a table")
-    cpu_ms = cast("Table", given).get("cpu_ms")
+    cpu_ms = table(path, found.get("limits"), "limits").get("cpu_ms")
     if cpu_ms is None:
         return {}
     if not isinstance(cpu_ms, int) or isinstance(cpu_ms, bool) or not 1 <= cpu_ms <= CPU_MS_MAX:
@@ -224,87 +201,72 @@ def _limits(path: str, found: Table) -> dict[str, int]:
     return {"turn_ms_max": cpu_ms}
 
 
-def _tables(path: str, value: object, what: str) -> list[Table]:
-    if value is None:
-        return []
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in cast("list[object]", value)):
-        raise ConfigError(f"{path}: {what} must be a list of tables")
-    return cast("list[Table]", value)
+def _elsewhere(item: Table, key: str) -> str | None:
+    """The program that an entry names: `<name>-<environment>` where it names an environment."""
+    program, environment = item.get(key), item.get("environment")
+    return f"{program}-{environment}" if program and environment else cast("str | None", program)
 
 
 def _bindings(path: str, found: Table) -> list[Binding]:
-    section = found.get("durable_objects") or {}
-    if not isinstance(section, dict):
-        raise ConfigError(f"{path}: durable_objects must be a table")
+    section = table(path, found.get("durable_objects"), "durable_objects")
     bindings: list[Binding] = []
-    for item in _tables(path, cast("Table", section).get("bindings"), "durable_objects.bindings"):
-        if item.get("script_name") not in (None, found.get("name")):
-            raise ConfigError(
-                f"{path}: binding {item.get('name')} is of another Worker ({item['script_name']})",
-                hint="one program is served at a time",
-            )
-        bindings.append(Binding(_text(path, item, "name"), _text(path, item, "class_name")))
-    names = [binding.name for binding in bindings]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(f"{path}: two bindings are named {name}")
+    for item in tables(path, section.get("bindings"), "durable_objects.bindings"):
+        optional_text(path, item, "script_name", "durable_objects.bindings: ")
+        program = _elsewhere(item, "script_name")
+        where = "durable_objects.bindings: "
+        name, class_name = text(path, item, "name", where), text(path, item, "class_name", where)
+        bindings.append(Binding(name, class_name, None if program == found.get("name") else program))
+    _check_unique(path, [binding.name for binding in bindings])
     return bindings
 
 
-def _names(path: str, item: Table, key: str, what: str = "class names") -> list[str]:
-    value = item.get(key) or []
-    if not isinstance(value, list) or not all(isinstance(name, str) for name in cast("list[object]", value)):
-        raise ConfigError(f"{path}: {key} must be a list of {what}")
-    return cast("list[str]", value)
-
-
-def _steps(path: str, found: Table) -> tuple[Step, ...]:
-    """The migrations, as they are written."""
-    steps: list[Step] = []
-    for item in _tables(path, found.get("migrations"), "migrations"):
-        if item.get("transferred_classes"):
-            raise ConfigError(
-                f"{path}: transferred_classes is not supported",
-                hint="one program is served: copy objects with `perdure objects`",
-            )
-        pairs = _tables(path, item.get("renamed_classes"), "renamed_classes")
-        steps.append(
-            Step(
-                _text(path, item, "tag"),
-                tuple(_names(path, item, "new_classes")),
-                tuple(_names(path, item, "new_sqlite_classes")),
-                tuple((_text(path, pair, "from"), _text(path, pair, "to")) for pair in pairs),
-                tuple(_names(path, item, "deleted_classes")),
-            )
+def _services(path: str, found: Table) -> tuple[ServiceBinding, ...]:
+    services: list[ServiceBinding] = []
+    for item in tables(path, found.get("services"), "services"):
+        name = text(path, item, "binding", "services: ")
+        text(path, item, "service", "services: ")
+        props = item.get("props")
+        if props is not None and not isinstance(props, dict):
+            raise ConfigError(f"{path}: services: props of {name} must be a table")
+        entrypoint = optional_text(path, item, "entrypoint", "services: ")
+        services.append(
+            ServiceBinding(name, cast("str", _elsewhere(item, "service")), entrypoint, cast("object", props))
         )
-    return tuple(steps)
+    _check_unique(path, [service.name for service in services])
+    return tuple(services)
 
 
-def _crons(path: str, found: Table) -> tuple[Cron, ...]:
+def _check_unique(path: str, given: list[str]) -> None:
+    for name in given:
+        if given.count(name) > 1:
+            raise ConfigError(f"{path}: two bindings are named {name}")
+
+
+def _crons(path: str, found: Table, program: str) -> tuple[Cron, ...]:
     """`triggers.crons`; one that stands there twice runs once."""
-    section = found.get("triggers") or {}
-    if not isinstance(section, dict):
-        raise ConfigError(f"{path}: triggers must be a table")
-    texts = _names(path, cast("Table", section), "crons", "cron expressions")
+    section = table(path, found.get("triggers"), "triggers")
+    texts = names(path, section, "crons", "cron expressions")
     try:
-        return tuple(Cron.parse(text) for text in dict.fromkeys(texts))
+        return tuple(replace(Cron.parse(text), program=program) for text in dict.fromkeys(texts))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.message}", hint=error.hint) from error
 
 
-def _secrets(folder: str, env_name: str | None) -> dict[str, str]:
-    """`.dev.vars` (or `.dev.vars.<env>`), else `.env`: NAME=value lines."""
-    names = [f".dev.vars.{env_name}"] if env_name else []
-    for name in [*names, ".dev.vars", ".env"]:
-        path = os.path.join(folder, name)
-        if not os.path.isfile(path):
-            continue
-        found: dict[str, str] = {}
-        with open(path) as file:
-            for line in file:
-                text = line.strip()
-                if text and not text.startswith("#") and "=" in text:
-                    key, value = text.split("=", 1)
-                    found[key.strip().removeprefix("export ").strip()] = value.strip().strip("\"'")
-        return found
-    return {}
+def _deployed(
+    path: str,
+    name: str,
+    steps: tuple[Step, ...],
+    exports: ClassExports | None,
+    bound: list[str],
+    deployments: Mapping[str, Deployed] | None,
+) -> Deployed:
+    """What is deployed when the migrations, or the exports, are applied."""
+    before = (deployments or {}).get(name, NOTHING)
+    others = None if deployments is None else {other: each for other, each in deployments.items() if other != name}
+    if exports is None:
+        return plan(before, steps, where=path, bound=bound, name=name, others=others)
+    if steps:
+        raise ConfigError(
+            f"{path}: 'migrations' and 'exports' exclude each other", hint="remove the migrations: exports say it all"
+        )
+    return plan_exports(before, exports, where=path, name=name, others=others).deployed

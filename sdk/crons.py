@@ -48,6 +48,8 @@ class Cron:
     days: tuple[Rule, ...] | None
     """None: `*`. A day counts when one of the rules holds."""
     weekdays: tuple[Rule, ...] | None
+    program: str = ""
+    """The name of the one whose `scheduled` it runs; empty: there is only one."""
 
     @classmethod
     def parse(cls, text: str) -> Cron:

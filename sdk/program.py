@@ -2,7 +2,7 @@
 
 program = load("examples/counter")
 program.runtimes(env)            → class key → ClassRuntime, for a shard
-program.worker(env)              → the front door, for a gateway
+program.doors(env)               → its Workers: the front door, and named entrypoints
 
 What `env` holds beside objects and variables is put together by the package of the bindings.
 """
@@ -13,11 +13,12 @@ import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType, TracebackType
-from typing import cast
 
+from ..engine.blocking import let_workers_block
 from ..engine.class_runtime import ClassRuntime
 from ..engine.durable import DurableObject
 from ..engine.errors import ConfigError
@@ -25,7 +26,8 @@ from ..engine.ids import ClassKey
 from ..engine.stubs import Namespace, Transport
 from . import aliases, config
 from .adapter import SdkHttp, fetch_through
-from .class_migrations import Deployed, check_exports
+from .blocking import uses_run_sync
+from .class_migrations import Deployed, check_exports, unique_key
 from .compatibility import (
     DELETE_ALL_DELETES_ALARM,
     ENHANCED_ERRORS,
@@ -35,8 +37,9 @@ from .compatibility import (
     applies,
 )
 from .config import Binding, Config
-from .entrypoints import ExecutionContext, WorkerEntrypoint
-from .env import Env
+from .doors import Doors, public_names
+from .env import RUNNING, Env
+from .program_modules import ProgramModules
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class Program:
     module: ModuleType
     classes: dict[str, type]
     """Class name → class, of those that objects can have."""
+    modules: ProgramModules | None = None
+    """Its modules, where it is served beside others; None: they are those of the process."""
 
     @property
     def name(self) -> str:
@@ -54,7 +59,7 @@ class Program:
 
     def key(self, class_name: str) -> str:
         """The class's key: survives renames of the class, not of the program."""
-        return f"{self.config.name}-{self.config.keys.get(class_name, class_name)}"
+        return unique_key(self.config.name, self.config.keys.get(class_name, class_name))
 
     def keys(self) -> dict[str, str]:
         """Class name → key."""
@@ -63,19 +68,20 @@ class Program:
     @property
     def removing(self) -> list[str]:
         """Keys of classes that a migration has deleted, and whose objects may not all be gone yet."""
-        return [f"{self.config.name}-{key_name}" for key_name in self.config.deployed.removing]
+        return [unique_key(self.config.name, key_name) for key_name in self.config.deployed.removing]
 
-    def namespaces(self, transport: Transport) -> dict[str, object]:
-        """The bindings of objects, which are reached through `transport`, and the variables."""
-        bindings = {
-            binding.name: Namespace(ClassKey(self.key(binding.class_name)), transport, fetch_through)
-            for binding in self.config.bindings
-        }
-        return {**self.config.vars, **bindings}
+    @property
+    def blocking(self) -> bool:
+        """Whether its code uses `run_sync`."""
+        return uses_run_sync(self.config.main, self.classes.values(), whole_folder=bool(self.config.path))
 
-    def runtimes(self, env: Env) -> dict[str, ClassRuntime]:
-        """Class key → how a shard runs the class."""
-        http = SdkHttp()
+    def namespace(self, class_name: str, transport: Transport) -> Namespace:
+        """All objects of a class, reached through `transport`."""
+        return Namespace(ClassKey(self.key(class_name)), transport, fetch_through)
+
+    def runtimes(self, env: Env, exports: object = None) -> dict[str, ClassRuntime]:
+        """Class key → how a shard runs the class. `exports`: what its objects find as `ctx.exports`."""
+        http, blocking = SdkHttp(), self.blocking
         settings = self.config
 
         def asks_for(change: Change) -> bool:
@@ -92,17 +98,28 @@ class Program:
                 delete_all_deletes_alarm=asks_for(DELETE_ALL_DELETES_ALARM),
                 pending_prevents_eviction=asks_for(PENDING_PREVENTS_EVICTION),
                 errors_keep_properties=asks_for(ENHANCED_ERRORS),
-                legacy_handler_names=not asks_for(NO_GLOBAL_HANDLERS),
+                legacy_handler_names=self.legacy,
+                exports=exports,
+                blocking=blocking,
             )
             for name, cls in self.classes.items()
         }
 
-    def worker(self, env: Env) -> Callable[[ExecutionContext], object] | None:
-        """Makes the Worker for one request: `Default`. None when the program has no front door."""
-        cls = getattr(self.module, "Default", None)
-        if not isinstance(cls, type) or not issubclass(cls, WorkerEntrypoint):
-            return None
-        return lambda context: cls(context, env)
+    def doors(self, env: Env) -> Doors:
+        """Its Workers. Raises ConfigError: two default entrypoints."""
+        if self.blocking:
+            let_workers_block()
+        return Doors(self.name, self.module, env, legacy=self.legacy)
+
+    @property
+    def entrypoints(self) -> list[str]:
+        """Names of its Workers; `Default` among them when there is one."""
+        return Doors(self.name, self.module, Env({}), legacy=self.legacy).names
+
+    @property
+    def legacy(self) -> bool:
+        """Handlers carry `on_`, and may be functions of the module."""
+        return not applies(NO_GLOBAL_HANDLERS, self.config.compatibility_date, self.config.compatibility_flags)
 
 
 Deployments = Mapping[str, Deployed]
@@ -115,11 +132,22 @@ def configuration(path: str, env_name: str | None = None, deployments: Deploymen
     return None if path.endswith(".py") else config.read(path, env_name, deployments)
 
 
+def described(path: str, env_name: str | None = None, deployments: Deployments | None = None) -> Config:
+    """The same; of a plain Python file its name only. Raises ConfigError."""
+    found = configuration(path, env_name, deployments)
+    return Config(_name_of(path), os.path.abspath(path)) if found is None else found
+
+
+def _name_of(path: str) -> str:
+    """The name of a program that is a plain Python file."""
+    return os.path.splitext(os.path.basename(path))[0].replace("_", "-")
+
+
 def exported_classes(path: str, env_name: str | None, deployments: Deployments) -> list[str]:
     """Import the program and say which classes its main module has. Raises ConfigError."""
     aliases.install()
     settings = configuration(path, env_name, deployments)
-    return [] if settings is None else sorted(_exported(_import(settings.main)))
+    return [] if settings is None else sorted(_exported(_import(settings.main, settings.vars)))
 
 
 def _find(path: str) -> str:
@@ -135,47 +163,78 @@ def _find(path: str) -> str:
     return path
 
 
-def load(path: str, env_name: str | None = None, deployments: Deployments | None = None) -> Program:
-    """The program in a folder with a wrangler file, in such a file, or in a Python file. Raises ConfigError."""
+def load(
+    path: str, env_name: str | None = None, deployments: Deployments | None = None, *, apart: bool = False
+) -> Program:
+    """The program in a folder with a wrangler file, in such a file, or in a Python file. Raises ConfigError.
+
+    `apart`: others are served beside it, so its modules must be its own.
+    """
     aliases.install()
     path = _find(path)
     if not path.endswith(".py"):
         settings = config.read(path, env_name, deployments)
-        module = _import(settings.main)
-        return Program(settings, module, _bound(settings, module))
+        modules = ProgramModules(settings.name, os.path.dirname(settings.main)) if apart and settings.main else None
+        module = _import(settings.main, settings.vars, modules)
+        return Program(settings, module, _bound(settings, module), modules)
     if env_name is not None:
         raise ConfigError("--env-name needs a wrangler file")
     if not os.path.isfile(path):
         raise ConfigError(f"there is no program at {path}")
-    module = _import(path)
+    name = _name_of(path)
+    modules = ProgramModules(name, os.path.dirname(path)) if apart else None
+    module = _import(path, {}, modules)
     classes = _declared(module)
     if not classes:
         raise ConfigError(
             f"{path} declares no class that objects could have", hint="declare `class Name(DurableObject)` in it"
         )
     bindings = tuple(Binding(name, name) for name in classes)
-    name = os.path.splitext(os.path.basename(path))[0].replace("_", "-")
-    return Program(Config(name, path, bindings, sqlite=frozenset(classes)), module, classes)
+    return Program(Config(name, path, bindings, sqlite=frozenset(classes)), module, classes, modules)
 
 
-def _import(path: str) -> ModuleType:
-    folder, name = os.path.dirname(path), os.path.splitext(os.path.basename(path))[0]
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"{path} cannot be imported")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+@contextmanager
+def importing(variables: Mapping[str, object]) -> Generator[None, None, None]:
+    """Code that runs meanwhile finds these in `workers.env`."""
+    running = RUNNING.set(Env(variables))
     try:
-        spec.loader.exec_module(module)
+        yield
+    finally:
+        RUNNING.reset(running)
+
+
+def _import(path: str, variables: Mapping[str, object], modules: ProgramModules | None = None) -> ModuleType:
+    """The main module; an empty one without a path. `variables`: what it finds in `workers.env` meanwhile.
+
+    Raises ConfigError.
+    """
+    if not path:
+        return ModuleType("assets_only")
+    folder, name = os.path.dirname(path), os.path.splitext(os.path.basename(path))[0]
+    try:
+        with importing(variables):
+            return _main_module(path, folder, name) if modules is None else modules.load_main(path, name)
     except (Exception, SystemExit) as error:
-        sys.modules.pop(name, None)
         text = "".join(traceback.format_exception(type(error), error, _from_program(error))).strip()
         hint = "fix the program; what it imports must be installed in this environment"
         if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == os.path.basename(folder):
             hint = f"drop the `{os.path.basename(folder)}.` prefix: the directory of main is on sys.path"
         raise ConfigError(f"the program {path} fails to import:\n{text}", hint=hint) from error
+
+
+def _main_module(path: str, folder: str, name: str) -> ModuleType:
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None, "its name ends with .py"
+    assert spec.loader is not None, "a file has one"
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
     return module
 
 
@@ -191,10 +250,12 @@ def _from_program(error: BaseException) -> TracebackType | None:
 
 def _bound(settings: Config, module: ModuleType) -> dict[str, type]:
     """The classes that bindings and migrations name."""
-    names = list(dict.fromkeys([b.class_name for b in settings.bindings] + list(settings.keys)))
+    bound = [binding.class_name for binding in settings.bindings if binding.program is None]
     exported = _exported(module)
-    check_exports(settings.keys, [b.class_name for b in settings.bindings], exported, settings.path)
-    return {name: exported[name] for name in names}
+    leaving = {name for name in settings.deployed.promised if name not in exported}
+    keys = [name for name in settings.keys if name not in leaving]
+    check_exports(keys, bound, exported, settings.path)
+    return {name: exported[name] for name in dict.fromkeys([*bound, *keys])}
 
 
 def _exported(module: ModuleType) -> dict[str, type]:
@@ -203,10 +264,7 @@ def _exported(module: ModuleType) -> dict[str, type]:
 
 def _declared(module: ModuleType) -> dict[str, type]:
     """Public classes of the main module that derive from DurableObject; imported ones count."""
-    names = cast(
-        "list[str]", getattr(module, "__all__", None) or [name for name in vars(module) if not name.startswith("_")]
-    )
-    found = {name: getattr(module, name, None) for name in names}
+    found = {name: getattr(module, name, None) for name in public_names(module)}
     return {
         name: value
         for name, value in found.items()

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Awaitable, Callable
-from typing import Any, cast
-
-from ..engine.errors import PerdureError
-
-_PARAMETERS = 3
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+from ..engine.errors import MethodNotFound
+from .worker_handlers import call_handler
 
 
 class ScheduledController:
@@ -20,6 +14,8 @@ class ScheduledController:
     def __init__(self, cron: str, scheduledTime: int) -> None:
         self.cron = cron
         self.scheduledTime = scheduledTime
+        self.retries = True
+        """False after `noRetry()`; a run that fails is not made again anyway."""
 
     @property
     def scheduled_time(self) -> int:
@@ -27,7 +23,8 @@ class ScheduledController:
         return self.scheduledTime
 
     def noRetry(self) -> None:
-        """Accepted: a run that fails is not made again anyway."""
+        """Noted, for who asks `env.X.scheduled(…)`."""
+        self.retries = False
 
     no_retry = noRetry
 
@@ -35,22 +32,11 @@ class ScheduledController:
 async def run_scheduled(worker: object, controller: ScheduledController) -> None:
     """Call the Worker's handler with as many of (controller, env, ctx) as it takes; for a class the last two are None.
 
-    Raises PerdureError when it has none, and what the handler raises.
+    Raises MethodNotFound when it has none, and what the handler raises.
     """
-    handler = cast("Callable[..., Any] | None", getattr(worker, "scheduled", None))
-    if handler is None or not callable(handler):
-        raise PerdureError(
-            "Handler does not export a scheduled() function",
-            hint="write `async def scheduled(self, controller)` in the Worker, or take the crons out of `triggers`",
-        )
-    result = handler(*(controller, None, None)[: _taken(handler)])
-    if hasattr(result, "__await__"):
-        await cast("Awaitable[object]", result)
-
-
-def _taken(handler: Callable[..., object]) -> int:
-    """How many positional arguments it takes, 3 at most."""
-    parameters = inspect.signature(handler).parameters.values()
-    if any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters):
-        return _PARAMETERS
-    return min(sum(parameter.kind in _POSITIONAL for parameter in parameters), _PARAMETERS)
+    try:
+        await call_handler(worker, "scheduled", controller)
+    except MethodNotFound as error:
+        if "scheduled()" in error.message:
+            error.hint += ", or take the crons out of `triggers`"
+        raise

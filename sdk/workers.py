@@ -5,13 +5,19 @@ from __future__ import annotations
 from ..engine.context import DurableObjectContext
 from ..engine.durable import DurableObject
 from .blob import Blob, BlobEnding, BlobValue, File
+from .conversions import python_from_rpc, python_to_rpc
 from .entrypoints import ExecutionContext, WorkerEntrypoint
+from .env import CURRENT_ENV as env
+from .env import patch_env
 from .fetching import FetchKwargs, fetch
 from .form_data import FormData, FormDataValue
 from .headers import Headers
+from .javascript_modules import import_from_javascript
+from .legacy import handler
 from .readable_stream import ReadableStream
 from .request import Request
 from .response import Response
+from .submodules.workflows import WorkflowEntrypoint
 from .urls import URLSearchParams
 from .wait_until import waitUntil
 
@@ -23,6 +29,8 @@ JSBody = Blob | bytes | bytearray | memoryview | FormData | ReadableStream | URL
 Body = str | JSBody
 """What a body may be made of."""
 wait_until = waitUntil
+__path__: list[str] = []  # a package to importlib: `workers.rpc` and the others are found by name
+
 
 __all__ = [
     "Blob",
@@ -43,7 +51,18 @@ __all__ = [
     "RequestInitCfProperties",
     "Response",
     "WorkerEntrypoint",
+    "WorkflowEntrypoint",
+    "env",
     "fetch",
+    "handler",
+    "import_from_javascript",
+    "patch_env",
+    "python_from_rpc",
+    "python_to_rpc",
     "waitUntil",
     "wait_until",
 ]
+
+
+def __getattr__(name: str) -> object:
+    raise AttributeError(f"module 'workers' has no attribute {name!r}")

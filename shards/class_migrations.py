@@ -11,14 +11,16 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import cast
 
 from ..engine.errors import ConfigError, PerdureError, from_wire
 from ..router.control import Message
-from ..sdk.class_migrations import NOTHING, Deployed, pending, plan, without
+from ..sdk.class_exports import plan_exports
+from ..sdk.class_migrations import NOTHING, Deployed, pending, plan, unique_key, without
 from ..sdk.config import Config
-from ..sdk.program import configuration
+from ..sdk.program import configuration, described
+from ..sdk.programs import check_together
 from .interfaces import Meta
 
 KEY = "class_migrations"
@@ -57,20 +59,71 @@ class ClassMigrations:
         """For the start message of a process: program name → what is deployed."""
         return {name: deployed.to_wire() for name, deployed in self._read()[1].items()}
 
-    async def prepare(self, program: str, env_name: str | None) -> Config | None:
-        """Check a configuration and apply its pending steps; it, or None for a plain Python file. Raises ConfigError."""
+    async def prepare_all(self, programs: Sequence[str], env_name: str | None) -> list[Config]:
+        """The same for programs that are served beside each other: theirs, in order. Raises ConfigError."""
+        deployments = self._read()[1]
+        found = [(path, described(path, env_name, deployments)) for path in programs]
+        check_together([config for _, config in found])
+        ready: dict[str, Config] = {}
+        order = sorted(found, key=lambda each: not _takes_over(each[1]))  # sources change before they are looked at
+        for path, config in [*order, *(each for each in order if _expects(each[1]))]:  # what was promised meanwhile
+            bound = {
+                binding.class_name
+                for _, other in found
+                for binding in other.bindings
+                if binding.program == config.name and other is not config
+            }
+            prepared = await self.prepare(path, env_name, bound_elsewhere=bound)
+            ready[path] = config if prepared is None else prepared
+        return [ready[path] for path in programs]
+
+    async def prepare(
+        self, program: str, env_name: str | None, *, bound_elsewhere: Collection[str] = ()
+    ) -> Config | None:
+        """Check a configuration and apply what is pending of it; it, or None for a plain Python file. Raises ConfigError.
+
+        `bound_elsewhere`: its classes that bindings of other programs name.
+        """
         before, deployments = self._read()
         settings = configuration(program, env_name, deployments)
         if settings is None:
             return None
         deployed = deployments.get(settings.name, NOTHING)
+        others = {name: each for name, each in deployments.items() if name != settings.name}
+        if settings.exports is not None:
+            changed = await self._by_exports(settings, program, env_name, deployed, others, bound_elsewhere)
+        else:
+            changed = await self._by_steps(settings, program, env_name, deployed, others, bound_elsewhere)
+        if changed is None:
+            return settings
+        after = {**others, settings.name: changed}
+        self._write(before, after)
+        return configuration(program, env_name, after)
+
+    async def _by_steps(
+        self,
+        settings: Config,
+        program: str,
+        env_name: str | None,
+        deployed: Deployed,
+        others: dict[str, Deployed],
+        bound_elsewhere: Collection[str],
+    ) -> Deployed | None:
+        """What the pending migrations make of it; None: there are none."""
         steps = pending(deployed, settings.steps, settings.path)
         if not steps:
-            return settings
+            return None
         exported = await self._exported(program, env_name, self.to_wire())
-        bound = [binding.class_name for binding in settings.bindings]
-        after = plan(deployed, settings.steps, where=settings.path, bound=bound, exported=exported)
-        self._write(before, {**deployments, settings.name: after})
+        bound = [binding.class_name for binding in settings.bindings if binding.program is None]
+        after = plan(
+            deployed,
+            settings.steps,
+            where=settings.path,
+            bound=[*bound, *bound_elsewhere],
+            exported=exported,
+            name=settings.name,
+            others=others,
+        )
         for step in steps:
             self._report(
                 "info",
@@ -81,16 +134,43 @@ class ClassMigrations:
                     "new": [*step.new, *step.new_sqlite],
                     "renamed": [f"{old} -> {new}" for old, new in step.renamed],
                     "deleted": list(step.deleted),
+                    "transferred": [f"{old} of {source} -> {new}" for old, source, new in step.transferred],
                 },
             )
-        return configuration(program, env_name, {settings.name: after})
+        return after
+
+    async def _by_exports(
+        self,
+        settings: Config,
+        program: str,
+        env_name: str | None,
+        deployed: Deployed,
+        others: dict[str, Deployed],
+        bound_elsewhere: Collection[str],
+    ) -> Deployed | None:
+        """What the map of classes makes of it; None: nothing changes."""
+        assert settings.exports is not None, "asked for by those that have it"
+        exported = await self._exported(program, env_name, self.to_wire())
+        outcome = plan_exports(
+            deployed,
+            settings.exports,
+            where=settings.path,
+            name=settings.name,
+            exported=exported,
+            others=others,
+            bound_elsewhere=bound_elsewhere,
+        )
+        fields: dict[str, object] = {"program": settings.name, "done": list(outcome.done), "notes": list(outcome.notes)}
+        if outcome.done or outcome.notes:
+            self._report("info", "exports_applied", fields)
+        return outcome.deployed if outcome.deployed != deployed else None
 
     def removed(self, class_key: str, shard: int, shards: int) -> None:
         """A shard has nothing left of a deleted class; when no shard has, that is remembered."""
         before, deployments = self._read()
         for name, deployed in deployments.items():
             for key_name in deployed.removing:
-                if class_key != f"{name}-{key_name}":
+                if class_key != unique_key(name, key_name):
                     continue
                 done = self._done.setdefault((name, class_key), set())
                 done.add(shard)
@@ -98,6 +178,16 @@ class ClassMigrations:
                     self._write(before, {**deployments, name: without(deployed, key_name)})
                     self._report("info", "class_deleted", {"class_key": class_key})
                 return
+
+
+def _takes_over(config: Config) -> bool:
+    """Whether it may take classes of another program."""
+    return any(step.transferred for step in config.steps)
+
+
+def _expects(config: Config) -> bool:
+    """Whether a class of another program is to come to it."""
+    return any(entry.state == "expecting-transfer" for entry in (config.exports or {}).values())
 
 
 async def import_apart(program: str, env_name: str | None, deployments: Message) -> frozenset[str]:

@@ -102,7 +102,8 @@ class CronRuns:
         run = _Run(due, gateway, asyncio.get_running_loop().create_future())
         run.outcome.add_done_callback(lambda done: done.cancelled() or done.exception())  # who gave it may not ask
         self._runs[self._last] = run
-        gateway.send({"type": "scheduled", "run": self._last, "cron": due.cron, "scheduled_ms": due.scheduled_ms})
+        message: Message = {"cron": due.cron, "scheduled_ms": due.scheduled_ms, "program": due.program}
+        gateway.send({"type": "scheduled", "run": self._last, **message})
         return run
 
     def answered(self, message: Message) -> None:
@@ -137,7 +138,8 @@ class CronRuns:
         if not self._serving():
             raise NotConnected("no gateway serves", hint="try again when one does: see the log", retryable=True)
         text = cron if cron is not None else "".join(each.text for each in self._crons)
-        due = Due(text, self._clock.now_ms() if at_ms is None else at_ms)
+        program = next((each.program for each in self._crons if each.text == text), "")
+        due = Due(text, self._clock.now_ms() if at_ms is None else at_ms, program)
         answer = await self._give(due).outcome
         error = cast("dict[str, object] | None", answer["error"])
         if error is not None:

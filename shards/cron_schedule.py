@@ -25,6 +25,8 @@ class Due:
 
     cron: str
     scheduled_ms: int
+    program: str = ""
+    """Whose `scheduled` it runs; empty: there is only one program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Schedule:
             return self, ()
         first = max(self.minute + 1, now - LATE_MINUTES_MAX)
         due = tuple(
-            Due(cron.text, minute * MINUTE_MS)
+            Due(cron.text, minute * MINUTE_MS, cron.program)
             for minute in range(first, now + 1)
             for cron in self.crons
             if cron.matches(_moment(minute))

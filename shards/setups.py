@@ -12,7 +12,19 @@ from .quotas import Quotas
 SHARDS_MAX = 64
 DRAIN_S = 25.0
 FIXED = (
-    *("program", "data", "host", "port", "shards", "gateways", "tls_certificate", "tls_key", "router", "router_keys"),
+    *(
+        "program",
+        "beside",
+        "data",
+        "host",
+        "port",
+        "shards",
+        "gateways",
+        "tls_certificate",
+        "tls_key",
+        "router",
+        "router_keys",
+    ),
 )
 """What a reload leaves as it is."""
 
@@ -23,6 +35,8 @@ class Setup:
 
     program: str
     data: str
+    beside: tuple[str, ...] = ()
+    """Further programs; the first one has the front door."""
     host: str = "127.0.0.1"
     port: int = 8787
     shards: int = 2
@@ -39,6 +53,11 @@ class Setup:
     quotas: dict[str, object] = field(default_factory=dict[str, object])
     classes: dict[str, object] = field(default_factory=dict[str, object])
     """Class name → bounds of its own. Which classes there are, the shards know."""
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """Paths of all programs, the one with the front door first."""
+        return (self.program, *self.beside)
 
     def check(self) -> None:
         """Raises ConfigError with a hint."""

@@ -28,13 +28,13 @@ from ..engine.limits import Limits
 from ..router.client import Client
 from ..router.control import Control, Message
 from ..router.logs import reporter
-from ..router.process import deployments_of, main, settings_of, settle_garbage
+from ..router.process import main, programs_of, settings_of, settle_garbage
 from ..router.pulse import Pulse
 from ..router.server import Acceptor
 from ..router.slots import SlotMap
 from ..sdk import fetching
 from ..sdk.module_globals import ADVICE, ModuleGlobals
-from ..sdk.program import Program, load
+from ..sdk.programs import Programs
 from .archive import ArchiveProcess
 from .leaving import Leaving
 from .listing import Listing
@@ -59,13 +59,13 @@ class Shard:
     """One session: everything that a shard process is made of."""
 
     def __init__(
-        self, control: Control, start: Message, program: Program, loop: asyncio.AbstractEventLoop, disk: Disk
+        self, control: Control, start: Message, programs: Programs, loop: asyncio.AbstractEventLoop, disk: Disk
     ) -> None:
         self._control = control
         self._start = start
         self._loop = loop
         self._disk = disk
-        self._program = program
+        self._programs = programs
         self._index = cast("int", start["index"])
         self._name = cast("str", start["session"])
         """The session's."""
@@ -73,11 +73,8 @@ class Shard:
         self._run = cast("str", start["run"])
         self._dead_sessions = cast("list[str]", start["dead_sessions"])
         self._map = SlotMap.from_wire(start["map"])
-        self._limits = Limits.from_settings({**program.config.limits, **settings_of(start)})
-        given = cast("dict[str, object]", start.get("class_settings") or {})
-        self._class_limits = {
-            program.key(name): limits for name, limits in self._limits.of_classes(given, program.classes).items()
-        }
+        self._limits = Limits.from_settings({**programs.first.config.limits, **settings_of(start)})
+        self._class_limits = self._limits_of_classes(cast("dict[str, object]", start.get("class_settings") or {}))
         self._quotas = Quotas.from_settings(cast("dict[str, object]", start.get("quotas") or {}))
         self._exceeded = Exceeded(0)
         self._report = reporter(f"shard {self._index}")
@@ -85,16 +82,27 @@ class Shard:
         self._tasks: set[asyncio.Task[None]] = set()
         self._leaving: Leaving | None = None
 
+    def _limits_of_classes(self, given: dict[str, object]) -> dict[str, Limits]:
+        """Class key → bounds that differ from the shard's: an operator's, or those of a program that is not the first."""
+        keys = self._programs.keys()
+        found = {keys[name]: limits for name, limits in self._limits.of_classes(given, keys).items()}
+        for program in self._programs.all[1:]:
+            own = Limits.from_settings({**program.config.limits, **settings_of(self._start)})
+            for name, called in self._programs.spoken(program).items():
+                if own != self._limits and called not in given:
+                    found[program.key(name)] = own
+        return found
+
     # ------------------------------------------------------------------ startup
     def startup(self) -> None:
         """Open the log, index the dead ones, and begin to listen. Raises PerdureError, OSError."""
         limits, loop = self._limits, self._loop
-        keys = self._program.keys()
+        keys = self._programs.keys()
         self.client = Client.in_process(loop, self._map, keys, role=f"shard {self._index}")
         self.outgoing = HttpClient()
         fetching.install(self.outgoing)
-        around = Surroundings(GatedTransport(self.client, loop), loop, self._report, self._data)
-        self._runtimes = runtimes(self._program, around)
+        self._around = around = Surroundings(GatedTransport(self.client, loop), loop, self._report, self._data)
+        self._runtimes = runtimes(self._programs, around)
         for key, runtime in self._runtimes.items():
             runtime.limits = self._class_limits.get(key)
         archive = ArchiveProcess(
@@ -179,7 +187,7 @@ class Shard:
     async def serve(self) -> int:
         """Until drained or stopped; the exit code."""
         self._control.attach(self._loop, self._on_control, lambda: os._exit(0))
-        for warning in self._program.config.warnings if self._index == 0 else ():
+        for warning in self._programs.warnings if self._index == 0 else ():
             self._report("warning", "configuration", {"message": warning})
         if self._dead_sessions:
             left = len(self.session.files.dead.objects)
@@ -188,8 +196,8 @@ class Shard:
             {
                 "type": "ready",
                 "endpoint": self.acceptor.endpoint,
-                "classes": self._program.keys(),
-                "program": self._program.name,
+                "classes": self._programs.keys(),
+                "program": ", ".join(program.name for program in self._programs.all),
                 "budget_s": max(found.turn_ms_max for found in (self._limits, *self._class_limits.values())) / 1000,
             }
         )
@@ -201,7 +209,7 @@ class Shard:
             self._begin(self._watch_globals(), "globals")
         if self.session.catalogue.missing:
             self.listing.rebuild = self._begin(self._rebuild_catalogue(), "catalogue")
-        if self._program.removing:
+        if self._programs.removing:
             self._begin(self._remove_classes(), "removal")
         return await self._ended
 
@@ -217,7 +225,7 @@ class Shard:
             self._stop(cast("BaseException", task.exception()))
 
     async def _rebuild_catalogue(self) -> None:
-        keys = [*self._runtimes, *self._program.removing]
+        keys = [*self._runtimes, *self._programs.removing]
         folders = {ClassKey(key).folder: key for key in keys}
         count = await asyncio.to_thread(self.session.catalogue.rebuild, folders)
         if count:
@@ -226,20 +234,22 @@ class Shard:
 
     async def _watch_globals(self) -> None:
         """In development: tell of globals of the program's module that its code writes."""
-        watched = ModuleGlobals(self._program.module)
-        found = watched.declared()
+        watched = [ModuleGlobals(module) for module in self._programs.modules]
+        found = [written for each in watched for written in each.declared()]
         while True:
             for written in found:
                 fields: dict[str, object] = {"name": written.name, "where": written.where, "hint": ADVICE}
                 self._report("warning", "module_global_written", fields)
             await asyncio.sleep(_GLOBALS_S)
-            found = watched.written()
+            found = [written for each in watched for written in each.written()]
 
     async def _remove_classes(self) -> None:
         """What migrations have deleted."""
         session = self.session
         removal = Removal(self.listing, session.timeline, session.archive.ask, session.catalogue.groups, self._report)
-        await removal.run(self._program.removing, lambda key: self._control.send({"type": "removed", "class_key": key}))
+        await removal.run(
+            self._programs.removing, lambda key: self._control.send({"type": "removed", "class_key": key})
+        )
 
     async def _watch_quotas(self) -> None:
         """Say what was used; refuse what a quota refuses. A quota of a day that is over is lifted here, asked by nobody."""
@@ -334,7 +344,8 @@ class Shard:
         """Let running events end, make everything durable, complete every file, end the log."""
         session = self.session
         session.alarms.stop()
-        clean = await session.residents.drain(seconds * 0.7)
+        clean = await session.residents.drain(seconds * 0.6)
+        await self._around.close(seconds * 0.1)
         await self.operations.stop()
         await session.timeline.finish(seconds * 0.2)
         await session.committer.flush()
@@ -382,9 +393,9 @@ def _raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _stand_by(control: Control, start: Message, program: Program) -> Message:
+def _stand_by(control: Control, start: Message, programs: Programs) -> Message:
     """Wait, with the program imported and nothing opened, to be given a session: the start message with it."""
-    control.send({"type": "standby", "classes": program.keys()})
+    control.send({"type": "standby", "classes": programs.keys()})
     given = next(control.messages(), None)  # the watch of the supervisor ends us when it is gone
     if given is None or given.get("type") != "begin":
         raise ProtocolError(f"a process that stood by was told {given}")
@@ -394,15 +405,15 @@ def _stand_by(control: Control, start: Message, program: Program) -> Message:
 
 async def _body(control: Control, start: Message, loop: asyncio.AbstractEventLoop) -> int:
     _raise_file_limit()
-    program = load(cast("str", start["program"]), cast("str | None", start["env_name"]), deployments_of(start))
+    programs = programs_of(start)
     _forbid_forks()
     if start.get("standby"):
         settle_garbage()  # nobody waits for it yet
-        start = _stand_by(control, start, program)
-        shard = Shard(control, start, program, loop, LocalDisk())
+        start = _stand_by(control, start, programs)
+        shard = Shard(control, start, programs, loop, LocalDisk())
         shard.startup()
         return await shard.serve()
-    shard = Shard(control, start, program, loop, LocalDisk())
+    shard = Shard(control, start, programs, loop, LocalDisk())
     shard.startup()
     settle_garbage()
     return await shard.serve()

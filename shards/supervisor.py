@@ -19,6 +19,7 @@ from typing import cast
 
 import structlog
 
+from ..bindings.kinds import check
 from ..engine.clock import SystemClock
 from ..engine.disk import LocalDisk
 from ..engine.errors import NotConnected, PerdureError, from_wire
@@ -142,8 +143,10 @@ class Supervisor:
     # ------------------------------------------------------------------ startup
     async def prepare(self) -> None:
         """Read the configuration and apply its migrations: before any process of it starts. Raises ConfigError."""
-        settings = await self._migrations.prepare(self._setup.program, self._setup.env_name)
-        self._next_crons = settings.crons if settings is not None else ()
+        found = await self._migrations.prepare_all(self._setup.programs, self._setup.env_name)
+        for config in found:
+            check(config)
+        self._next_crons = tuple(cron for config in found for cron in config.crons)
 
     def _serving_gateways(self) -> list[Child]:
         return [child for child in self.gateways.values() if child.phase is Phase.SERVING]
@@ -217,6 +220,7 @@ class Supervisor:
             "type": "start",
             "role": name.split()[0],
             "program": setup.program,
+            "beside": list(setup.beside),
             "data": self._data.path,
             "env_name": setup.env_name,
             "run": self._data.run,

@@ -15,7 +15,7 @@ from contextvars import Context
 from ..engine.errors import InvalidArgument
 from ..engine.limits import Limits
 from ..router.slots import deal
-from ..sdk.program import Program
+from ..sdk.programs import Programs
 from ..shards.dead_sessions import DeadSessions
 from ..shards.log import delete_session, sessions
 from .clocks import WorldClock
@@ -31,14 +31,14 @@ DRAIN_S = 10.0
 
 
 class Cluster:
-    """All shards of a world. `program()` gives the program for a process that starts: its modules are its own."""
+    """All shards of a world. `programs()` gives the programs for a process that starts: its modules are its own."""
 
     def __init__(
         self,
         folder: str,
         *,
         shards: int,
-        program: Callable[[], Program],
+        programs: Callable[[], Programs],
         network: Network,
         clock: WorldClock,
         limits: Limits,
@@ -51,7 +51,7 @@ class Cluster:
         if not 1 <= shards <= 64:
             raise InvalidArgument(f"a world has 1 to 64 shards, not {shards}")
         self._folder = folder
-        self._program = program
+        self._programs = programs
         self._network = network
         self._clock, self._limits, self._loop = clock, limits, loop
         self._story, self._report, self._rng = story, report, rng
@@ -78,7 +78,7 @@ class Cluster:
         process = Process(
             index,
             f"{self._sessions:012d}-{self._rng.getrandbits(32):08x}",
-            program=self._program(),
+            programs=self._programs(),
             disk=self.disk,
             dead_sessions=self._dead.of(index),
             groups=[group for group, shard in enumerate(self.groups) if shard == index],

@@ -8,12 +8,12 @@ from contextvars import Context
 from typing import cast
 from urllib.parse import urlsplit
 
-from ..bindings.kinds import environment
+from ..bindings.kinds import environments
 from ..bindings.surroundings import Surroundings
 from ..engine.errors import PerdureError
 from ..engine.http import HttpResponse
 from ..router.gateway_http import Front, Message
-from ..sdk.program import Program
+from ..sdk.programs import Programs
 from ..sdk.request import Request
 from ..sdk.response import Response
 from .network import Caller, Network
@@ -26,12 +26,21 @@ HOST = "localhost"
 class FrontDoor:
     """A gateway: the same front as in a gateway process, called with what HTTP would bring."""
 
-    def __init__(self, program: Program, network: Network, loop: VirtualLoop, report: Report) -> None:
+    def __init__(self, programs: Programs, network: Network, loop: VirtualLoop, report: Report) -> None:
         self._loop = loop
         self._network = network
         around = Surroundings(Caller(network, None), loop, report, "")
-        make = program.worker(environment(program, around))
-        self._front: Front = in_background(Front, make, loop, report, development=True, host=HOST)
+        environments(programs, around)
+        name = programs.first.name
+        self._front: Front = in_background(
+            Front,
+            around.doors[name].maker(),
+            loop,
+            report,
+            development=True,
+            host=HOST,
+            assets=around.assets.get(name),
+        )
         self._requests = 0
 
     async def fetch(self, url: str, options: dict[str, object]) -> Response:

@@ -19,7 +19,7 @@ from ..engine.context import GatedTransport
 from ..engine.errors import ObjectReset, ShardLost
 from ..engine.instance import Instance
 from ..engine.limits import Limits
-from ..sdk.program import Program
+from ..sdk.programs import Programs
 from ..shards.session import Session
 from .archive import InlineArchive
 from .clocks import WorldClock
@@ -41,7 +41,7 @@ class Process:
         index: int,
         session: str,
         *,
-        program: Program,
+        programs: Programs,
         disk: SimDisk,
         dead_sessions: Sequence[str],
         groups: Sequence[int],
@@ -58,7 +58,6 @@ class Process:
         self.name = f"shard {index}"
         self.alive = True
         self.pending: dict[Pending, Call] = {}
-        self.program = program
         self._loop = loop
         self._disk = disk.view()
         self._recovered = recovered
@@ -72,7 +71,7 @@ class Process:
             session,
             dead_sessions=dead_sessions,
             groups=groups,
-            runtimes=runtimes(program, around),
+            runtimes=runtimes(programs, around),
             transport=caller,
             archive=InlineArchive(self._disk, disk.root),
             clock=clock,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import ModuleType
 from typing import cast
@@ -14,20 +14,28 @@ from ..engine.errors import ConfigError
 from ..sdk import aliases
 from ..sdk.config import Binding, Config
 from ..sdk.entrypoints import WorkerEntrypoint
-from ..sdk.program import Program, load
+from ..sdk.program import Program, importing, load
+from ..sdk.programs import Programs
 
 Source = str | os.PathLike[str] | ModuleType | type | Iterable[type]
 
 
-def loader(source: Source, env: Mapping[str, object] | None = None) -> Callable[[], Program]:
-    """A function that gives the program. From a folder or file each call imports the main module anew, as a new process does.
+def loader(
+    source: Source, env: Mapping[str, object] | None = None, beside: Sequence[Source] = ()
+) -> Callable[[], Programs]:
+    """A function that gives the programs. From a folder or file each call imports the main module anew, as a new process does.
 
-    `env`: variables beside, or instead of, those of the configuration. Raises ConfigError.
+    `env`: variables beside, or instead of, those of the configuration; of all. `beside`: further programs. Raises ConfigError.
     """
     aliases.install()
     given = dict(env or {})
+    loads = [_loader(each, given, apart=bool(beside)) for each in (source, *beside)]
+    return lambda: Programs(tuple(load() for load in loads))
+
+
+def _loader(source: Source, given: Mapping[str, object], *, apart: bool) -> Callable[[], Program]:
     if isinstance(source, str | os.PathLike):
-        return _Reloaded(os.fspath(source), given).load
+        return _Reloaded(os.fspath(source), given, apart=apart).load
     if isinstance(source, ModuleType):
         program = _of_module(source)
     else:
@@ -39,22 +47,30 @@ def loader(source: Source, env: Mapping[str, object] | None = None) -> Callable[
 class _Reloaded:
     """A program of files: its main module is executed anew for each process, and compiled once."""
 
-    def __init__(self, path: str, env: Mapping[str, object]) -> None:
-        self._path, self._env = path, env
+    def __init__(self, path: str, env: Mapping[str, object], *, apart: bool) -> None:
+        self._path, self._env, self._apart = path, env, apart
         self._first: Program | None = None
 
     def load(self) -> Program:
         first = self._first
         if first is None:
-            self._first = first = _with(load(self._path), self._env)
+            self._first = first = _with(load(self._path, apart=self._apart), self._env)
+            if not first.config.main:
+                return first
             with open(first.config.main, "rb") as file:
                 self._code = compile(file.read(), first.config.main, "exec")
+            return first
+        if not first.config.main:
             return first
         module = ModuleType(first.module.__name__)
         module.__file__ = first.config.main
         sys.modules[module.__name__] = module
-        exec(self._code, module.__dict__)
-        return Program(first.config, module, {name: getattr(module, name) for name in first.classes})
+        if first.modules is not None:
+            module.__dict__["__builtins__"] = first.modules.builtins
+        with importing(first.config.vars):
+            exec(self._code, module.__dict__)
+        classes = {name: getattr(module, name) for name in first.classes}
+        return Program(first.config, module, classes, first.modules)
 
 
 def _with(program: Program, env: Mapping[str, object]) -> Program:
@@ -90,8 +106,8 @@ def _made(name: str, path: str, found: list[type]) -> Program:
             f"{path} declares no class that objects could have", hint="declare `class Name(DurableObject)` in it"
         )
     module = ModuleType(name)
-    if workers:
-        default = next((cls for cls in workers if cls.__name__ == "Default"), workers[0])
-        module.__dict__["Default"] = cast("object", default)
+    module.__dict__.update({cls.__name__: cls for cls in workers})
+    if workers and "Default" not in module.__dict__:
+        module.__dict__["Default"] = cast("object", workers[0])
     bindings = tuple(Binding(name, name) for name in classes)
     return Program(Config(name, path, bindings, sqlite=frozenset(classes)), module, classes)

@@ -18,13 +18,13 @@ import os
 import random
 import shutil
 import tempfile
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack
 from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from ..bindings.kinds import environment
+from ..bindings.kinds import environments
 from ..bindings.surroundings import Surroundings
 from ..engine.errors import ClassNotFound, InvalidArgument
 from ..engine.ids import ClassKey
@@ -85,6 +85,7 @@ class World:
         self,
         program: Source,
         *,
+        beside: Sequence[Source] = (),
         env: Mapping[str, object] | None = None,
         shards: int = 1,
         now: datetime.datetime = START,
@@ -96,13 +97,14 @@ class World:
     ) -> None:
         """`program`: a folder or file as for `perdure run`, a module, or classes. `env`: variables beside its configuration's.
 
+        `beside`: programs that are served with it, for its bindings to services.
         `now`: the wall clock at the start; a naive one is UTC. `limits`: of each shard. Raises ConfigError, InvalidArgument.
         """
         self.log: list[LogRecord] = []
         running = asyncio._get_running_loop()
         self._own_loop = loop is None and not isinstance(running, VirtualLoop)
         self.loop = loop or (running if isinstance(running, VirtualLoop) else VirtualLoop())
-        self._load = loader(program, env)
+        self._load = loader(program, env, beside)
         self._shards, self._seed = shards, seed
         self._limits = limits or Limits(segment_bytes=_SEGMENT_BYTES)
         self._schedule: Schedule = schedule or Calm()
@@ -142,14 +144,14 @@ class World:
         self._outer = Outside()
         self._stack.callback(fetching.install(self._outer))
         self._stack.callback(caches.install(CacheStore()))
-        self._program = self._load()
+        self._programs = self._load()
         self.network = Network(self.loop, self._schedule, self.story)
-        self.network.classes = {key: name for name, key in self._program.keys().items()}
+        self.network.classes = {key: name for name, key in self._programs.keys().items()}
         self._caller = Caller(self.network, None)
         self.cluster = Cluster(
             self._folder,
             shards=self._shards,
-            program=self._load,
+            programs=self._load,
             network=self.network,
             clock=self._clock,
             limits=self._limits,
@@ -163,7 +165,7 @@ class World:
 
     def _start_all(self) -> None:
         self.cluster.start_all()
-        self._front = FrontDoor(self._program, self.network, self.loop, self._report)
+        self._front = FrontDoor(self._programs, self.network, self.loop, self._report)
 
     def _outside(self, work: Any, *args: object) -> None:
         """Call `work` as code of this loop, wherever we are."""
@@ -253,13 +255,14 @@ class World:
     @property
     def env(self) -> Env:
         """What the program's Worker finds as `self.env`."""
-        return environment(self._program, Surroundings(self._caller, self.loop, self._report, ""))
+        found = environments(self._programs, Surroundings(self._caller, self.loop, self._report, ""))
+        return found[self._programs.first.name]
 
     def namespace(self, name: str) -> Namespace:
         """All objects of a class, by the class's name. Raises ClassNotFound."""
-        unique = self._program.keys().get(name)
+        unique = self._programs.keys().get(name)
         if unique is None:
-            known = ", ".join(sorted(self._program.keys())) or "none"
+            known = ", ".join(sorted(self._programs.keys())) or "none"
             raise ClassNotFound(f"the program has no class {name!r}", hint=f"known: {known}")
         return Namespace(ClassKey(unique), self._caller, self._fetch_through)
 

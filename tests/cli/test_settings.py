@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from perdure.cli.settings import read_environment, read_file, resolve
+from perdure.cli.settings import default_data, read_environment, read_file, resolve
 from perdure.engine.errors import ConfigError
 from perdure.engine.limits import Limits
 
@@ -101,3 +101,24 @@ def test_bounds_of_classes_are_checked_as_far_as_they_can_be(program: str) -> No
         resolve({"program": program}, {}, {"classes": 7})
     with pytest.raises(ConfigError, match="unknown bound 'history_dasy'"):
         resolve({"program": program}, {}, {"classes": {"Room": {"history_dasy": 7}}})
+
+
+def test_several_programs(tmp_path) -> None:
+    for name in ("a.py", "b.py", "perdure.toml"):
+        (tmp_path / name).write_text("")
+    path = tmp_path / "perdure.toml"
+    path.write_text('programs = ["a.py", "b.py"]')
+    first, second = str(tmp_path / "a.py"), str(tmp_path / "b.py")
+    found = resolve({}, {}, read_file(str(path)))
+    assert found.programs == (first, second)
+    assert found.data == default_data(first)
+    assert resolve({"programs": [second]}, {}, read_file(str(path))).programs == (second,)
+    assert resolve({}, {"PERDURE_PROGRAM": second}, read_file(str(path))).programs == (second,)
+    path.write_text('programs = ["a.py"]\nprogram = "b.py"')
+    with pytest.raises(ConfigError, match="exclude each other"):
+        read_file(str(path))
+    path.write_text('programs = "a.py"')
+    with pytest.raises(ConfigError, match="must be a list of paths"):
+        read_file(str(path))
+    with pytest.raises(ConfigError, match="there is no program at"):
+        resolve({"programs": [first, str(tmp_path / "c.py")]}, {}, {})

@@ -134,12 +134,12 @@ def test_a_rename_keeps_the_key_and_the_kind_of_storage(tmp_path) -> None:
 
 def test_environments_secrets_and_warnings(tmp_path) -> None:
     (tmp_path / ".dev.vars").write_text("# comment\nTOKEN='secret'\n")
-    found = config.read(write(tmp_path, {**BASE, "unknown": 1, "workflows": []}), "staging")
+    found = config.read(write(tmp_path, {**BASE, "unknown": 1, "observability": {}}), "staging")
     assert found.name == "w-staging"
     assert found.vars == {"V": "2", "TOKEN": "secret"}
     assert [b.name for b in found.bindings] == ["A"]
     assert any("unknown key 'unknown'" in text for text in found.warnings)
-    assert any("'workflows' is not supported" in text for text in found.warnings)
+    assert not any("observability" in text for text in found.warnings)
 
 
 def test_toml_and_comments(tmp_path) -> None:
@@ -163,16 +163,13 @@ def test_toml_and_comments(tmp_path) -> None:
         ({"migrations": [{"tag": "1", "deleted_classes": ["X"]}]}, "non-existent class X"),
         (
             {"migrations": [{"tag": "1", "transferred_classes": [{"from": "A"}]}]},
-            "transferred_classes is not supported",
+            "'from_script' is missing",
         ),
         ({"triggers": ["* * * * *"]}, "triggers must be a table"),
         ({"triggers": {"crons": "* * * * *"}}, "crons must be a list"),
         ({"triggers": {"crons": ["* * * *"]}}, "4 fields"),
         ({"durable_objects": {"bindings": [{"name": "A"}]}}, "'class_name' is missing"),
-        (
-            {"durable_objects": {"bindings": [{"name": "A", "class_name": "X", "script_name": "other"}]}},
-            "another Worker",
-        ),
+        ({"durable_objects": {"bindings": [{"name": "A", "class_name": "X", "script_name": 1}]}}, "'script_name'"),
     ],
 )
 def test_configuration_mistakes_name_the_file_and_the_key(tmp_path, change, phrase: str) -> None:

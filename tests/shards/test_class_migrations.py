@@ -199,3 +199,80 @@ def test_a_removal_that_was_cut_off_takes_what_is_left() -> None:
     assert done == []
     asyncio.run(removal(objects, events).run(["chat-Old"], done.append))
     assert (objects.past, done) == (set(), ["chat-Old"])
+
+
+def written(folder, name: str, **keys: object) -> str:
+    (folder / name).mkdir(exist_ok=True)
+    (folder / name / "entry.py").write_text("")
+    (folder / name / "wrangler.json").write_text(json.dumps({"name": name, "main": "entry.py", **keys}))
+    return str(folder / name)
+
+
+@pytest.mark.parametrize("target_first", [True, False])
+def test_a_class_goes_from_one_program_to_the_other(tmp_path, target_first: bool) -> None:
+    scene = Scene(tmp_path)
+
+    def prepare(*paths: str):
+        order = paths if target_first else paths[::-1]
+        return {found.name: found for found in asyncio.run(scene.migrations.prepare_all(order, None))}
+
+    new, old = (
+        written(tmp_path, "new"),
+        written(tmp_path, "old", migrations=[{"tag": "v1", "new_sqlite_classes": ["Room"]}]),
+    )
+    assert prepare(new, old)["old"].keys == {"Room": "Room"}
+    taken = [{"from": "Room", "from_script": "old", "to": "Hall"}]
+    new = written(tmp_path, "new", migrations=[{"tag": "v1", "transferred_classes": taken}])
+    bindings = [{"name": "ROOM", "class_name": "Hall", "script_name": "new"}]
+    old = written(
+        tmp_path,
+        "old",
+        migrations=[{"tag": "v1", "new_sqlite_classes": ["Room"]}],
+        durable_objects={"bindings": bindings},
+    )
+    found = prepare(new, old)
+    assert found["new"].keys == {"Hall": "=old-Room"}
+    assert found["new"].sqlite == {"Hall"}
+    assert found["old"].keys == {}
+    scene.anew()
+    assert prepare(new, old)["new"].keys == {"Hall": "=old-Room"}
+
+
+@pytest.mark.parametrize("target_first", [True, False])
+def test_the_same_by_exports(tmp_path, target_first: bool) -> None:
+    scene = Scene(tmp_path)
+    kind = "durable-object"
+    new = written(
+        tmp_path, "new", exports={"Room": {"type": kind, "state": "expecting-transfer", "transfer_from": "old"}}
+    )
+    old = written(tmp_path, "old", exports={"Room": {"type": kind}, "Old": {"type": kind}})
+    order = [new, old] if target_first else [old, new]
+    asyncio.run(scene.migrations.prepare_all(order, None))
+    assert json.loads(scene.meta.get(KEY) or b"{}")["new"]["keys"] == {}
+    written(
+        tmp_path,
+        "old",
+        exports={"Room": {"type": kind, "state": "transferred", "transferred_to": "new"}, "Old": {"type": kind}},
+    )
+    asyncio.run(scene.migrations.prepare_all(order, None))
+    stored = json.loads(scene.meta.get(KEY) or b"{}")
+    assert stored["new"]["keys"] == {"Room": "=old-Room"}
+    assert stored["old"]["keys"] == {"Old": "Old"}
+    assert scene.events.count("exports_applied") >= 3
+
+
+def test_two_programs_of_one_name_are_refused(tmp_path) -> None:
+    scene = Scene(tmp_path)
+    first = written(tmp_path, "a")
+    with pytest.raises(ConfigError, match="two programs are named 'a'"):
+        asyncio.run(scene.migrations.prepare_all([first, first], None))
+
+
+def test_a_class_that_another_program_binds_is_not_deleted(tmp_path) -> None:
+    scene = Scene(tmp_path)
+    steps = [{"tag": "v1", "new_sqlite_classes": ["Room"]}, {"tag": "v2", "deleted_classes": ["Room"]}]
+    first = written(tmp_path, "a", migrations=steps)
+    bindings = [{"name": "ROOM", "class_name": "Room", "script_name": "a"}]
+    second = written(tmp_path, "b", durable_objects={"bindings": bindings})
+    with pytest.raises(ConfigError, match="Cannot apply --delete-class migration to class 'Room'"):
+        asyncio.run(scene.migrations.prepare_all([first, second], None))

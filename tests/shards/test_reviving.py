@@ -7,11 +7,11 @@ import os
 import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import apsw
 import pytest
 from perdure.engine.errors import PerdureError
+from perdure.sdk.config import Config
 from perdure.sdk.crons import Cron
 from perdure.shards import children
 from perdure.shards.children import Child, Phase
@@ -131,10 +131,10 @@ def test_crons_are_those_of_the_code_that_serves(on_stage, monkeypatch, fails: b
         supervisor = stage.supervisor
         new = Cron.parse("*/5 * * * *")
 
-        async def prepare(*_: object) -> SimpleNamespace:
-            return SimpleNamespace(crons=(new,))
+        async def prepare(*_: object) -> list[Config]:
+            return [Config("w", "entry.py", crons=(new,))]
 
-        monkeypatch.setattr(supervisor._migrations, "prepare", prepare)
+        monkeypatch.setattr(supervisor._migrations, "prepare_all", prepare)
         reloading, standby = await _standing_by(stage)
         assert supervisor._crons._crons == ()
         if fails:

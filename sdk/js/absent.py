@@ -1,0 +1,121 @@
+"""Names that programs import although nothing stands behind them here: using one says so."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any, NoReturn
+
+from ...engine.errors import PerdureError
+from .promise import Promise
+from .proxies import JsProxy, to_text
+
+_SOCKETS = "WebSockets are not supported by this version of perdure"
+
+
+def _refuse(name: str, why: str, hint: str = "") -> NoReturn:
+    raise PerdureError(f"{name}: {why}", name="NotSupportedError", hint=hint)
+
+
+class _Absent(type):
+    """A class that cannot be used, and of which nothing is an instance."""
+
+    why: str
+    hint: str
+
+    def __call__(cls, *_args: object, **_named: object) -> Any:
+        _refuse(cls.__name__, cls.why, cls.hint)
+
+    def new(cls, *_args: object, **_named: object) -> Any:
+        _refuse(cls.__name__, cls.why, cls.hint)
+
+    def __instancecheck__(cls, _instance: object) -> bool:
+        return False
+
+
+class WebSocketPair(metaclass=_Absent):
+    why, hint = _SOCKETS, "answer with server-sent events, or poll"
+
+
+class WebSocket(metaclass=_Absent):
+    why, hint = _SOCKETS, "answer with server-sent events, or poll"
+    CONNECTING, OPEN, CLOSING, CLOSED = 0, 1, 2, 3
+    READY_STATE_CONNECTING, READY_STATE_OPEN, READY_STATE_CLOSING, READY_STATE_CLOSED = 0, 1, 2, 3
+
+
+class WebSocketRequestResponsePair(metaclass=_Absent):
+    why, hint = _SOCKETS, ""
+
+
+class EventSource(metaclass=_Absent):
+    why, hint = "it is not provided", "read the body of a fetch"
+
+
+class Function(metaclass=_Absent):
+    why, hint = "code cannot be made of a text: there is no JavaScript here", "write it in Python"
+
+
+class WebAssembly(metaclass=_Absent):
+    why, hint = "it is not provided", "use a package of Python"
+
+
+def eval(_code: object = None) -> NoReturn:
+    """Raises PerdureError (EvalError): there is no JavaScript here."""
+    raise PerdureError("eval: there is no JavaScript engine here", name="EvalError", hint="write it in Python")
+
+
+class Cache(JsProxy):
+    """A cache that is always empty: what is put is dropped, what is asked for is not there. That is all that caches promise."""
+
+    def match(self, _request: object, _options: object = None) -> Promise:
+        return Promise.resolve(None)
+
+    def put(self, _request: object, response: Any) -> Promise:
+        response.take_body()  # as if it had been read
+        return Promise.resolve(None)
+
+    def delete(self, _request: object, _options: object = None) -> Promise:
+        return Promise.resolve(False)
+
+
+class CacheStorage(JsProxy):
+    """`caches.default`, `caches.open(name)`."""
+
+    default = Cache()
+
+    def open(self, _name: object) -> Promise:
+        return Promise.resolve(self.default)
+
+
+caches = CacheStorage()
+
+
+class Navigator(JsProxy):
+    """`navigator.userAgent`."""
+
+    userAgent = "Cloudflare-Workers"
+    hardwareConcurrency = 1
+    language = "en"
+    languages = ("en",)
+
+    def sendBeacon(self, url: object, body: object = None) -> bool:
+        from .web import fetch
+
+        fetch(to_text(url), method="POST", body=body)
+        return True
+
+
+navigator = Navigator()
+
+
+class Scheduler(JsProxy):
+    """`await scheduler.wait(ms)`."""
+
+    def wait(self, ms: object) -> Awaitable[None]:
+        import asyncio
+
+        from .proxies import to_number
+
+        return Promise(asyncio.sleep(max(to_number(ms), 0) / 1000))
+
+
+scheduler = Scheduler()

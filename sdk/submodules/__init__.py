@@ -1,0 +1,1 @@
+"""What programs import as `workers.entrypoints`, `workers.rpc`, `workers.utils`, `workers.workflows`."""
