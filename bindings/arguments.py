@@ -7,13 +7,14 @@ attributes or keyword arguments, and what is None or undefined counts as not giv
 from __future__ import annotations
 
 import asyncio
+import datetime
 import json
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, NoReturn, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from ..engine.errors import InvalidArgument, PerdureError
-from ..engine.values import UNDEFINED, JsDict, JsList
+from ..engine.values import UNDEFINED, JsDict, JsList, StandIn
 
 T = TypeVar("T")
 
@@ -80,7 +81,14 @@ def to_json(value: object) -> str:
         raise InvalidArgument(f"the value cannot be written as JSON: {error}") from None
 
 
-def _unknown(value: object) -> NoReturn:
+def _unknown(value: object) -> object:
+    if isinstance(value, StandIn):
+        return value.plain()
+    if value is UNDEFINED:
+        return None
+    if isinstance(value, datetime.datetime):
+        moment = value.astimezone(datetime.UTC).isoformat(timespec="milliseconds")
+        return moment.replace("+00:00", "Z")
     raise InvalidArgument(f"a {type(value).__name__} cannot be written as JSON")
 
 

@@ -202,7 +202,8 @@ class D1Database:
     def dump(self) -> Awaitable[object]:
         """Raises BindingError: it is for databases of the reference's first trial alone, there too."""
         raise BindingError(
-            "D1_DUMP_ERROR: dump() is not supported", hint="copy the file: `perdure objects export perdure.d1/ID --output FILE`"
+            "D1_DUMP_ERROR: dump() is not supported",
+            hint="copy the file: `perdure objects export perdure.d1/ID --output FILE`",
         )
 
     with_session = withSession
