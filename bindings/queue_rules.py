@@ -103,6 +103,8 @@ def _to_bytes(body: object, kind: str) -> bytes:
             raise InvalidArgument(f"Content Type 'text' requires a value of type string, but received: {_type(body)}")
         return body.encode("utf-8", "replace")
     try:
+        if isinstance(body, str):
+            raise TypeError("a text is no buffer")
         return as_bytes(body)
     except TypeError:
         raise InvalidArgument(

@@ -12,8 +12,8 @@ from __future__ import annotations
 import asyncio
 import datetime
 import time
-from collections.abc import Iterable
-from typing import cast
+from collections.abc import Coroutine, Iterable
+from typing import Any, cast
 
 from ..engine.context import DurableObjectContext
 from ..engine.durable import DurableObject
@@ -71,6 +71,7 @@ class QueueShard(DurableObject):
         self._shards = 1
         self._running = 0
         self._moving = False
+        self._tasks: set[asyncio.Task[None]] = set()
         self._ready = 0
         """At least about so many messages wait for nothing but their batch."""
         self._alarm_ms: float | None = None
@@ -166,7 +167,7 @@ class QueueShard(DurableObject):
             limit = consumer.concurrency_max or CONCURRENCY
             while self._running < limit and (rows := self._claim(consumer, now_ms)):
                 self._running += 1
-                self.ctx.waitUntil(asyncio.ensure_future(self._deliver(consumer, rows)))
+                self._begin(self._deliver(consumer, rows))
         self._move_on()
         await self._come_back(self._next_ms(consumer, now_ms))
 
@@ -200,6 +201,12 @@ class QueueShard(DurableObject):
         if when_ms is not None and (self._alarm_ms is None or self._alarm_ms > when_ms):
             self._alarm_ms = when_ms
             await self.ctx.storage.setAlarm(round(when_ms))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Beside the event that runs. Not `waitUntil`: its time is over when that of a handler is."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     # ------------------------------------------------------------------ consumers
     async def _deliver(self, consumer: Consumer, rows: list[Row]) -> None:
@@ -254,7 +261,7 @@ class QueueShard(DurableObject):
         if self._moving or not self._sql.exec("select 1 from messages where state >= ? limit 1", _DEAD).toArray():
             return
         self._moving = True
-        self.ctx.waitUntil(asyncio.ensure_future(self._move()))
+        self._begin(self._move())
 
     async def _move(self) -> None:
         try:
