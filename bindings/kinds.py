@@ -23,6 +23,7 @@ from .assets import AssetFiles, AssetsBinding
 from .d1 import D1Databases
 from .kv import KvNamespaces
 from .queues import Queues
+from .r2 import R2Buckets
 from .rate_limits import RateLimits, UnsafeRateLimits
 from .services import InProcessCalls
 from .surroundings import Surroundings
@@ -46,7 +47,7 @@ class Kind(Protocol):
         ...
 
 
-KINDS: tuple[Kind, ...] = (KvNamespaces(), RateLimits(), UnsafeRateLimits(), D1Databases(), Queues())
+KINDS: tuple[Kind, ...] = (KvNamespaces(), RateLimits(), UnsafeRateLimits(), D1Databases(), Queues(), R2Buckets())
 
 
 def check(config: Config) -> None:
