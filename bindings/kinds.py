@@ -19,6 +19,7 @@ from ..sdk.env import Env
 from ..sdk.program import Program
 from ..sdk.programs import Programs
 from ..sdk.service import Exports, Service, Target
+from .ai import AiModels
 from .assets import AssetFiles, AssetsBinding
 from .d1 import D1Databases
 from .kv import KvNamespaces
@@ -47,7 +48,15 @@ class Kind(Protocol):
         ...
 
 
-KINDS: tuple[Kind, ...] = (KvNamespaces(), RateLimits(), UnsafeRateLimits(), D1Databases(), Queues(), R2Buckets())
+KINDS: tuple[Kind, ...] = (
+    KvNamespaces(),
+    RateLimits(),
+    UnsafeRateLimits(),
+    D1Databases(),
+    Queues(),
+    R2Buckets(),
+    AiModels(),
+)
 
 
 def check(config: Config) -> None:

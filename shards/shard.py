@@ -28,7 +28,7 @@ from ..engine.limits import Limits
 from ..router.client import Client
 from ..router.control import Control, Message
 from ..router.logs import reporter
-from ..router.process import main, programs_of, settings_of, settle_garbage
+from ..router.process import binding_settings_of, main, programs_of, settings_of, settle_garbage
 from ..router.pulse import Pulse
 from ..router.server import Acceptor
 from ..router.slots import SlotMap
@@ -101,7 +101,9 @@ class Shard:
         self.client = Client.in_process(loop, self._map, keys, role=f"shard {self._index}")
         self.outgoing = HttpClient()
         fetching.install(self.outgoing)
-        self._around = around = Surroundings(GatedTransport(self.client, loop), loop, self._report, self._data)
+        self._around = around = Surroundings(
+            GatedTransport(self.client, loop), loop, self._report, self._data, settings=binding_settings_of(self._start)
+        )
         self._runtimes = runtimes(self._programs, around)
         for key, runtime in self._runtimes.items():
             runtime.limits = self._class_limits.get(key)
