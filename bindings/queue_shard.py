@@ -28,7 +28,7 @@ CONCURRENCY = 10
 HANDLER_S_MAX = 900
 """Of one run of a consumer's handler."""
 SHARDS_MAX = 16
-GROW_PER_S = 400
+GROW_PER_S = 1_000
 """Messages that arrive at storage shard 0, over the window, for which a queue's storage shards are doubled."""
 _GROW_WINDOW_S = 5
 _SAFETY_MS = 5_000

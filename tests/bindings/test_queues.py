@@ -305,11 +305,11 @@ def test_what_an_object_sends_leaves_when_what_it_stored_is_durable(queue_world)
 
 def test_a_busy_queue_gets_more_storage_shards(queue_world):
     async def test(world, jobs, seen):
-        for _ in range(30):
+        for _ in range(60):
             await jobs.sendBatch([{"body": number} for number in range(100)])
         assert jobs._count == 2
         await world.advance(seconds=60)
-        assert sum(len(batch) for batch in await seen()) == 3_000
+        assert sum(len(batch) for batch in await seen()) == 6_000
 
     queue_world(test, max_batch_size=100, shards=1)
 
