@@ -163,6 +163,9 @@ def test_metadata(r2_world):
         assert (await r2.head("b")).http_metadata == {"contentType": "image/png", "cacheControl": "a"}
         with pytest.raises(BindingError, match=r"put: Your metadata headers exceed .* \(10012\)"):
             r2.put("a", "x", customMetadata={"n": "1" * 8192})
+        for ask in (lambda **more: r2.put("a", "x", **more), lambda **more: r2.get("a", **more)):
+            with pytest.raises(InvalidArgument, match="ssecKey is not supported"):
+                ask(ssecKey="00" * 32)
 
     r2_world(test)
 
