@@ -20,6 +20,7 @@ _PUBLIC = {
     "with_key": ".router.retries",
     "DurableObject": ".engine.durable",
     "PerdureError": ".engine.errors",
+    "RpcTarget": ".engine.rpc_target",
 }
 _MODULES = frozenset({"migrations"})
 """Public modules: `import perdure` is enough to use them."""
@@ -28,6 +29,7 @@ __all__ = [
     "DurableObject",
     "PerdureError",
     "Retry",
+    "RpcTarget",
     "connect",
     "connect_blocking",
     "local",

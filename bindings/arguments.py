@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 def read_options(given: object, more: dict[str, object], names: Iterable[str]) -> dict[str, object]:
     """The options that were given, by those of `names`; each has an alias in snake_case. Raises InvalidArgument."""
-    if given is None or given is UNDEFINED:
+    if is_missing(given):
         found: dict[str, object] = dict(more)
     elif isinstance(given, dict):
         found = {**{str(name): value for name, value in cast("dict[object, object]", given).items()}, **more}
@@ -33,9 +33,14 @@ def read_options(given: object, more: dict[str, object], names: Iterable[str]) -
     taken: dict[str, object] = {}
     for name in names:
         value = found.get(name, found.get(_snake(name)))
-        if value is not None and value is not UNDEFINED:
+        if not is_missing(value):
             taken[name] = value
     return taken
+
+
+def is_missing(value: object) -> bool:
+    """Whether it is None, or JavaScript's `undefined` or `null`."""
+    return value is None or value is UNDEFINED or (isinstance(value, StandIn) and value.plain() is None)
 
 
 def _snake(name: str) -> str:

@@ -12,10 +12,10 @@ from typing import Any, cast
 from ..engine.durable import DurableObject
 from ..engine.errors import BindingError, InvalidArgument, Overloaded, PerdureError, StatementTooLong
 from ..engine.stubs import Namespace, Stub
-from ..engine.values import UNDEFINED, JsDict, JsList
+from ..engine.values import JsDict, JsList
 from ..sdk.config import Config
 from . import sections
-from .arguments import Answer, Repeat, read_options
+from .arguments import Answer, Repeat, is_missing, read_options
 from .d1_database import D1Object
 from .d1_values import NO_STATEMENT, ONE_STATEMENT, bare, dicts_of, is_single, parameter, reads_only, rows_of
 from .surroundings import Surroundings
@@ -55,7 +55,7 @@ class D1PreparedStatement:
             if not rows:
                 return None
             row = cast("JsDict", rows[0])
-            if column is None or column is UNDEFINED:
+            if is_missing(column):
                 return row
             if column not in row:
                 raise BindingError(f"D1_COLUMN_NOTFOUND: Column not found ({column})")
@@ -195,7 +195,7 @@ class D1Database:
 
     def withSession(self, constraint: object = None) -> D1DatabaseSession:
         """A session; `constraint`: "first-primary", "first-unconstrained", or a bookmark."""
-        text = None if constraint is None or constraint is UNDEFINED else _text(constraint, "withSession").strip()
+        text = None if is_missing(constraint) else _text(constraint, "withSession").strip()
         bookmark = None if text in (None, "", "first-primary", "first-unconstrained") else text
         return D1DatabaseSession(self._stub, bookmark)
 

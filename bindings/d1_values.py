@@ -6,18 +6,19 @@ list of numbers, as it does there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import cast
 
 import apsw
 
 from ..engine.errors import BindingError
-from ..engine.values import UNDEFINED, JsDict, JsList
+from ..engine.values import UNDEFINED, JsDict, JsList, StandIn
 
 _INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
 _READS = ("SELECT", "EXPLAIN", "VALUES")
-"""Statements that begin so change nothing, and may be made again."""
+"""Statements that begin so change nothing, and may be made again; so does WITH where none of the words below is in the text."""
+_WRITES = re.compile(r"\b(insert|update|delete|replace)\b", re.IGNORECASE)
 ONE_STATEMENT = "A prepared SQL statement must contain only one statement."
 NO_STATEMENT = "No SQL statements detected."
 
@@ -39,6 +40,8 @@ def parameter(value: object) -> object:
         return int(value)
     if value is UNDEFINED:
         raise _refused("undefined", "undefined")
+    if isinstance(value, StandIn):
+        return parameter(value.plain())
     if isinstance(value, list | tuple):
         numbers = cast("Sequence[object]", value)
         if all(type(each) is int and 0 <= each < 256 for each in numbers):
@@ -47,10 +50,8 @@ def parameter(value: object) -> object:
     try:
         return memoryview(value).tobytes()  # pyright: ignore[reportArgumentType] - whatever has a buffer
     except TypeError:
-        buffered = getattr(value, "to_bytes", None)
-        if callable(buffered) and isinstance(found := buffered(), bytes):
-            return found
-    raise _refused("function" if callable(value) else "object", "[object Object]" if kind is dict else value)
+        kind_of = "function" if callable(value) else "object"
+        raise _refused(kind_of, "[object Object]" if isinstance(value, dict) else value) from None
 
 
 def _check_text(value: str) -> None:
@@ -84,7 +85,6 @@ def dicts_of(result: JsDict) -> JsList:
 
 
 # ---------------------------------------------------------------------- texts
-@lru_cache(maxsize=1_000)
 def bare(sql: str) -> str:
     """The text without what is space or comment at its beginning; empty: nothing else is in it."""
     rest = sql
@@ -111,7 +111,6 @@ def split(text: str) -> list[str]:
     return [statement.strip() for statement in found if bare(statement)]
 
 
-@lru_cache(maxsize=1_000)
 def is_single(sql: str) -> bool:
     """Whether a text holds no second statement."""
     return ";" not in sql or len(split(sql)) < 2
@@ -119,4 +118,5 @@ def is_single(sql: str) -> bool:
 
 def reads_only(sql: str) -> bool:
     """Whether it is certain that the (single) statement changes nothing."""
-    return bare(sql)[:8].upper().startswith(_READS)
+    begin = bare(sql)
+    return begin[:8].upper().startswith(_READS) or (begin[:4].upper() == "WITH" and _WRITES.search(begin) is None)

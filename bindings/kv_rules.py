@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..engine.errors import BindingError, InvalidArgument
-from ..engine.values import key_text
+from ..engine.values import StandIn, key_text
 from .arguments import read_options, to_json
 
 KEY_BYTES_MAX = 512
@@ -123,6 +123,8 @@ def _whole(value: object) -> int | None:
 
 def to_bytes(value: object) -> bytes | None:
     """A value as it is stored; None: it is a stream. Raises InvalidArgument, BindingError."""
+    if isinstance(value, StandIn):
+        value = value.plain()
     if isinstance(value, str):
         raw = value.encode("utf-8", "replace")
     elif isinstance(value, bool):
@@ -135,10 +137,7 @@ def to_bytes(value: object) -> bytes | None:
         try:
             raw = bytes(memoryview(value))  # pyright: ignore[reportArgumentType] - whatever has a buffer
         except TypeError:
-            buffered = getattr(value, "to_bytes", None)
-            raw = buffered() if callable(buffered) else None
-            if not isinstance(raw, bytes):
-                raise InvalidArgument(_VALUES, hint="write a dict or list with json.dumps()") from None
+            raise InvalidArgument(_VALUES, hint="write a dict or list with json.dumps()") from None
     check_size(len(raw))
     return raw
 

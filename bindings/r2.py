@@ -22,7 +22,7 @@ from ..sdk.body import Content, extract
 from ..sdk.config import Config
 from ..sdk.readable_stream import ReadableStream
 from . import r2_rules, sections
-from .arguments import Repeat, begin, read_options
+from .arguments import Repeat, begin, is_missing, read_options
 from .blob_store import BlobStore, check_settings, open_store
 from .r2_index import PIECE_BYTES, Found, R2Index, Segment, piece_name
 from .r2_objects import R2MultipartUpload, R2Object, R2ObjectBody
@@ -231,7 +231,7 @@ def _chunks(operation: str, value: object) -> AsyncIterator[bytes]:
         raise InvalidArgument(
             f"{operation}: a value is a text, bytes, a Blob, a stream or None, got {type(cast('object', value)).__name__}"
         )
-    taken = value.data if isinstance(value, Blob) else value
+    taken = None if is_missing(value) else value.data if isinstance(value, Blob) else value
     try:
         content: Content = extract(taken)[0]
     except TypeError as error:

@@ -19,6 +19,7 @@ from ..shards.setups import Setup
 from ..shards.supervisor import supervise
 from . import settings
 from .door import ask
+from .packages import provide
 from .run import run
 from .terminal import print_error, print_ready
 
@@ -98,10 +99,11 @@ def _watching(setup: Setup) -> None:
 
 
 @click.command(params=[p for p in run.params if p.name != "development"])
-def dev(programs: tuple[str, ...], config: str | None, **flags: object) -> None:
+def dev(programs: tuple[str, ...], config: str | None, install: bool, **flags: object) -> None:
     """Serve PROGRAM with errors shown, and reload it whenever a file of its folder changes."""
     logs.configure()
     setup = settings.resolve_run(programs, config, {**flags, "development": True})
+    provide(setup.programs, install=install)
 
     def ready(url: str, about: dict[str, object]) -> None:
         print_ready(url, about)

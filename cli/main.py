@@ -18,6 +18,7 @@ from .run import run
 from .supervise import supervise
 from .terminal import print_error
 from .trigger import trigger
+from .types import types
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -36,6 +37,7 @@ cli.add_command(d1)
 cli.add_command(objects)
 cli.add_command(reload)
 cli.add_command(trigger)
+cli.add_command(types)
 
 
 def main() -> None:

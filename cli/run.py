@@ -9,6 +9,7 @@ import click
 from ..router import logs
 from ..shards.supervisor import supervise
 from . import settings
+from .packages import provide
 from .terminal import print_ready
 
 
@@ -27,11 +28,13 @@ from .terminal import print_ready
 @click.option("--router", help="tcp://HOST:PORT where clients of other machines enter")
 @click.option("--router-keys", help="folder of the CURVE keys made with `perdure keys new`")
 @click.option("--drain-s", type=float, help="seconds that accepted requests get after SIGTERM [25]")
-def run(programs: tuple[str, ...], config: str | None, **flags: object) -> None:
+@click.option("--install", is_flag=True, help="install what pyproject.toml or requirements.txt of the programs name")
+def run(programs: tuple[str, ...], config: str | None, install: bool, **flags: object) -> None:
     """Serve PROGRAM (a folder with a wrangler file, such a file, or a Python file) until Ctrl-C.
 
     The first of several answers HTTP; the others are reached through its bindings.
     """
     logs.configure()
     setup = settings.resolve_run(programs, config, flags)
+    provide(setup.programs, install=install)
     sys.exit(supervise(setup, print_ready, lambda: settings.resolve_run(programs, config, flags)))

@@ -177,11 +177,14 @@ def alarm_time(when: object, now_ms: int) -> int:
         ms = read() if callable(read) else None
         if not isinstance(ms, int | float):
             raise InvalidArgument(
-                "Failed to execute 'setAlarm' on 'DurableObjectStorage': parameter 1 is neither a number of milliseconds "
-                f"nor a date, got {type(when).__name__}"
+                "Failed to execute 'setAlarm' on 'DurableObjectStorage': parameter 1 is not of type 'date'.",
+                hint=f"give milliseconds since the epoch or a datetime, not {type(when).__name__}",
             )
     if not math.isfinite(ms) or ms > _DATE_MS_MAX:
-        raise InvalidArgument(f"setAlarm() was called with {ms}, which is no time in milliseconds")
+        raise InvalidArgument(
+            "The value cannot be converted because it is not a valid Date.",
+            hint=f"setAlarm() was called with {ms}, which is no time in milliseconds",
+        )
     if ms <= 0:
         raise InvalidArgument("setAlarm() cannot be called with an alarm time <= 0")
     return max(int(ms), now_ms)

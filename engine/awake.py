@@ -4,13 +4,14 @@ What always holds: an object with an event, an open response body or anything th
 a function of counts and ages alone, so it can be tested without an object.
 
 The work is: events, tasks that the program created (critical sections and `waitUntil` are tasks), calls and fetches that
-have left and are not answered, and timers of the loop. What nobody can see does not count: a thread, a subprocess, a
-connection of a library that has neither a task nor a timer.
+have left and are not answered, timers of the loop, and what others have of it by reference. What nobody can see does not
+count: a thread, a subprocess, a connection of a library that has neither a task nor a timer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import weakref
 from collections.abc import Awaitable
 from dataclasses import dataclass
@@ -118,10 +119,11 @@ class Pending:
             piece.end()
 
 
-def add_piece(instance: Instance, piece: Piece) -> None:
+def add_piece(instance: Instance, piece: Piece, *, lasting: bool = False) -> None:
+    """`lasting`: it counts as begun just now, for as long as it is there."""
     if instance.pending is None:
         instance.pending = Pending()
-    instance.pending.add(piece, instance.shelf.now_s)
+    instance.pending.add(piece, math.inf if lasting else instance.shelf.now_s)
 
 
 def counted(call: Awaitable[T]) -> Awaitable[T]:

@@ -109,7 +109,8 @@ class Steps(Coroutine[Any, Any, object]):
         here = getcurrent()
         if stack.parent is not here:
             stack.parent = here
-        stack.gr_context = here.gr_context
+        if stack is not self._stack:  # one that is blocked may be inside `Context.run`, and stays there
+            stack.gr_context = here.gr_context
         stack.switch(*what)
         answer, stack.answer = stack.answer, None
         assert answer is not None, "set before each switch back"
@@ -176,7 +177,7 @@ def run_sync(awaitable: Awaitable[T]) -> T:
         while True:
             signal = coroutine.send(value) if thrown is None else coroutine.throw(thrown)
             value = thrown = None
-            if not isinstance(stack, _Stack) or unbroken:
+            if not isinstance(stack, _Stack) or unbroken or _in_unit():
                 raise _refusal()
             parent = stack.parent
             assert parent is not None, "set by who switches here"
@@ -190,10 +191,18 @@ def run_sync(awaitable: Awaitable[T]) -> T:
         thrown = None
 
 
+def _in_unit() -> bool:
+    """Whether the running object has a unit of writes open (`units`), which belongs to its turn."""
+    from .turns import SCOPE  # which needs what is declared here
+
+    scope = SCOPE.get()
+    return scope is not None and scope.instance.storage_api._storage.savepoints.nested > 0
+
+
 def _refusal() -> ProgramBug:
-    if unbroken:
+    if unbroken or _in_unit():
         return ProgramBug(
-            "run_sync() cannot wait inside transactionSync(): its unit would be open while other events run",
+            "run_sync() cannot wait inside transactionSync() or another unit of writes: it would be open while others run",
             hint="get what you need before, or use transaction() with await",
         )
     _let_next_block()

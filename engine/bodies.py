@@ -10,7 +10,7 @@ import asyncio
 import types
 from collections.abc import AsyncIterator, Generator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .errors import DurableObjectAbort, PerdureError
 from .interruption import entry
@@ -19,10 +19,12 @@ from .raised import as_remote
 if TYPE_CHECKING:
     from .instance import Instance
 
+T = TypeVar("T")
+
 
 @types.coroutine
-def next_of(body: types.AsyncGeneratorType[Any, None], end: object = None) -> Generator[Any, Any, Any]:
-    """The next chunk, `end` at the end. Closing this ends the program's generator where it waits.
+def next_of(body: types.AsyncGeneratorType[T, None]) -> Generator[Any, Any, tuple[bool, T | None]]:
+    """(True, the next item), or (False, None) at the end. Closing this ends the program's generator where it waits.
 
     `yield from` would close the generator's step alone (until Python 3.13): its `finally` would not run, and closing it later
     would fail, since it counts as running.
@@ -43,9 +45,9 @@ def next_of(body: types.AsyncGeneratorType[Any, None], end: object = None) -> Ge
             except BaseException as error:
                 thrown = error
     except StopIteration as stop:
-        return stop.value
+        return True, stop.value
     except StopAsyncIteration:
-        return end
+        return False, None
 
 
 class OutgoingBody(AsyncIterator[bytes]):
@@ -68,9 +70,10 @@ class OutgoingBody(AsyncIterator[bytes]):
             while True:
                 await self._wanted
                 self._wanted = self._loop.create_future()
-                chunk: bytes | None = await (
-                    next_of(body) if isinstance(body, types.AsyncGeneratorType) else anext(body, None)
-                )
+                if isinstance(body, types.AsyncGeneratorType):
+                    _, chunk = await next_of(cast("types.AsyncGeneratorType[bytes, None]", body))
+                else:
+                    chunk = await anext(body, None)
                 emit(self._hand_over, chunk)
                 if chunk is None:
                     return

@@ -28,4 +28,6 @@ def extras_of(event: Event, given: Extras | None) -> Extras:
     turns.numbered += 1
     chain = (*before, (instance.object_id, event.number))
     step = (turns.numbered, repr(instance)[:LABEL_CHARACTERS_MAX])
-    return Extras(chain, (*trail, step), None if given is None else given.key)
+    if given is None:
+        return Extras(chain, (*trail, step))
+    return Extras(chain, (*trail, step), given.key, given.parcel)

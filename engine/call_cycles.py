@@ -94,8 +94,9 @@ def _follow(waiting: asyncio.Future[object] | asyncio.Task[None], numbers: froze
             continue
         seen.add(id(future))
         if isinstance(future, MadeCall):
-            if future.number in numbers:
+            if future.call_number in numbers:
                 return True
+            ahead.append(future.call_behind)
         elif isinstance(future, asyncio.Task):
             ahead.append(getattr(future, "_fut_waiter", None))  # None: it is about to run
         elif hasattr(future, "_children"):

@@ -40,7 +40,7 @@ class Guard:
     `began_s`: None while the runtime's own SQL runs; 0.0 when a program's is let loose; then the time of the first look.
     """
 
-    __slots__ = ("_clock", "altering", "began_s", "bound_s", "pragma", "refused", "schema")
+    __slots__ = ("_clock", "altering", "began_s", "bound_s", "functions", "pragma", "refused", "schema")
 
     def __init__(self, bound_ms: int, clock: Clock) -> None:
         self._clock = clock
@@ -54,6 +54,8 @@ class Guard:
         """It sets a boolean pragma: name and value."""
         self.refused: int | None = None
         """The action that it may not do."""
+        self.functions: frozenset[str] = frozenset()
+        """Names, in lower case, of functions in Python that were given to the connection for the program."""
 
     def watch(self) -> None:
         """A program's statement that nothing is known of is prepared next."""
@@ -70,7 +72,9 @@ class Guard:
         if action in _SCHEMA:
             self.schema = True
             self.altering = self.altering or action == apsw.SQLITE_ALTER_TABLE
-        if not is_allowed(action, first, second, database, self.altering):
+        if not is_allowed(action, first, second, database, self.altering) and not (
+            action == apsw.SQLITE_FUNCTION and (second or "").lower() in self.functions
+        ):
             self.refused = action
             return apsw.SQLITE_DENY
         if action == apsw.SQLITE_PRAGMA and second is not None and (first or "").lower() in PRAGMAS_BOOLEAN:

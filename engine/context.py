@@ -24,6 +24,7 @@ from .stubs import OnReset, Transport
 from .turns import SCOPE, Scope, outside
 
 if TYPE_CHECKING:
+    from .exports import Exports
     from .instance import Instance
     from .storage import DurableObjectStorage
 
@@ -105,6 +106,10 @@ class GatedTransport:
     def __init__(self, inner: Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._inner = inner
         self._loop = loop
+
+    @property
+    def exports(self) -> Exports:
+        return self._inner.exports
 
     def call(
         self,

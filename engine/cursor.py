@@ -227,9 +227,9 @@ class Cursor:
         else:
             row = self._take()
         if row is None:
-            raise StorageError("Expected exactly one result from SQL query, but got no results")
+            raise StorageError("Expected exactly one result from SQL query, but got no results.")
         if self._ahead is not None:
-            raise StorageError("Expected exactly one result from SQL query, but got multiple results")
+            raise StorageError("Expected exactly one result from SQL query, but got multiple results.")
         return JsDict(zip(self._names, row))  # noqa: B905 - as in toArray
 
     def _two(self, rows: apsw.Cursor) -> tuple[Row | None, Row | None]:

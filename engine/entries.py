@@ -12,7 +12,7 @@ import msgpack
 
 from .errors import InvalidArgument, OutOfRange, StorageError
 from .limits import Limits
-from .values import UNDEFINED, Buffer, pack, unpack
+from .values import UNDEFINED, Buffer, key_text, pack, unpack
 
 
 class _Absent:
@@ -113,8 +113,10 @@ def value_of(entry: Entry) -> object:
 
 
 def check_key(key: object, operation: str) -> str:
-    """Raises InvalidArgument for a key that is no text."""
+    """The key as text: numbers are taken as JavaScript writes them. Raises InvalidArgument for what is neither."""
     if not isinstance(key, str):
+        if isinstance(key, int | float):
+            return key_text(key)
         raise InvalidArgument(
             f"Failed to execute '{operation}' on 'DurableObjectStorage': parameter 1 is not of type 'string', "
             f"got {type(key).__name__}"

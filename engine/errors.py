@@ -88,6 +88,8 @@ class PerdureError(Exception):
         self.durableObjectId = object_id
         self.hint = hint
         self.stack = stack
+        self.cause: PerdureError | None = None
+        """What led to it at the callee, as `raise … from …` says; `__cause__` where it arrives."""
         self.extra = b""
         """What the program set on the exception, packed; each is an attribute of this one too."""
 
@@ -96,10 +98,11 @@ class PerdureError(Exception):
         return f"{text} (hint: {self.hint})" if self.hint else text
 
     def set_extra(self, properties: Mapping[str, object]) -> None:
-        """Take over what the program set on its exception. What this class has itself is not replaced."""
+        """Take over what the program set on its exception. What this class has itself is not replaced, but for `code`:
+        many programs' errors have one, and that of the class is still on the wire."""
         from .values import pack  # which needs the errors itself
 
-        taken = {name: value for name, value in properties.items() if not hasattr(self, name)}
+        taken = {name: value for name, value in properties.items() if name == "code" or not hasattr(self, name)}
         if taken:
             self.extra = pack(taken)
             self.__dict__.update(taken)
@@ -116,7 +119,7 @@ class PerdureError(Exception):
         fields: dict[str, object] = {
             "name": self.name,
             "message": self.message,
-            "code": self.code,
+            "code": type(self).code,
             "remote": self.remote,
             "retryable": self.retryable,
             "overloaded": self.overloaded,
@@ -127,6 +130,8 @@ class PerdureError(Exception):
         }
         if self.extra:
             fields["extra"] = self.extra
+        if self.cause is not None:
+            fields["cause"] = self.cause.to_wire()
         return fields
 
 
@@ -149,6 +154,24 @@ class DataCloneError(PerdureError):
 
     code = "data_clone"
     default_name = "DataCloneError"
+
+
+class ByReference(DataCloneError):
+    """A value travels by reference: it crosses calls, and is never stored. Store what it would give."""
+
+    code = "by_reference"
+
+
+class HostGone(PerdureError):
+    """What a stub led to is gone with the object or process that it lived in. Ask for a new one."""
+
+    code = "host_gone"
+
+
+class Disposed(PerdureError):
+    """A stub or promise was used after it was disposed. `dup()` it before, to keep it."""
+
+    code = "disposed"
 
 
 class ValueTooLarge(PerdureError):
@@ -401,6 +424,10 @@ def from_wire(fields: Mapping[str, object]) -> PerdureError:
         hint=str(fields.get("hint") or ""),
         stack=str(fields.get("stack") or ""),
     )
+    cause = fields.get("cause")
+    if isinstance(cause, dict):
+        error.cause = from_wire(cast("dict[str, object]", cause))
+        error.__cause__ = error.cause
     extra = fields.get("extra")
     if isinstance(extra, bytes) and extra:
         from .values import unpack  # which needs the errors itself

@@ -20,10 +20,11 @@ from .limited_changes import limited_change
 from .open_cursors import OpenCursors, SqlHost
 from .row_counts import row_counts
 from .statements import SEVERAL, Statement, Statements
-from .values import StandIn
+from .values import UNDEFINED, StandIn
 
 SPACE: Final = " \t\n\r\v\f"
 """What may follow the last statement."""
+WRONG_BINDINGS: Final = "Wrong number of parameter bindings for SQL query."
 _NO_STATEMENT = "SQL code did not contain a statement."
 _ONLY_THE_LAST = "When executing multiple SQL statements in a single call, only the last statement can have parameters."
 _NO_TRANSACTIONS = (
@@ -43,7 +44,9 @@ def bind(value: object) -> object:
     kind = type(value)
     if kind is bool:
         return int(cast("bool", value))
-    if value is None or isinstance(value, int | float | str | bytes):
+    if value is None or value is UNDEFINED:
+        return None
+    if isinstance(value, int | float | str | bytes):
         return value
     if isinstance(value, StandIn):
         return bind(value.plain())
@@ -135,7 +138,7 @@ class FirstRuns:
             guard.began_s = None  # the text is looked at once more
             if not last or len(self._first_piece(database, text)) < len(text):
                 raise StorageError(_ONLY_THE_LAST) from error
-            raise StorageError(f"Wrong number of parameter bindings for SQL query. {error}") from error
+            raise StorageError(WRONG_BINDINGS, hint=str(error)) from error
         except Exception as error:
             guard.began_s = None
             if run.names is not None and database.connection.in_transaction:

@@ -6,7 +6,6 @@ raises reaches the caller as an error marked `remote`, with the traceback in its
 
 from __future__ import annotations
 
-import inspect
 import sys
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,22 +15,25 @@ from . import alarm_runs
 from .alarm_calls import blame
 from .beacon import WHOLE, record
 from .bodies import OutgoingBody
-from .calls import ALARM, FETCH, PRE_SHUTDOWN, RPC, Call
+from .calls import ALARM, FETCH, PRE_SHUTDOWN, REFERENCE, RPC, Call
 from .context import DurableObjectContext
 from .durable import DurableObject
-from .errors import DurableObjectAbort, InvalidArgument, MethodNotFound, PerdureError
+from .errors import ByReference, DurableObjectAbort, InvalidArgument, MethodNotFound, PerdureError
 from .handlers import call_relaxed, find_handler
 from .http import HttpResponse
 from .interruption import entry
 from .lifecycle import State
 from .raised import as_remote
+from .reference_calls import Reached
 from .restoring import restore
+from .rpc_target import declared, not_a_function
 from .shutting_down import run_handler
-from .stubs import RESERVED_METHODS
+from .stubs import READ, RESERVED_METHODS
 from .turns import Event, InstanceGone, one_round, unwound
 from .values import EMPTY_ARGS, pack, unpack
 
 if TYPE_CHECKING:
+    from .exports import Exports, Parcel
     from .instance import Instance
 
 Method = Callable[..., object]
@@ -51,7 +53,7 @@ class Handler:
         self._methods: dict[str, tuple[Method, bytes]] = {}
         """What was called before: the method, and the record of its events."""
 
-    async def handle(self, event: Event, call: Call, *, begun: bool = False) -> bytes | HttpResponse:
+    async def handle(self, event: Event, call: Call, *, begun: bool = False) -> bytes | Parcel | HttpResponse:
         """The result of a call, packed. Raises what the program raised, or a PerdureError."""
         instance = self._instance
         if not begun:
@@ -82,6 +84,9 @@ class Handler:
             return await self._once(event, call)
         if call.kind == FETCH:
             return await self._fetch(event, call)
+        if call.kind == REFERENCE:
+            assert call.reached is not None, "it is for something"
+            return await call.reached.perform(call.payload, call.received)
         if call.kind == PRE_SHUTDOWN:
             return pack(await run_handler(instance, call))
         if call.kind == ALARM:
@@ -89,15 +94,33 @@ class Handler:
             assert alarm is not None, "looked for before the object was constructed"
             return await alarm_runs.run(instance, event, alarm_runs.as_alarm(call), alarm)
         known = self._methods.get(call.method)
+        if known is None and ("." in call.method or call.method.startswith(READ)):
+            return await self._reached(call, instance.shelf.transport.exports)
         method = known[0] if known is not None else self._find(call.method, event.record)
         result: Any
         if call.payload == EMPTY_ARGS:
             result = method()
-        else:
+        elif call.received is None:
             result = method(*cast("list[object]", unpack(call.payload)))
+        else:
+            result = method(*cast("list[object]", call.received.unpack(call.payload)))
         if hasattr(result, "__await__"):
             result = await result
-        return pack(result)
+        try:
+            return pack(result)
+        except ByReference:
+            pass
+        return instance.shelf.transport.exports.pack(result)
+
+    async def _reached(self, call: Call, exports: Exports) -> bytes | Parcel:
+        """A property of the object, or what lies below one."""
+        path = call.method.removeprefix(READ).split(".")
+        target = self._instance.object
+        self._check(target, path[0])
+        reading = call.method.startswith(READ)
+        return await Reached(exports, getattr(target, path[0]), path, 1, reading=reading).perform(
+            call.payload, call.received
+        )
 
     async def _once(self, event: Event, call: Call) -> bytes:
         """A call with an idempotency key."""
@@ -111,7 +134,10 @@ class Handler:
 
     def ready(self, call: Call) -> tuple[Method, bytes] | None:
         """The method of a call that needs nothing else first, and its record; None: take the long way (`handle`)."""
-        if call.kind != RPC or call.key is not None or self._instance.object is None or self._instance.runtime.blocking:
+        instance = self._instance
+        if call.kind != RPC or call.key is not None or call.received is not None or instance.object is None:
+            return None
+        if instance.runtime.blocking:  # each step has a stack of its own
             return None
         return self._methods.get(call.method)
 
@@ -166,6 +192,7 @@ class Handler:
             raise
         except BaseException as error:
             failure = as_remote(error, with_properties=runtime.errors_keep_properties)
+            failure.durableObjectReset, failure.remote = True, False  # as the reference tells of a reset
             instance.fatal = instance.fatal or failure
             blame(instance)
             instance.break_now()
@@ -173,25 +200,30 @@ class Handler:
         instance.move(State.IDLE)
 
     def _find(self, name: str, known_as: bytes) -> Method:
-        """The remote method of that name; the rules of spec/rpc.md."""
+        """The remote method of that name."""
         name = sys.intern(name)  # Python keeps the last names that it looked up: one string then, not one of each call
         target = self._instance.object
+        self._check(target, name)
+        found = getattr(target, name)
+        if not callable(found):
+            raise not_a_function((name,))
+        self._methods[name] = (found, known_as)
+        return found
+
+    def _check(self, target: object, name: str) -> None:
+        """Raises MethodNotFound, InvalidArgument for what is not to be reached over RPC; the rules of spec/rpc.md."""
         cls = type(target)
         if name in RESERVED_METHODS:
-            raise MethodNotFound(f"'{name}' is a reserved method and cannot be called over RPC")
+            raise MethodNotFound(f"'{name}' is a reserved method and cannot be called over RPC.")
         if not isinstance(target, DurableObject):
             raise InvalidArgument(
                 f"The receiving Durable Object does not support RPC, because its class {cls.__name__} was not declared "
                 f"with `class {cls.__name__}(DurableObject)`: it must extend DurableObject"
             )
-        declared = inspect.getattr_static(cls, name, None)
-        if name.startswith("_") or declared is None or hasattr(object, name):
+        if not declared(target, name):
             raise MethodNotFound(f'The RPC receiver does not implement the method "{name}".')
-        found = getattr(target, name)
-        if not callable(found) or name in getattr(target, "__dict__", {}):
-            raise MethodNotFound(f'"{name}" is not a function')
-        self._methods[name] = (found, known_as)
-        return found
+        if name in getattr(target, "__dict__", {}):
+            raise not_a_function((name,))
 
     async def _fetch(self, event: Event, call: Call) -> HttpResponse:
         instance = self._instance

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from .errors import InvalidArgument
+from .values import key_text
 
 ID_BYTES = 32
 _HALF = 16
@@ -70,10 +71,12 @@ class ObjectId:
     def from_name(cls, key: ClassKey, name: str) -> ObjectId:
         """The id of a name; cached, since most calls go through names."""
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] - programs pass anything
-            raise InvalidArgument(
-                f"Failed to execute 'idFromName' on 'DurableObjectNamespace': parameter 1 is not of type 'string', "
-                f"got {type(name).__name__}"
-            )
+            if not isinstance(name, int | float):
+                raise InvalidArgument(
+                    f"Failed to execute 'idFromName' on 'DurableObjectNamespace': parameter 1 is not of type 'string', "
+                    f"got {type(name).__name__}"
+                )
+            name = key_text(name)
         return cls(_named(key.unique, name), name)
 
     @classmethod
@@ -83,7 +86,7 @@ class ObjectId:
             raise InvalidArgument("Invalid Durable Object ID: must be 64 hex digits")
         raw = bytes.fromhex(text)
         if not key.owns(raw):
-            raise InvalidArgument("Durable Object ID is not valid for this namespace")
+            raise InvalidArgument("Durable Object ID is not valid for this namespace.")
         return cls(raw)
 
     def toString(self) -> str:
@@ -93,11 +96,15 @@ class ObjectId:
     to_string = toString
 
     def equals(self, other: object) -> bool:
-        """Compares the 32 bytes only; a different name is ignored."""
-        return isinstance(other, ObjectId) and other.raw == self.raw
+        """Compares the 32 bytes only; a different name is ignored. TypeError for what is no id."""
+        if not isinstance(other, ObjectId):
+            raise InvalidArgument(
+                "Failed to execute 'equals' on 'DurableObjectId': parameter 1 is not of type 'DurableObjectId'."
+            )
+        return other.raw == self.raw
 
     def __eq__(self, other: object) -> bool:
-        return self.equals(other)
+        return isinstance(other, ObjectId) and other.raw == self.raw
 
     def __hash__(self) -> int:
         return hash(self.raw)

@@ -23,10 +23,11 @@ from .bodies import OutgoingBody
 from .bookmarks import History
 from .busy import end_active
 from .callbacks import enter_otherwise
-from .calls import ALARM, FETCH, REQUEST_ID, RPC, Call
+from .calls import ALARM, FETCH, REFERENCE, REQUEST_ID, RPC, Call, Result
 from .class_runtime import ClassRuntime
 from .commits import CommitRecord, Effect
 from .errors import (
+    ByReference,
     DurableObjectAbort,
     ObjectReset,
     PerdureError,
@@ -34,16 +35,17 @@ from .errors import (
     StorageFull,
     StorageUnavailable,
 )
+from .exports import Parcel
 from .fairness import EVENTS_A_ROUND
 from .gate import BLOCKED, InputGate, OutputGate
 from .handlers import has_handler
 from .handling import Handler
-from .http import HttpResponse
 from .ids import ObjectId
 from .lifecycle import State, check_move
 from .mailbox import overloaded
 from .meters import Meters
 from .raised import as_remote
+from .reference_calls import section_of
 from .sections import Sections
 from .settling import Settling
 from .shelf import Shelf
@@ -198,6 +200,8 @@ class Instance:
             call.answer(call, overloaded(self, what))
             return
         event = Event(self, call)
+        if call.kind == REFERENCE:
+            event.section = section_of(call)
         call.handle = event
         self.events[event] = None
         self.queued += 1
@@ -222,7 +226,7 @@ class Instance:
         SCOPE.set(event)
         if call.request_id:
             REQUEST_ID.set(call.request_id)
-        result: bytes | HttpResponse | PerdureError
+        result: Result
         try:
             method, gate = self.handler.ready(call), self.input
             if gate.holder is None and gate.section is None and not gate.waiters:  # `try_enter`, on the hot path
@@ -231,10 +235,16 @@ class Instance:
             else:
                 entered = method is not None and gate.try_enter(event)
             if method is None or not entered:
-                result = await drive(event, self.handler.handle(event, call))  # pyright: ignore[reportAssignmentType]
+                result = await drive(event, self.handler.handle(event, call))
             else:
                 begun, value = self.handler.begin_at_once(event, call, method)
-                result = pack((await drive(event, *value)) if begun else value)
+                value = (await drive(event, *value)) if begun else value
+                try:
+                    result = pack(value)
+                except ByReference:
+                    result = None
+                if result is None:
+                    result = self.shelf.transport.exports.pack(value)
         except (InstanceGone, GeneratorExit):
             return
         except DurableObjectAbort as abort:
@@ -244,11 +254,11 @@ class Instance:
         except asyncio.CancelledError as error:
             if self.broken is not None:
                 return
-            result = as_remote(error, with_properties=self.runtime.errors_keep_properties)
+            result = as_remote(error, with_properties=self.runtime.errors_keep_properties, object_id=self.object_id)
         except BaseException as error:
             if self.broken is not None:
                 return
-            result = as_remote(error, with_properties=self.runtime.errors_keep_properties)
+            result = as_remote(error, with_properties=self.runtime.errors_keep_properties, object_id=self.object_id)
             if self.fatal is None:
                 self.handler.report_raised(call, error, result)
         if self.fatal is not None:
@@ -256,8 +266,9 @@ class Instance:
             return
         self._finish(event, call, result)
 
-    def _finish(self, event: Event, call: Call, result: bytes | HttpResponse | PerdureError) -> None:
+    def _finish(self, event: Event, call: Call, result: Result) -> None:
         if event.answered:  # cancelled by its caller, or told that it was part of a cycle
+            Parcel.lost(result)
             if self.events.pop(event, event) is None and not self.events and not self.tasks:
                 end_active(self)
             self.end_turn(event)
@@ -279,6 +290,7 @@ class Instance:
                 self.turns.loop.call_soon(self.watch_quiet, event)
             return
         if self.turn_dirty and not self.try_commit():
+            Parcel.lost(result)
             call.answer(call, self.broken or ObjectReset())
             return
         self.output.emit(call.answer, call, result)
@@ -294,7 +306,7 @@ class Instance:
         self.queued_bytes -= len(call.payload)
         if (self.shelf.now_s - call.arrived_s) * 1000 > self.limits.mailbox_age_ms_max:
             return overloaded(self, TOO_LONG)
-        if call.kind != ALARM:
+        if call.kind != ALARM and call.kind != REFERENCE:  # a call of what another one gave is of its session
             self.meters.requests += 1
         return None
 
@@ -406,7 +418,7 @@ class Instance:
                 if isinstance(error, PerdureError)
                 else as_remote(error, with_properties=self.runtime.errors_keep_properties)
             )
-            self.fatal.durableObjectReset = True
+            self.fatal.durableObjectReset, self.fatal.remote = True, False  # as the reference tells of a reset
             blame(self)
 
     # ------------------------------------------------------------------ Committable

@@ -62,7 +62,7 @@ class KeyValueHost(Protocol):
 class KeyValues:
     """get, put, delete and list on one object; `dirty` is what SQLite does not know yet."""
 
-    __slots__ = ("_host", "cache", "dirty", "through", "undo")
+    __slots__ = ("_host", "cache", "changed", "dirty", "through", "undo")
 
     def __init__(self, host: KeyValueHost) -> None:
         self._host = host
@@ -72,6 +72,8 @@ class KeyValues:
         """Of the running turn: key → (cached, dirty) before it, UNKNOWN where there was nothing."""
         self.through: Database | None = None
         """Inside the turn's own transaction: writes go straight to SQLite."""
+        self.changed = False
+        """Something was written, or undone, since a lazy list read its last page."""
 
     # ------------------------------------------------------------------ reads
     def get(self, key: str) -> object:
@@ -130,15 +132,21 @@ class KeyValues:
         lower, upper, left = wanted.lower, wanted.upper, wanted.limit
         rows_max = _PAGE_ROWS[0]
         while left > 0:
-            part = KeyRange(lower, upper, wanted.reverse, min(left, rows_max))
-            rows, more = self.page(part)
-            yield from rows
-            if not more:
+            rows, more = self.page(KeyRange(lower, upper, wanted.reverse, min(left, rows_max)))
+            self.changed = False
+            given = 0
+            for row in rows:
+                yield row
+                given += 1
+                if self.changed:
+                    break
+            if not given or not (more or self.changed):
                 return
-            left -= len(rows)
-            last = rows[-1][0]
+            left -= given
+            last = rows[given - 1][0]
             lower, upper = (lower, last) if wanted.reverse else (last + "\0", upper)
-            rows_max = _PAGE_ROWS[1]
+            # Who writes at each step has each page read for its first row only.
+            rows_max = 1 if self.changed else min(rows_max * 8, _PAGE_ROWS[1])
 
     def page(self, wanted: KeyRange, bytes_max: int = _PAGE_BYTES_MAX) -> tuple[list[tuple[str, bytes]], bool]:
         """The first rows of a range, up to `bytes_max`; whether there may be more of them."""
@@ -205,6 +213,7 @@ class KeyValues:
             if key not in self.undo:
                 self.undo[key] = (self.cache.get(key, UNKNOWN), self.dirty.get(key, UNKNOWN))
             self.dirty[key] = self.cache[key] = entry
+        self.changed = True
         self._host.wrote_kv(unconfirmed)
 
     # ------------------------------------------------------------------ turns
@@ -219,6 +228,7 @@ class KeyValues:
             _restore(self.cache, key, cached)
             _restore(self.dirty, key, dirty)
         self.undo = {}
+        self.changed = True
 
     def flush_ended(self, database: Database) -> None:
         """Write what ended turns left into SQLite, as one transaction. The running turn's own writes stay dirty.

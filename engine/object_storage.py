@@ -406,7 +406,7 @@ class ObjectStorage:
 
         What they held is overwritten, also in pages that were free before, unless that is too much for one commit.
         """
-        self.sql.cancel_cursors("SQL cursor was canceled because the database was deleted.", kept=True)
+        self.sql.cancel_cursors("SQLite query was canceled because the database was deleted.", kept=True)
         self.abort_turn()
         if self.reading() is None and not self.kv.dirty:
             self.tally.wiped(0)

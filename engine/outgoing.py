@@ -13,7 +13,8 @@ from typing import TypeVar, cast
 
 from .awake import add_piece, counted
 from .bodies import OutgoingBody
-from .calls import MadeCall
+from .call_chains import extras_of
+from .calls import Extras, MadeCall
 from .turns import SCOPE, Scope, outside
 
 T = TypeVar("T")
@@ -54,6 +55,15 @@ def send_out(send: Callable[[], Awaitable[T]], *, ends: bool = False) -> Awaitab
     return answer
 
 
+def depart(loop: asyncio.AbstractEventLoop, send: Callable[[Extras | None], Awaitable[T]]) -> Awaitable[T]:
+    """The same for a call, which carries the chain of calls that led to it. Where no object runs it leaves at once."""
+    scope = SCOPE.get()
+    if scope is None:
+        return send(None)
+    extras = extras_of(scope.event, None)
+    return counted(leave(scope, lambda: send(extras), extras.trail[-1][0], loop))
+
+
 def leave(scope: Scope, send: Callable[[], Awaitable[T]], number: int, loop: asyncio.AbstractEventLoop) -> Awaitable[T]:
     """`number`: of the call in its chain; 0: it has none."""
     # Tasks and callbacks of the client are not the object's: they must not run in its turns.
@@ -65,10 +75,10 @@ def leave(scope: Scope, send: Callable[[], Awaitable[T]], number: int, loop: asy
     if scope.instance.output.open():
         sent = context.run(send)
         if isinstance(cast("object", sent), MadeCall):
-            cast("MadeCall", sent).number = number
+            cast("MadeCall", sent).call_number = number
         return sent
     future = cast("asyncio.Future[T]", MadeCall(loop=loop))
-    cast("MadeCall", future).number = number
+    cast("MadeCall", future).call_number = number
 
     def start() -> None:
         if future.cancelled():

@@ -17,14 +17,20 @@ from .values import pack
 
 TEXT_MAX = 64 << 10
 """Characters of a message: the end of a longer one is kept, for it says what was raised."""
+CAUSES_MAX = 8
+"""Causes of causes that travel."""
+CAUSE_TEXT_MAX = 4 << 10
 PROPERTIES_MAX = 64
 PROPERTIES_BYTES_MAX = 64 << 10
 _HERE = os.path.dirname(__file__)
 _OWN = frozenset(vars(PerdureError()))
 
 
-def as_remote(error: BaseException, *, with_properties: bool = True) -> PerdureError:
-    """The error that travels. `with_properties`: the exception's own further attributes go with it, as far as they can."""
+def as_remote(error: BaseException, *, with_properties: bool = True, object_id: bytes | None = None) -> PerdureError:
+    """The error that travels. `with_properties`: the exception's own further attributes go with it, as far as they can.
+
+    `object_id`: of the object that raised it, which the error names unless it names another already.
+    """
     if isinstance(error, PerdureError):
         made = _same(error)
     elif isinstance(error, asyncio.CancelledError):
@@ -34,10 +40,31 @@ def as_remote(error: BaseException, *, with_properties: bool = True) -> PerdureE
     else:
         made = PerdureError(f"PythonError: {_traceback(error)}")
     made.remote = True
+    if made.durableObjectId is None and object_id is not None:
+        made.durableObjectId = object_id.hex()
     made.message = _bounded(made.message)
     made.args = (made.message,)
+    made.cause = _causes(error, 0, set())
     if with_properties:
         made.set_extra(_properties(error))
+    return made
+
+
+def _causes(error: BaseException, depth: int, seen: set[int]) -> PerdureError | None:
+    """The chain of what led to an exception, each with its name and message; bounded."""
+    given: object = vars(error).get("cause")
+    cause = error.__cause__ or (given if isinstance(given, BaseException) else None)
+    if cause is None or depth >= CAUSES_MAX or id(cause) in seen:
+        return None
+    seen.add(id(cause))
+    if isinstance(cause, PerdureError):
+        made = _same(cause)
+    else:
+        made = PerdureError("".join(traceback.format_exception_only(cause)).strip())
+    made.message = _bounded(made.message, CAUSE_TEXT_MAX)
+    made.args = (made.message,)
+    made.remote = True
+    made.cause = _causes(cause, depth + 1, seen)
     return made
 
 
@@ -45,7 +72,7 @@ def _same(error: PerdureError) -> PerdureError:
     """A copy in the class of our own that it belongs to; names that do not survive go into the message."""
     try:
         fields = error.to_wire()
-        made = from_wire({**fields, "extra": b"", "stack": ""})
+        made = from_wire({**fields, "extra": b"", "stack": "", "cause": None})
     except Exception:  # a class of the program's that is not what it says
         return PerdureError(f"PythonError: {_traceback(error)}")
     if made.name not in SURVIVING_NAMES:
@@ -67,13 +94,13 @@ def _traceback(error: BaseException) -> str:
     return text
 
 
-def _bounded(text: str) -> str:
+def _bounded(text: str, most: int = TEXT_MAX) -> str:
     if not text.isascii():
         text = text.encode("utf-8", "backslashreplace").decode()  # half a surrogate pair cannot travel
-    if len(text) <= TEXT_MAX:
+    if len(text) <= most:
         return text
-    half = TEXT_MAX // 2
-    return f"{text[:half]}\n[… {len(text) - TEXT_MAX} characters …]\n{text[-half:]}"
+    half = most // 2
+    return f"{text[:half]}\n[… {len(text) - most} characters …]\n{text[-half:]}"
 
 
 def _properties(error: BaseException) -> dict[str, object]:

@@ -73,7 +73,7 @@ def key_range(options: dict[str, object]) -> KeyRange:
     """The range that `list` options mean. Raises InvalidArgument with the spec's phrases."""
     start, after, end, prefix = (_text(options, name) for name in ("start", "startAfter", "end", "prefix"))
     if start is not None and after is not None:
-        raise InvalidArgument("list() was called with both start and startAfter values. Only one can be specified.")
+        raise InvalidArgument("list() cannot be called with both start and startAfter values.")
     lower = start or ""
     if after is not None:
         lower = after + "\0"
@@ -94,6 +94,11 @@ def _text(options: dict[str, object], name: str) -> str | None:
 def _limit(limit: object) -> int:
     if limit is None or limit is UNDEFINED:
         return _LIMIT_MAX
+    if isinstance(limit, str):  # of a query, as a rule
+        try:
+            limit = float(limit)
+        except ValueError:
+            limit = 0
     if not isinstance(limit, int | float):
         raise InvalidArgument(f"List limit must be a number, got {type(limit).__name__}")
     if not math.isfinite(limit) or int(limit) <= 0:

@@ -13,6 +13,7 @@ from .busy import take_meters
 from .calls import Call
 from .commits import Effect
 from .errors import ObjectReset, Overloaded, PerdureError
+from .exports import Parcel
 from .lifecycle import State
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def answer_dropped(instance: Instance, dropped: Sequence[Effect], error: Perdure
     error.durableObjectReset = True
     for _, args in dropped:
         if args and isinstance(args[0], Call):
+            Parcel.lost(args[1])
             args[0].answer(args[0], error)
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
+from .calls import MadeCall, pass_on
 from .errors import PerdureError
 
 T = TypeVar("T")
@@ -26,10 +27,22 @@ class RetryPolicy(Protocol):
         ...
 
 
+class TriedCall(MadeCall):
+    """A call that is made as often as its policy says. Cancelling it ends the attempt that is made."""
+
+    def cancel(self, msg: object | None = None) -> bool:
+        done = super().cancel(msg)
+        if done and self.call_behind is not None:
+            self.call_behind.cancel()
+        return done
+
+
 def again(policy: RetryPolicy, keyed: bool, send: Callable[[], Awaitable[T]]) -> asyncio.Future[T]:
     """Call `send()` now, and as often as the policy says. Raises at once what the first `send` raises at once."""
-    first = send()
-    return asyncio.ensure_future(_go_on(policy, keyed, send, first))
+    work = asyncio.ensure_future(_go_on(policy, keyed, send, send()))
+    made = TriedCall(loop=work.get_loop())
+    pass_on(work, cast("asyncio.Future[T]", made))
+    return cast("asyncio.Future[T]", made)
 
 
 async def _go_on(policy: RetryPolicy, keyed: bool, send: Callable[[], Awaitable[T]], made: Awaitable[T]) -> T:

@@ -16,7 +16,7 @@ import apsw
 from .cursor import Cursor
 from .database import PAGE, Database
 from .errors import StorageError
-from .first_runs import SPACE, FirstRuns, bind
+from .first_runs import SPACE, WRONG_BINDINGS, FirstRuns, bind
 from .open_cursors import OpenCursors, SqlHost
 from .statements import CHANGE, COUNTED, ONE_ROW, QUERY, SEVERAL, Statement, Statements
 
@@ -127,8 +127,7 @@ class Sql:
         """It failed. With a value that apsw does not take as it is nothing has run yet; else raises."""
         if isinstance(error, apsw.BindingsError):
             raise StorageError(
-                "Wrong number of parameter bindings for SQL query. "
-                f"It has {statement.parameters} parameters, {len(bindings)} were given."
+                WRONG_BINDINGS, hint=f"it has {statement.parameters} parameters, {len(bindings)} were given"
             ) from error
         if not isinstance(error, TypeError):
             self._cursors.failed(error)

@@ -111,6 +111,8 @@ class DurableObjectStorage(Past):
                 check_legacy(key, entry, storage.limits)
                 storage.tally.wrote(key, entry)
             storage.kv.put(key, entry, unconfirmed)
+        elif isinstance(key, int | float):
+            return self.put(key_text(key), *args, **more)
         else:
             self._put_many(key, args, more)
         return _NOTHING

@@ -6,17 +6,24 @@ object in the order made; creating an id or a stub creates nothing.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
-from typing import NoReturn, Protocol, cast
+from collections.abc import Awaitable, Callable, Generator
+from typing import TYPE_CHECKING, Protocol, cast
 
-from .calls import KEY_CHARACTERS_MAX, Extras
-from .errors import InvalidArgument, MethodNotFound, OutOfRange, PerdureError, from_wire
+from .calls import KEY_CHARACTERS_MAX, Extras, MadeCall
+from .errors import ByReference, InvalidArgument, MethodNotFound, OutOfRange, PerdureError, from_wire
 from .http import HttpRequest, HttpResponse
 from .ids import ClassKey, ObjectId
 from .retrying import RetryPolicy, again
+from .rpc_target import check_depth
 from .values import EMPTY_ARGS, pack
 
+if TYPE_CHECKING:
+    from .exports import Exports
+
+READ = "="
+"""Before the name in place of a method: a property is read. Names with dots lead further."""
 RESERVED_METHODS = frozenset(
     {"fetch", "connect", "alarm", "webSocketMessage", "webSocketClose", "webSocketError", "dup", "constructor"}
 )
@@ -29,9 +36,13 @@ class Transport(Protocol):
     """How calls leave: the router client in gateways and applications, a gated one inside objects.
 
     Both methods queue the call before they return; the awaitable gives the unpacked result or raises PerdureError.
+    `exports`: what this process has sent by reference.
     `deadline_s` None means the transport's default (30 s). `on_reset(error)` is called when the call fails because the
-    object was reset. `extras`: what leads to the call, and its key.
+    object was reset. `extras`: what leads to the call, its key, and what was exported for its arguments.
     """
+
+    @property
+    def exports(self) -> Exports: ...
 
     def call(
         self,
@@ -112,7 +123,7 @@ class Stub:
 
     def _send(self, request: HttpRequest) -> Awaitable[HttpResponse]:
         if self._broken is not None:
-            return _fail_again(self._broken)
+            return cast("Awaitable[HttpResponse]", _fail_again(self._broken))
         if self._extras is not None:
             raise InvalidArgument("fetch() takes no idempotency key", hint="call a method")
         transport, unique, raw, name = self._transport, self._key.unique, self.id.raw, self.id.name
@@ -120,40 +131,86 @@ class Stub:
             return again(self._retry, False, lambda: transport.fetch(unique, raw, name, request))
         return transport.fetch(unique, raw, name, request, None, self._on_reset)
 
-    def __getattr__(self, method: str) -> Callable[..., Awaitable[object]]:
+    def __getattr__(self, method: str) -> Remote:
         if method.startswith("__"):
             raise AttributeError(method)
         if method in RESERVED_METHODS:
-            raise MethodNotFound(f"'{method}' is a reserved method and cannot be called over RPC")
-        transport, unique, raw, name = self._transport, self._key.unique, self.id.raw, self.id.name
-        on_reset, retry, extras = self._on_reset, self._retry, self._extras
+            raise MethodNotFound(f"'{method}' is a reserved method and cannot be called over RPC.", remote=True)
+        return Remote(self, method)
 
-        def remote(*args: object, **kwargs: object) -> Awaitable[object]:
-            if self._broken is not None:
-                return _fail_again(self._broken)
-            if kwargs:
-                payload = pack([*args, kwargs])
-            elif args:
-                payload = pack(list(args))
-            else:
-                payload = EMPTY_ARGS
-            if retry is not None:
-                keyed = extras is not None
-                return again(
-                    retry, keyed, lambda: transport.call(unique, raw, name, method, payload, None, None, extras)
-                )
-            return transport.call(unique, raw, name, method, payload, None, on_reset, extras)
+    def _call(self, method: str, payload: bytes) -> Awaitable[object]:
+        """Queue a call, or the reading of a property."""
+        if self._broken is not None:
+            return _fail_again(self._broken)
+        target, extras = self.id, self._extras
+        unique, raw, name = self._key.unique, target.raw, target.name
+        if self._retry is None:
+            return self._transport.call(unique, raw, name, method, payload, None, self._on_reset, extras)
+        transport, keyed = self._transport, extras is not None
+        return again(self._retry, keyed, lambda: transport.call(unique, raw, name, method, payload, None, None, extras))
 
-        remote.__name__ = method
-        return remote
+    def _call_carrying(self, method: str, args: list[object]) -> Awaitable[object]:
+        """The same with what travels by reference: that is let go when the call ends, so it is not made twice."""
+        if self._broken is not None:
+            return _fail_again(self._broken)
+        parcel = self._transport.exports.pack(args)
+        extras = Extras(key=None if self._extras is None else self._extras.key, parcel=parcel)
+        unique, raw, name = self._key.unique, self.id.raw, self.id.name
+        return self._transport.call(unique, raw, name, method, parcel.payload, None, self._on_reset, extras)
+
+    def _parts(self) -> list[object]:
+        """What names the object to another process."""
+        return [self._key.unique, self.id.raw, self.id.name]
 
     def __repr__(self) -> str:
         return f"<Stub {self._key.unique} {self.name or self.id}>"
 
 
-async def _fail_again(error: PerdureError) -> NoReturn:
+class Remote:
+    """`stub.method`: to be called; or awaited, which reads a property of the object's class. More names lead further."""
+
+    __slots__ = ("_method", "_stub")
+
+    def __init__(self, stub: Stub, method: str) -> None:
+        self._stub = stub
+        self._method = method
+
+    @property
+    def __name__(self) -> str:
+        return self._method
+
+    def __call__(self, *args: object, **kwargs: object) -> Awaitable[object]:
+        stub = self._stub
+        if not args and not kwargs:
+            return stub._call(self._method, EMPTY_ARGS)  # pyright: ignore[reportPrivateUsage]
+        given = [*args, kwargs] if kwargs else list(args)
+        try:
+            payload = pack(given)
+        except ByReference:
+            payload = b""
+        if payload:
+            return stub._call(self._method, payload)  # pyright: ignore[reportPrivateUsage]
+        return stub._call_carrying(self._method, given)  # pyright: ignore[reportPrivateUsage]
+
+    def __await__(self) -> Generator[object, None, object]:
+        return self._stub._call(READ + self._method, EMPTY_ARGS).__await__()  # pyright: ignore[reportPrivateUsage]
+
+    def __getattr__(self, name: str) -> Remote:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        method = f"{self._method}.{name}"
+        check_depth(method.split("."))
+        return Remote(self._stub, method)
+
+    def __repr__(self) -> str:
+        return f"{self._stub!r}.{self._method}"
+
+
+def _fail_again(error: PerdureError) -> MadeCall:
     """What broke the stub, anew for each call."""
-    raise from_wire(error.to_wire())
+    failed = MadeCall(loop=asyncio.get_running_loop())
+    failed.set_exception(from_wire(error.to_wire()))
+    return failed
 
 
 class Namespace:
@@ -192,10 +249,10 @@ class Namespace:
         """A stub for the id. `locationHint` is accepted and ignored; `routingMode` must be "primary-only"."""
         if not isinstance(id, ObjectId):  # pyright: ignore[reportUnnecessaryIsInstance] - programs pass anything
             raise InvalidArgument(
-                "Failed to execute 'get' on 'DurableObjectNamespace': parameter 1 is not of type 'DurableObjectId'"
+                "Failed to execute 'get' on 'DurableObjectNamespace': parameter 1 is not of type 'DurableObjectId'."
             )
         if not self._key.owns(id.raw):
-            raise InvalidArgument("Durable Object ID is not valid for this namespace")
+            raise InvalidArgument("Durable Object ID is not valid for this namespace.")
         given = dict(cast("dict[str, object]", options)) if isinstance(options, dict) else {}
         mode = {**given, **kwargs}.get("routingMode")
         if mode not in (None, "primary-only"):
@@ -205,6 +262,10 @@ class Namespace:
     def getByName(self, name: str, options: object = None, **kwargs: object) -> Stub:
         """The same as `get(idFromName(name))`."""
         return self._stub(ObjectId.from_name(self._key, name))
+
+    def _parts(self) -> list[object]:
+        """What names the class to another process."""
+        return [self._key.unique]
 
     def jurisdiction(self, name: str | None = None) -> Namespace:
         """`None` gives an unrestricted copy; jurisdictions themselves are not implemented on one machine."""

@@ -7,7 +7,7 @@ open; only the newest one can be stepped.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .entries import check_key, encode
 from .errors import InvalidArgument, StorageError
@@ -17,6 +17,8 @@ from .values import UNDEFINED, JsDict, JsList
 
 if TYPE_CHECKING:
     from .object_storage import ObjectStorage
+
+_NOT_GIVEN: Final = object()
 
 
 class SyncKeyValues:
@@ -31,17 +33,22 @@ class SyncKeyValues:
         """The value of a key, None when there is none."""
         storage = self._storage
         storage.enter()
-        check_key(key, "get")
+        if type(key) is not str:
+            key = check_key(key, "get")
         storage.meters.rows_read += 1
         return storage.kv.get(key)
 
-    def put(self, key: str, value: object = UNDEFINED) -> None:
-        """Store a value. Raises TypeError, InvalidArgument, DataCloneError, StorageError before anything is stored."""
+    def put(self, key: str, value: object = _NOT_GIVEN) -> None:
+        """Store a value; undefined, which the asynchronous `put` refuses, is stored as None.
+
+        Raises TypeError, InvalidArgument, DataCloneError, StorageError before anything is stored.
+        """
         storage = self._storage
         storage.enter()
-        if value is UNDEFINED:
-            raise InvalidArgument("put() called with undefined value.")
-        storage.kv.put(key, encode(check_key(key, "put"), value, storage.limits))
+        if value is _NOT_GIVEN:
+            raise InvalidArgument("Failed to execute 'put' on 'SyncKvStorage': parameter 2 is not of type 'Value'.")
+        key = check_key(key, "put")
+        storage.kv.put(key, encode(key, None if value is UNDEFINED else value, storage.limits))
         storage.meters.rows_written += 1
 
     def delete(self, key: str) -> bool:

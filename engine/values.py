@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, cast
 
 import msgpack
 
-from .errors import DataCloneError, PerdureError, ValueTooLarge, from_wire
+from .errors import ByReference, DataCloneError, PerdureError, ValueTooLarge, from_wire
 from .limits import VALUE_BYTES_MAX
 
 _SET, _DATETIME, _DECIMAL, _ERROR, _BIGINT = 1, 2, 3, 4, 5
 """Extensions. _DECIMAL is what big ints were written as before: Python converts no more than 4,300 digits."""
+REFERENCE, TYPED = 6, 7
+"""Extensions of values that need an exporter (`exports`): what travels by reference, and what is sent as its parts."""
 _INT64_MIN, _UINT64_MAX = -(1 << 63), (1 << 64) - 1
 _FORBIDDEN = (tuple, bytearray)
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -136,6 +138,13 @@ class Buffer(bytes):
 
 SCALARS = frozenset({type(None), bool, int, float, str, bytes, Buffer})
 """Immutable types: they may be shared instead of copied."""
+NEED_EXPORTER: set[type] = set()
+"""Types, and their subclasses, that only an exporter can pack; `exports` and `value_types` fill it in."""
+
+
+def needs_exporter(kind: type) -> bool:
+    """Whether values of that type cross a call only (by reference, or as their parts) and are never stored."""
+    return any(base in NEED_EXPORTER for base in kind.__mro__) or hasattr(kind, "__anext__")
 
 
 _PACKED_AS_THEY_ARE = frozenset({type(None), bool, int, float, str, bytes, list, dict})
@@ -172,6 +181,8 @@ def _default(value: object) -> object:
     if isinstance(value, Exception):
         fields = PerdureError(str(value), name="Error").to_wire()
         return msgpack.ExtType(_ERROR, _packer(fields))
+    if needs_exporter(kind):
+        raise ByReference(f'Could not serialize object of type "{kind.__name__}"')
     if hasattr(value, "__await__"):
         raise TypeError(f"Awaitable {kind} cannot be sent over RPC")
     if isinstance(value, re.Pattern):
@@ -298,11 +309,55 @@ def pack(value: object, *, bytes_max: int = VALUE_BYTES_MAX) -> bytes:
     else:
         data = _packer(value)
     if len(data) > bytes_max:
-        raise ValueTooLarge(
-            f"Serialized RPC arguments or return values are limited to {bytes_max >> 20}MiB, "
-            f"but the size of this value was: {len(data)} bytes",
-            hint="stream large bodies with fetch, or split the value",
+        raise _too_large(len(data), bytes_max)
+    return data
+
+
+def _too_large(size: int, bytes_max: int) -> ValueTooLarge:
+    return ValueTooLarge(
+        f"Serialized RPC arguments or return values are limited to {bytes_max >> 20}MiB, "
+        f"but the size of this value was: {size} bytes",
+        hint="stream large bodies with fetch, or split the value",
+    )
+
+
+def pack_crossing(
+    value: object, export: Callable[[object], tuple[int, object] | None], *, bytes_max: int = VALUE_BYTES_MAX
+) -> bytes:
+    """As `pack`, for values in which something needs an exporter.
+
+    `export(value)` is asked for each such value, once, and gives the extension's code and its data (bytes), or the parts
+    that stand for the value: those may need it again.
+    """
+
+    def default(found: object) -> object:
+        if isinstance(found, StandIn):
+            found = found.plain()
+            if type(found) in _PACKED_AS_THEY_ARE:
+                return found
+        if isinstance(found, set | frozenset):
+            return msgpack.ExtType(_SET, packed(sorted_or_listed(cast("set[object]", found))))
+        if needs_exporter(type(found)):
+            exported = export(found)
+            if exported is not None:
+                code, data = exported
+                return msgpack.ExtType(code, data if isinstance(data, bytes) else packed(data))
+        return _default(found)
+
+    def packed(found: object) -> bytes:
+        _refuse_bytearrays(found)
+        return cast(
+            bytes, msgpack.packb(_widen(found), default=default, strict_types=True, unicode_errors="surrogatepass")
         )
+
+    try:
+        data = packed(value)
+    except RecursionError:
+        raise DataCloneError("Could not serialize a value that is nested too deeply or contains itself") from None
+    except ValueError as error:
+        raise DataCloneError(f"Could not serialize value: {error}") from None
+    if len(data) > bytes_max:
+        raise _too_large(len(data), bytes_max)
     return data
 
 
@@ -314,7 +369,7 @@ def key_text(key: object) -> str:
         return "null"
     if isinstance(key, bool):
         return "true" if key else "false"
-    if isinstance(key, float) and key.is_integer():
+    if isinstance(key, float) and key.is_integer() and abs(key) < 1e21:
         return str(int(key))
     return str(key)
 
@@ -347,6 +402,43 @@ def _extension(code: int, data: bytes) -> object:
     if code == _ERROR:
         return from_wire(cast("dict[str, object]", unpack(data)))
     raise DataCloneError(f"unknown value extension {code}")
+
+
+def unpack_crossing(data: bytes, import_value: Callable[[int, object], object]) -> object:
+    """The value that `pack_crossing` packed. `import_value(code, data or parts)` gives what stands for an exported value.
+
+    Raises DataCloneError.
+    """
+
+    def extension(code: int, raw: bytes) -> object:
+        if code == REFERENCE:
+            return import_value(code, raw)
+        if code == TYPED:
+            return import_value(code, unpacked(raw))
+        if code == _SET:
+            return set(cast("list[object]", unpacked(raw)))
+        return _extension(code, raw)
+
+    def unpacked(raw: bytes) -> object:
+        value = cast(
+            "object",
+            msgpack.unpackb(
+                raw,
+                object_pairs_hook=_pairs_with_buffers,
+                list_hook=_list_with_buffers,
+                ext_hook=extension,
+                strict_map_key=False,
+                unicode_errors="surrogatepass",
+            ),
+        )
+        return Buffer(value) if type(value) is bytes else value
+
+    try:
+        return unpacked(data)
+    except DataCloneError:
+        raise
+    except (ValueError, msgpack.UnpackException) as error:
+        raise DataCloneError(f"malformed value: {error}") from error
 
 
 def unpack(data: bytes | memoryview) -> object:

@@ -127,6 +127,7 @@ class BlockingClient:
         except BaseException:
             self._end()
             raise
+        self._client.exports.enter = self.run  # stubs that calls return are used by threads too
 
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)

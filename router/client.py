@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TypeVar, cast
 
 import zmq
@@ -29,20 +30,24 @@ from ..engine.errors import (
     ProgramBug,
     ValueTooLarge,
 )
+from ..engine.exports import Exports
 from ..engine.http import HttpRequest, HttpResponse
 from ..engine.ids import ClassKey
 from ..engine.limits import BODY_INLINE_BYTES_MAX, VALUE_BYTES_MAX
 from ..engine.retrying import RetryPolicy
 from ..engine.stubs import Namespace, OnReset
+from ..engine.value_types import look_further
 from ..engine.values import pack, unpack
 from .addresses import find_address
 from .calls import CallFuture
 from .class_names import ClassNames
 from .lanes import Lane
+from .links import Link
+from .ports import Port, loopback
 from .retries import with_retry
 from .slots import EMPTY, ShardPlace, SlotMap
 from .streams import Incoming
-from .wire import CALL, CANCEL, decode_response, encode_request
+from .wire import CALL, CANCEL, Frame, decode_response, encode_request
 
 DEADLINE_S = 30.0
 CONNECT_S = 5.0
@@ -82,6 +87,10 @@ class Client:
         self.classes = self._class_names.names
         """Class name → its key."""
         self._loop = loop
+        self.exports = Exports(loop, secrets.token_bytes)
+        """What this process has sent by reference."""
+        self.exports.transport, self.exports.fetch_adapter = self, _fetch_through
+        self.host = self.exports.host
         self._deadline_s = deadline_s
         self._deadline_ms = int(deadline_s * 1000)
         self._role = role
@@ -149,7 +158,7 @@ class Client:
         if self._closed:
             return
         for future in list(self.pending.values()):
-            if future.sent:
+            if future.call_sent:
                 future.send_also([CANCEL, future.call_id])
             self.failed(future, NotConnected("the client was closed"))
         self._closed = True
@@ -198,9 +207,7 @@ class Client:
         if unique is None:
             known = ", ".join(sorted(self.classes)) or "none"
             raise ClassNotFound(f"no class {name!r} is served", hint=f"known: {known}")
-        from ..sdk.adapter import fetch_through
-
-        return with_retry(Namespace(ClassKey(unique), self, fetch_through), self._retry)
+        return with_retry(Namespace(ClassKey(unique), self, _fetch_through), self._retry)
 
     def get(self, cls: type[T], name: str) -> T:
         """The stub of an object, typed as its class: `await client.get(Counter, "a").increment()`."""
@@ -292,8 +299,7 @@ class Client:
             future.deadline_s = self._now_s + deadline_s
             deadline_ms = int(deadline_s * 1000)
         future.call_id = call_id
-        future.size = len(payload)
-        future.frame = [
+        future.call_frame = [
             CALL,
             call_id,
             self._map.epoch,
@@ -308,9 +314,12 @@ class Client:
             body is not None,
         ]
         if extras is not None:
-            future.frame.append(extras.to_wire())
+            future.call_frame.append(extras.to_wire())
+            if extras.parcel is not None:
+                future.call_parcel = extras.parcel
+                future.add_done_callback(_returned)
         if body is not None:
-            future.body = body
+            future.call_body = body
         self.pending[call_id] = future
         if len(payload) > VALUE_BYTES_MAX:
             self.failed(
@@ -333,21 +342,43 @@ class Client:
 
     # ------------------------------------------------------------------ Answers
     def replied(self, future: CallFuture, payload: bytes, stream: bool) -> None:
-        frame = future.frame
-        if future.outgoing is not None and not stream:
-            future.outgoing.cancel()
+        frame = future.call_frame
+        fetched = frame[6] == FETCH
+        if fetched and future.call_outgoing is not None and not stream:
+            future.call_outgoing.cancel()
         if stream:
             self._stream_response(future, payload)
             return
-        del self.pending[future.call_id]
+        del self.pending[frame[1]]
         if future.done():
             return
         try:
-            result = decode_response(payload) if frame[6] == FETCH else unpack(payload)
+            result = decode_response(payload) if fetched else unpack(payload)
         except PerdureError as error:
             future.set_exception(error)
             return
         future.set_result(result)
+
+    def port(self, link: Link, host: bytes) -> Port:
+        """For what travels by reference over a link."""
+        return Port(self.exports, link.send, self._deadline_s)
+
+    def loopback(self) -> tuple[Port, Port]:
+        """Both ends of a link from this process to itself."""
+        return loopback(self.exports, self._deadline_s)
+
+    def replied_carrying(self, future: CallFuture | None, link: Link, frame: Frame) -> None:
+        """A result that holds what travels by reference."""
+        port, (_, _, payload, ids) = link.port, frame
+        assert isinstance(port, Port), "the other side answers so only who understands it"
+        if future is None or future.done():
+            port.refuse(ids)
+            return
+        del self.pending[future.call_id]
+        try:
+            future.set_result(port.unpack_result(payload, ids))
+        except PerdureError as error:
+            future.set_exception(error)
 
     def _stream_response(self, future: CallFuture, payload: bytes) -> None:
         """The head is the answer; the call stays pending until its body has ended."""
@@ -355,24 +386,24 @@ class Client:
 
         def closed(early: bool) -> None:
             self.pending.pop(future.call_id, None)
-            if future.outgoing is not None:
-                future.outgoing.cancel()
+            if future.call_outgoing is not None:
+                future.call_outgoing.cancel()
             if early:
                 future.send_also([CANCEL, future.call_id])
 
         future.deadline_s = float("inf")
-        response.body = future.incoming = Incoming(self._loop, future.call_id, future.send_also, closed)
+        response.body = future.call_incoming = Incoming(self._loop, future.call_id, future.send_also, closed)
         if not future.done():
             future.set_result(response)
 
     def failed(self, future: CallFuture, error: PerdureError) -> None:
         self.pending.pop(future.call_id, None)
-        if future.lane is not None:
-            future.lane.parked.pop(future, None)
-        if future.outgoing is not None:
-            future.outgoing.cancel()
-        if future.incoming is not None:
-            future.incoming.fail(error)
+        if future.call_lane is not None:
+            future.call_lane.parked.pop(future, None)
+        if future.call_outgoing is not None:
+            future.call_outgoing.cancel()
+        if future.call_incoming is not None:
+            future.call_incoming.fail(error)
         elif not future.done():
             future.set_exception(error)
         if error.durableObjectReset and future.on_reset is not None and _is_of(error, future):
@@ -381,10 +412,10 @@ class Client:
     def moved(self, future: CallFuture, fields: object) -> None:
         """The shard does not have the object's slot: nothing has run, so send it where the newer map says."""
         self.mapped(fields, None)
-        frame = future.frame
+        frame = future.call_frame
         frame[2] = self._map.epoch
-        future.sent = False
-        if future.outgoing is not None and not future.outgoing.hold():
+        future.call_sent = False
+        if future.call_outgoing is not None and not future.call_outgoing.hold():
             self.failed(future, NotConnected("the object moved while its request's body was being read"))
             return
         self._lane(frame[4]).send(future)
@@ -396,9 +427,9 @@ class Client:
         self._now_s = now = self._loop.time()
         late = [future for future in self.pending.values() if future.deadline_s < now]
         for future in late:
-            if future.sent:
+            if future.call_sent:
                 future.send_also([CANCEL, future.call_id])
-            seconds = cast("int", future.frame[9]) / 1000
+            seconds = cast("int", future.call_frame[9]) / 1000
             error = DeadlineExceeded(
                 f"no answer within {seconds:g} s",
                 hint="the call may have run; give a longer deadline if it takes that long",
@@ -412,9 +443,31 @@ class Client:
         return {"pending": len(self.pending), "parked": parked, "epoch": self._map.epoch}
 
 
+def _fetch_through(
+    send: Callable[[HttpRequest], Awaitable[HttpResponse]], request: object, init: dict[str, object]
+) -> Awaitable[object]:
+    from ..sdk.adapter import fetch_through  # which a client that never fetches does not need
+
+    return fetch_through(send, request, init)
+
+
+def _values_of_the_sdk() -> None:
+    from ..sdk import crossing as crossing  # a client that gets no response or stream from a method does not need it
+
+
+look_further(_values_of_the_sdk)
+
+
+def _returned(future: asyncio.Future[object]) -> None:
+    """What was exported for the arguments of a call is let go when it ends, but for what its receiver has kept."""
+    parcel = cast("CallFuture", future).call_parcel
+    if parcel is not None:
+        parcel.returned()
+
+
 def _is_of(error: PerdureError, future: CallFuture) -> bool:
     """Whether the object that was called was reset, not one that it called in its turn."""
-    return error.durableObjectId is None or error.durableObjectId == cast("bytes", future.frame[4]).hex()
+    return error.durableObjectId is None or error.durableObjectId == cast("bytes", future.call_frame[4]).hex()
 
 
 class Connecting:

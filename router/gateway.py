@@ -61,7 +61,8 @@ class Gateway:
         outgoing = HttpClient()
         fetching.install(outgoing)
         data = cast("str", start.get("data") or "")
-        around = Surroundings(client, loop, self._report, data, settings=binding_settings_of(start))
+        settings = binding_settings_of(start)
+        around = Surroundings(client, loop, self._report, data, client.loopback(), settings=settings)
         environments(programs, around)
         makers = {name: doors.maker() for name, doors in around.doors.items()}
         first = programs.first

@@ -19,7 +19,7 @@ import zmq
 from ..engine.calls import FETCH, RPC
 from ..engine.errors import NotConnected, PerdureError, ProtocolError, ShardLost, VersionMismatch, from_wire
 from .calls import CallFuture
-from .links import Link
+from .links import Link, LinkPort
 from .slots import ShardPlace
 from .streams import Outgoing
 from .wire import (
@@ -33,7 +33,9 @@ from .wire import (
     MOVED,
     PING,
     PONG,
+    REF_FRAMES,
     REPLY,
+    REPLY_CARRYING,
     VERSION,
     WELCOME,
     Frame,
@@ -47,8 +49,12 @@ class Answers(Protocol):
     """What a lane hands back."""
 
     pending: dict[int, CallFuture]
+    host: bytes
+    """How the numbers of what this side sends by reference begin."""
 
+    def port(self, link: Link, host: bytes) -> LinkPort: ...
     def replied(self, future: CallFuture, payload: bytes, stream: bool) -> None: ...
+    def replied_carrying(self, future: CallFuture | None, link: Link, frame: Frame) -> None: ...
     def failed(self, future: CallFuture, error: PerdureError) -> None: ...
     def moved(self, future: CallFuture, fields: object) -> None: ...
     def mapped(self, fields: object, classes: object) -> None: ...
@@ -110,8 +116,8 @@ class Lane:
     def _leave(self, link: Link) -> None:
         """The link's session takes no calls any more: keep it for the answers that it owes."""
         self.link, self.ready, self._welcome = None, False, False
-        calls = {f.call_id for f in self._answers.pending.values() if f.link is link and f.sent}
-        if not calls:
+        calls = {f.call_id for f in self._answers.pending.values() if f.call_link is link and f.call_sent}
+        if not calls and (link.port is None or not link.port.needed):
             link.close()
             return
         self._leaving[link] = _Leaving(calls)
@@ -120,8 +126,10 @@ class Lane:
     def _left(self, link: Link, leaving: _Leaving) -> None:
         """Something has come over a link that is being left: is it needed any longer?"""
         found = ((call_id, self._answers.pending.get(call_id)) for call_id in leaving.calls)
-        leaving.calls = {call_id for call_id, f in found if f is not None and f.sent and f.link is link}
-        if not leaving.calls:  # what was given back is not its any more
+        leaving.calls = {call_id for call_id, f in found if f is not None and f.call_sent and f.call_link is link}
+        if not leaving.calls and link.port is not None and link.port.needed:
+            leaving.told = True  # what was sent by reference lives as long as the process
+        elif not leaving.calls:  # what was given back is not its any more
             leaving.told = True
             del self._leaving[link]
             link.close()
@@ -132,7 +140,7 @@ class Lane:
         if self._place is None or self._place.endpoint is None or self.link is not None:
             return
         self.link = Link(self._context, self._loop, self._place.endpoint, self._on_message, self._on_lost, self._curve)
-        self.link.send([HELLO, [VERSION], self._role, {}])
+        self.link.send([HELLO, [VERSION], self._role, {"references": self._answers.host}])
 
     def _on_lost(self, link: Link, reason: str) -> None:
         if link in self._leaving:
@@ -152,7 +160,7 @@ class Lane:
             self._reopening = self._loop.call_later(_REOPEN_S, self._open)
 
     def _fail_sent(self, link: Link, reason: str) -> None:
-        for future in [f for f in self._answers.pending.values() if f.link is link and f.sent]:
+        for future in [f for f in self._answers.pending.values() if f.call_link is link and f.call_sent]:
             error = ShardLost(
                 f"the connection to {self.name} was lost while the call was running: {reason}",
                 hint="the call may have run; repeat it if that does no harm",
@@ -162,22 +170,30 @@ class Lane:
     # ------------------------------------------------------------------ out
     def send(self, future: CallFuture) -> None:
         """Send a call, or park it until the shard serves."""
-        future.lane = self
+        future.call_lane = self
         link = self.link
         if link is None or not self.ready:
             self.parked[future] = None
             return
-        if len(future.frame) > CALL_LENGTH and not self.takes_extras and not self._without_extras(future):
+        frame = future.call_frame  # reading an attribute of a call costs: it answers every name
+        if len(frame) > CALL_LENGTH and not self._takes(future, link):
             return
-        future.sent = True
-        future.link = link
-        link.send(future.frame, future.size)
-        if future.frame[11]:
+        future.call_sent = True
+        future.call_link = link
+        link.send(frame, len(frame[8]))
+        if frame[11]:
             self._send_body(future, link)
+
+    def _takes(self, future: CallFuture, link: Link) -> bool:
+        """Whether the other side understands what a call carries; if not, and it cannot do without, it has failed."""
+        if future.call_parcel is not None and link.port is None:
+            self._answers.failed(future, self.no_references())
+            return False
+        return self.takes_extras or self._without_extras(future)
 
     def _without_extras(self, future: CallFuture) -> bool:
         """Leave the chain out for an older side. A key is a promise that it cannot keep: False, the call has failed."""
-        key = cast("list[object]", future.frame.pop())[1]
+        key = cast("list[object]", future.call_frame.pop())[1]
         if key is not None:
             error = VersionMismatch(
                 f"{self.name} is of an older version and takes no idempotency keys",
@@ -192,20 +208,20 @@ class Lane:
         def send(frame: Frame) -> None:
             link.send(frame, len(frame[2]) if frame[0] == CHUNK else 0)
 
-        if future.outgoing is not None:
-            future.outgoing.send_again(send)
+        if future.call_outgoing is not None:
+            future.call_outgoing.send_again(send)
             return
-        body, future.body = future.body, None
-        future.outgoing = Outgoing(self._loop, future.call_id, body, send, lambda: None, keep=True)  # pyright: ignore[reportArgumentType]
+        body, future.call_body = future.call_body, None
+        future.call_outgoing = Outgoing(self._loop, future.call_id, body, send, lambda: None, keep=True)  # pyright: ignore[reportArgumentType]
 
     def give_up(self, future: CallFuture) -> None:
         """The caller of a pending call is gone."""
         if self._answers.pending.pop(future.call_id, None) is None:
             return
         self.parked.pop(future, None)
-        if future.outgoing is not None:
-            future.outgoing.cancel()
-        if future.sent:
+        if future.call_outgoing is not None:
+            future.call_outgoing.cancel()
+        if future.call_sent:
             future.send_also([CANCEL, future.call_id])
 
     # ------------------------------------------------------------------ in
@@ -231,7 +247,14 @@ class Lane:
         kind = frame[0]
         if kind == WELCOME:
             if link is self.link:
-                self._welcomed(frame)
+                self._welcomed(link, frame)
+            return
+        if kind == REPLY_CARRYING:
+            self._answers.replied_carrying(self._answers.pending.get(frame[1]), link, frame)
+            return
+        if kind in REF_FRAMES:
+            if link.port is not None:
+                link.port.receive(frame)
             return
         if kind == PONG:
             if link in self._leaving:
@@ -247,17 +270,17 @@ class Lane:
             return
         if kind == ERROR:
             self._answers.failed(future, from_wire(cast("dict[str, object]", frame[2])))
-        elif kind == CHUNK and future.incoming is not None:
+        elif kind == CHUNK and future.call_incoming is not None:
             error = from_wire(cast("dict[str, object]", frame[4])) if frame[4] is not None else None
-            future.incoming.feed(frame[2], bool(frame[3]), error)
-        elif kind == CREDIT and future.outgoing is not None:
-            future.outgoing.credit(frame[2])
+            future.call_incoming.feed(frame[2], bool(frame[3]), error)
+        elif kind == CREDIT and future.call_outgoing is not None:
+            future.call_outgoing.credit(frame[2])
         elif kind == MOVED:
             self._answers.moved(future, frame[2])
-        elif kind == CANCEL and future.outgoing is not None:
-            future.outgoing.cancel()
+        elif kind == CANCEL and future.call_outgoing is not None:
+            future.call_outgoing.cancel()
 
-    def _welcomed(self, frame: Frame) -> None:
+    def _welcomed(self, link: Link, frame: Frame) -> None:
         version, fields = frame[1], cast("dict[str, object]", frame[2])
         if version != VERSION:
             error = VersionMismatch(
@@ -272,6 +295,8 @@ class Lane:
         if fields.get("map") is not None:
             self._answers.mapped(fields["map"], fields.get("classes"))
         self._welcome = True
+        if isinstance(fields.get("references"), bytes):
+            link.port = self._answers.port(link, cast("bytes", fields["references"]))
         self.takes_extras = bool(fields.get("extras"))
         self.kinds = frozenset(cast("list[int]", fields.get("kinds") or (RPC, FETCH)))
         self._go_on()
@@ -283,7 +308,7 @@ class Lane:
         self.ready = True
         parked, self.parked = self.parked, {}
         for future in sorted(parked, key=lambda future: future.call_id):  # what was given back came last
-            if future.frame[6] in self.kinds:
+            if future.call_frame[6] in self.kinds:
                 self.send(future)
             else:
                 self._answers.failed(future, self.not_understood())
@@ -295,10 +320,17 @@ class Lane:
             hint="use the same version of perdure on both sides",
         )
 
+    def no_references(self) -> VersionMismatch:
+        """The error for a call whose arguments travel by reference."""
+        return VersionMismatch(
+            f"{self.name} is of an older version and takes no functions, targets or streams",
+            hint="use the same version of perdure on both sides",
+        )
+
     def _refuse(self, error: PerdureError) -> None:
         if self._on_refused is not None:
             self._on_refused(error)
-        for future in [f for f in self._answers.pending.values() if f.lane is self]:
+        for future in [f for f in self._answers.pending.values() if f.call_lane is self]:
             self._answers.failed(future, error)
 
     def close(self) -> None:

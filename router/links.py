@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast
 
 import zmq
 
@@ -39,6 +39,18 @@ def has_messages(socket: zmq.Socket[bytes]) -> bool:
     return bool(socket.getsockopt(EVENTS) & POLLIN)  # pyright: ignore[reportOperatorIssue]
 
 
+class LinkPort(Protocol):
+    """For what travels by reference over a link."""
+
+    @property
+    def needed(self) -> bool:
+        """Whether anything would break if the link were closed now."""
+        ...
+
+    def receive(self, frame: Frame) -> None: ...
+    def lost(self) -> None: ...
+
+
 class Link:
     """A DEALER connected to one endpoint."""
 
@@ -54,6 +66,8 @@ class Link:
         """`curve`: server's public key, own public key, own secret key. `on_lost(link, reason)`: the peer is gone."""
         self.endpoint = endpoint
         self.closed = False
+        self.port: LinkPort | None = None
+        """For what travels by reference, once the other side has said that it understands that."""
         self._loop = loop
         self._on_message = on_message
         self._on_lost = on_lost
@@ -79,7 +93,7 @@ class Link:
         self._queued_bytes += size
         if self._queued_bytes > FLUSH_BYTES:
             self._flush_queue()
-        elif not self._scheduled:
+        if not self._scheduled:  # also after a message that left at once: it has eaten the edge of the descriptor
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
@@ -133,6 +147,8 @@ class Link:
         """Close the sockets. Frames still queued leave if the peer takes them at once."""
         if self.closed:
             return
+        if self.port is not None:
+            self.port.lost()
         linger_ms = _LAST_WORDS_MS if self._queue else 0
         self._flush_queue()
         self.closed = True

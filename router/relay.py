@@ -7,6 +7,7 @@ who came over the network operates on nothing, whatever keys it has.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Mapping
 from typing import cast
 
@@ -14,11 +15,14 @@ import zmq
 
 from ..engine.calls import FETCH, OPERATE, RPC
 from ..engine.errors import Forbidden, NotConnected, PerdureError, ProtocolError
+from ..engine.exports import HOST_BYTES
 from .calls import CallFuture
 from .class_names import ClassNames
 from .lanes import Lane
 from .links import NOBLOCK, Link, descriptor, has_messages, prepare
 from .logs import Report
+from .ports import too_old
+from .relayed_references import RelayedReferences, ShardPort
 from .slots import EMPTY, SlotMap
 from .wire import (
     CALL,
@@ -29,10 +33,15 @@ from .wire import (
     ERROR,
     HELLO,
     KINDS,
+    LOOK_S,
     MAP,
     PING,
     PONG,
+    REF_DROP,
+    REF_FRAMES,
     REPLY,
+    REPLY_CARRYING,
+    STILL_THERE,
     VERSION,
     WELCOME,
     Frame,
@@ -46,13 +55,15 @@ _DRAIN = 64
 class Guest:
     """A connected client: which socket it came by, its numbers."""
 
-    __slots__ = ("calls", "identity", "local", "queue", "socket", "version")
+    __slots__ = ("calls", "host", "identity", "local", "queue", "socket", "version")
 
     def __init__(self, socket: zmq.Socket[bytes], identity: bytes, *, local: bool) -> None:
         self.socket = socket
         self.local = local
         """It came by a socket in the private folder of this machine."""
         self.identity = identity
+        self.host = b""
+        """How its numbers of what travels by reference begin; empty: it does not understand that."""
         self.version = 0
         self.queue: list[Frame] = []
         self.calls: dict[int, Relayed] = {}
@@ -98,6 +109,8 @@ class Relay:
     ) -> None:
         self.pending: dict[int, CallFuture] = {}
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.host = secrets.token_bytes(HOST_BYTES)
+        self._references = RelayedReferences(self._send)
         self._loop = loop
         self._report = report
         self._map = EMPTY
@@ -110,6 +123,7 @@ class Relay:
         """`id` of the sockets whose address is in the private folder of this machine."""
         self._dirty: dict[Guest, None] = {}
         self._next_id = 0
+        self._looking: asyncio.TimerHandle | None = None
         self._draining = False
         self.adopt(slot_map, classes)
         self.listen(endpoint, None)
@@ -174,7 +188,7 @@ class Relay:
     def _on_frame(self, guest: Guest, frame: Frame) -> None:
         kind = frame[0]
         if kind == HELLO:
-            self._on_hello(guest, cast("list[int]", frame[1]))
+            self._on_hello(guest, cast("list[int]", frame[1]), frame[3] if len(frame) > 3 else None)
         elif not guest.version:
             raise ProtocolError("the first frame of a connection must be HELLO")
         elif kind == CALL:
@@ -185,6 +199,9 @@ class Relay:
                 self._pass_on(relayed, [kind, relayed.call_id, *frame[2:]])
         elif kind == PING:
             self._send(guest, [PONG, frame[1]])
+        elif kind in REF_FRAMES:
+            self._references.from_guest(guest, frame)
+            self._look_after()
         else:
             raise ProtocolError(f"a frame of kind {kind!r} is not for the router endpoint")
 
@@ -192,17 +209,21 @@ class Relay:
         """A frame that belongs to a call, which may still be parked here."""
         if frame[0] == CHUNK and relayed.kept is not None:
             relayed.kept.append(frame)
-        if relayed.sent:
+        if relayed.call_sent:
             relayed.send_also(frame)
         if frame[0] == CANCEL:
             self._forget(relayed)
 
-    def _on_hello(self, guest: Guest, versions: list[int]) -> None:
+    def _on_hello(self, guest: Guest, versions: list[int], told: object) -> None:
         if VERSION not in versions:
             self._send(guest, [WELCOME, 0, {"versions": [VERSION]}])
             return
         guest.version = VERSION
-        fields = {"session": "", "map": self._map.to_wire(), "classes": self._classes, "kinds": KINDS, "extras": True}
+        host = cast("dict[str, object]", told).get("references") if isinstance(told, dict) else None
+        if host is not None:
+            self._references.guest_came(guest, host)
+        fields: dict[str, object] = {"session": "", "map": self._map.to_wire(), "classes": self._classes}
+        fields |= {"kinds": KINDS, "extras": True, "references": self.host}
         self._send(guest, [WELCOME, VERSION, fields])
 
     def _on_call(self, guest: Guest, frame: Frame) -> None:
@@ -220,8 +241,7 @@ class Relay:
         if frame[11]:
             relayed.streams, relayed.kept = 1, []
         frame[1], frame[2] = self._next_id, self._map.epoch
-        relayed.frame = frame
-        relayed.size = len(cast("bytes", frame[8]))
+        relayed.call_frame = frame
         self.pending[relayed.call_id] = relayed
         guest.calls[relayed.guest_call] = relayed
         self._lanes[self._map.shard_of(object_id)].send(relayed)
@@ -247,6 +267,24 @@ class Relay:
         else:
             self._forget(relayed)
 
+    def port(self, link: Link, host: bytes) -> ShardPort:
+        """For what travels by reference over a link."""
+        return self._references.session_came(link, host)
+
+    def replied_carrying(self, future: CallFuture | None, link: Link, frame: Frame) -> None:
+        """A result that holds what travels by reference."""
+        relayed, (_, _, payload, ids) = cast("Relayed | None", future), frame
+        if relayed is None or not relayed.guest.host:
+            for export_id in cast("list[bytes]", ids):
+                link.send([REF_DROP, export_id])
+            if relayed is not None:
+                self.failed(relayed, too_old())
+            return
+        self._references.given(relayed.guest, cast("list[bytes]", ids))
+        self._look_after()
+        self._send(relayed.guest, [REPLY_CARRYING, relayed.guest_call, payload, ids])
+        self._forget(relayed)
+
     def passed(self, relayed: Relayed, frame: Frame) -> None:
         """A chunk or credit on its way back."""
         if frame[0] == CREDIT:
@@ -266,9 +304,9 @@ class Relay:
     def moved(self, future: CallFuture, fields: object) -> None:
         """The shard does not have the slot any more: send it where our map says."""
         self.adopt(SlotMap.from_wire(fields), {})
-        frame = future.frame
+        frame = future.call_frame
         frame[2] = self._map.epoch
-        future.sent = False
+        future.call_sent = False
         if frame[11] and cast("Relayed", future).kept is None:
             self.failed(future, NotConnected("the object moved while its request's body was being read"))
             return
@@ -277,10 +315,21 @@ class Relay:
     def _forget(self, relayed: Relayed) -> None:
         self.pending.pop(relayed.call_id, None)
         relayed.guest.calls.pop(relayed.guest_call, None)
-        if relayed.lane is not None:
-            relayed.lane.parked.pop(relayed, None)
+        if relayed.call_lane is not None:
+            relayed.call_lane.parked.pop(relayed, None)
 
     # ------------------------------------------------------------------ out
+    def _look_after(self) -> None:
+        """A client holds something, or something of it is held: notice when it is gone."""
+        if self._looking is None:
+            self._looking = self._loop.call_later(LOOK_S, self._look)
+
+    def _look(self) -> None:
+        self._looking = None
+        for guest in self._references.concerned():
+            self._send(guest, STILL_THERE)
+            self._look_after()
+
     def _send(self, guest: Guest, frame: Frame) -> None:
         guest.queue.append(frame)
         if not self._dirty:
@@ -295,6 +344,7 @@ class Relay:
                 guest.socket.send_multipart((guest.identity, encode(queue)), NOBLOCK)
             except zmq.ZMQError:  # the client is gone: nobody waits for what it asked
                 self._guests.pop((id(guest.socket), guest.identity), None)
+                self._references.guest_gone(guest)
                 for relayed in list(guest.calls.values()):
                     relayed.send_also([CANCEL, relayed.call_id])
                     self._forget(relayed)
@@ -310,6 +360,8 @@ class Relay:
         self._flush()
 
     def close(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
         for lane in self._lanes.values():
             lane.close()
         for socket in self._sockets:

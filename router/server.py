@@ -10,16 +10,20 @@ in the order that they came in, and a PING is answered after those that came bef
 from __future__ import annotations
 
 import asyncio
+import functools
+import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import cast
 
 import zmq
 
-from ..engine.calls import FETCH, OPERATE, RPC, Call, Extras
+from ..engine.calls import FETCH, OPERATE, RPC, Call, Extras, Result
 from ..engine.errors import NotConnected, Overloaded, PerdureError, ProtocolError
+from ..engine.exports import Exports, Parcel
 from ..engine.http import HttpResponse
 from ..engine.limits import BODY_INLINE_BYTES_MAX
 from .links import NOBLOCK, has_messages, prepare
+from .ports import Port, too_old
 from .slots import SlotMap
 from .streams import Incoming, Outgoing
 from .wire import (
@@ -32,11 +36,15 @@ from .wire import (
     FLUSH_BYTES,
     HELLO,
     KINDS,
+    LOOK_S,
     MAP,
     MOVED,
     PING,
     PONG,
+    REF_FRAMES,
     REPLY,
+    REPLY_CARRYING,
+    STILL_THERE,
     VERSION,
     WELCOME,
     Frame,
@@ -47,6 +55,8 @@ from .wire import (
 )
 
 _DRAIN = 64
+CALL_DEADLINE_S = 30.0
+"""For calls of what callers have sent by reference."""
 PARKED_MAX = 65_536
 """Frames that wait for a newer map."""
 FLUSH_FRAMES = 32  # so that the caller works on the first answers of a turn while we work on the rest
@@ -57,7 +67,7 @@ Links = Sequence[Sequence[object]]
 class Peer:
     """One connected client."""
 
-    __slots__ = ("calls", "identity", "incoming", "outgoing", "queue", "queued_bytes", "role", "version")
+    __slots__ = ("calls", "identity", "incoming", "outgoing", "port", "queue", "queued_bytes", "role", "version")
 
     def __init__(self, identity: bytes) -> None:
         self.identity = identity
@@ -68,11 +78,13 @@ class Peer:
         self.calls: dict[int, Call] = {}
         self.incoming: dict[int, Incoming] = {}
         self.outgoing: dict[int, Outgoing] = {}
+        self.port: Port | None = None
+        """For what travels by reference, if it has said that it understands that."""
 
 
 class Acceptor:
     """Accepts calls at `endpoint`. `deliver(call)` and `cancel(call)` are the residents'; `operate` and `stop_operation`
-    are the same for calls of the kind OPERATE."""
+    are the same for calls of the kind OPERATE. `exports`: what the process has sent by reference."""
 
     def __init__(
         self,
@@ -88,8 +100,10 @@ class Acceptor:
         operate: Callable[[Call], None],
         stop_operation: Callable[[Call], None],
         report: Report,
+        exports: Exports | None = None,
     ) -> None:
         self.endpoint = endpoint
+        self._exports = exports if exports is not None else Exports(loop, secrets.token_bytes)
         self._loop = loop
         self._index = index
         self._session = session
@@ -109,6 +123,7 @@ class Acceptor:
         self._dirty: dict[Peer, None] = {}
         self._scheduled = False
         self._parked: list[tuple[Peer, Frame]] = []
+        self._looking: asyncio.TimerHandle | None = None
         self.calls = 0
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
@@ -275,6 +290,11 @@ class Acceptor:
         if extras is not None:
             given = Extras.from_wire(extras)
             call.chain, call.trail, call.key = given.chain, given.trail, given.key
+            if given.carries:
+                if peer.port is None:
+                    raise ProtocolError("a call carries what its sender does not understand")
+                call.received = self._exports.received(peer.port)
+                call.answer = self._answer_carrying
         call.origin = (peer, call_id)
         peer.calls[call_id] = call
         self.calls += 1
@@ -336,6 +356,9 @@ class Acceptor:
                 self._later.append((peer, [PONG, frame[1]]))
             else:
                 self._send(peer, [PONG, frame[1]])
+        elif kind in REF_FRAMES and peer.port is not None:
+            peer.port.receive(frame)
+            self._look_after()
         else:
             raise ProtocolError(f"a frame of kind {kind!r} is not for a shard")
 
@@ -345,8 +368,11 @@ class Acceptor:
         fields: dict[str, object] = {"session": self._session, "map": self._map.to_wire(), "classes": self._classes}
         fields["kinds"] = KINDS
         fields["extras"] = True
+        fields["references"] = self._exports.host
         if VERSION in versions:
             peer.version = VERSION
+            if peer.port is None and len(frame) > 3 and cast("dict[str, object]", frame[3]).get("references"):
+                peer.port = Port(self._exports, functools.partial(self._send, peer), CALL_DEADLINE_S)
             self._send(peer, [WELCOME, VERSION, fields])
         else:
             self._send(peer, [WELCOME, 0, {"versions": [VERSION], "session": self._session}])
@@ -362,14 +388,45 @@ class Acceptor:
             writer.cancel()
 
     # ------------------------------------------------------------------ out
-    def _answer(self, call: Call, result: bytes | HttpResponse | PerdureError) -> None:
+    def _answer_carrying(self, call: Call, result: Result) -> None:
+        """To a call whose arguments held what travels by reference: first what of it is kept is said."""
+        if call.received is not None:
+            call.received.returned()
+        self._answer(call, result)
+
+    def _answer_parcel(self, peer: Peer, call_id: int, parcel: Parcel) -> None:
+        if peer.port is None:
+            parcel.withdraw()
+            self._send(peer, [ERROR, call_id, too_old().to_wire()])
+            return
+        peer.port.hand_over(parcel)
+        self._look_after()
+        self._send(peer, [REPLY_CARRYING, call_id, parcel.payload, parcel.ids], len(parcel.payload))
+
+    def _look_after(self) -> None:
+        """A caller holds something, or something of it is held: notice when it is gone."""
+        if self._looking is None:
+            self._looking = self._loop.call_later(LOOK_S, self._look)
+
+    def _look(self) -> None:
+        self._looking = None
+        for peer in self._peers.values():
+            if peer.port is not None and peer.port.needed:
+                self._send(peer, STILL_THERE)
+                self._look_after()
+
+    def _answer(self, call: Call, result: Result) -> None:
         peer, call_id = call.origin
         if peer.calls.pop(call_id, None) is None:
+            if isinstance(result, Parcel):
+                result.withdraw()
             return
         if type(result) is bytes:
             self._send(peer, [REPLY, call_id, result, False], len(result))
         elif isinstance(result, PerdureError):
             self._send(peer, [ERROR, call_id, result.to_wire()])
+        elif isinstance(result, Parcel):
+            self._answer_parcel(peer, call_id, result)
         else:
             self._answer_fetch(peer, call_id, cast("HttpResponse", result))
         if peer.incoming:
@@ -407,9 +464,9 @@ class Acceptor:
         peer.queued_bytes += size
         if peer.queued_bytes > FLUSH_BYTES or len(peer.queue) >= FLUSH_FRAMES:
             self._flush_peer(peer)
-            return
-        self._dirty[peer] = None
-        if not self._scheduled:
+        else:
+            self._dirty[peer] = None
+        if not self._scheduled:  # also after a message that left at once: it has eaten the edge of the descriptor
             self._scheduled = True
             self._loop.call_soon(self.flush)
 
@@ -442,6 +499,8 @@ class Acceptor:
             self._report("warning", "send_failed", {"peer": peer.identity.hex(), "error": str(error)})
         if self._peers.pop(peer.identity, None) is None:
             return
+        if peer.port is not None:
+            peer.port.lost()
         calls, peer.calls = peer.calls, {}
         for call in calls.values():
             self._cancel(call)
@@ -457,6 +516,8 @@ class Acceptor:
             if frame[0] == MOVED:
                 self._send(peer, [ERROR, frame[1], _nobody_took_over().to_wire()])
         self.flush()
+        if self._looking is not None:
+            self._looking.cancel()
         self._loop.remove_reader(self._fd)
         self._socket.close(1_000)
         self._context.term()

@@ -17,6 +17,18 @@ A frame is an array whose first element is its kind:
     MOVED    call, map                          sent to the wrong shard; nothing has run
     PING, PONG  number
     MAP      map, classes                       pushed by the router endpoint
+
+Both ends that name themselves in the fields of HELLO and WELCOME (`references`: 8 bytes) also understand, see `ports.py`:
+
+    REPLY_CARRYING  call, payload, [number, …]  a reply that holds what travels by reference; its numbers
+    REF_CALL   number, call, path, payload,     call: a number of the caller; payload nil: what the path leads to is read
+               extras, request id, carries      carries: the arguments hold what travels by reference
+    REF_REPLY  call, payload, numbers or nil
+    REF_ERROR  call, fields
+    REF_CANCEL number, call
+    REF_KEEP   number, process                  a parameter that is kept after its call has returned
+    REF_DROP   number                           nobody has it any more
+    REF_GONE   process                          one behind a relay is gone
 """
 
 from __future__ import annotations
@@ -32,6 +44,12 @@ from ..engine.http import HttpRequest, HttpResponse
 VERSION = 1
 _VERSION_BYTE = bytes([VERSION])
 HELLO, WELCOME, CALL, CANCEL, REPLY, ERROR, CHUNK, CREDIT, MOVED, PING, PONG, MAP = range(1, 13)
+REPLY_CARRYING, REF_CALL, REF_REPLY, REF_ERROR, REF_CANCEL, REF_KEEP, REF_DROP, REF_GONE = range(13, 21)
+STILL_THERE = [REF_DROP, bytes(16)]
+"""Asks for nothing: a peer that is gone is noticed when something is sent to it."""
+LOOK_S = 1.0
+"""How often that is done with a peer that holds, or is held, by reference."""
+REF_FRAMES = frozenset({REF_CALL, REF_REPLY, REF_ERROR, REF_CANCEL, REF_KEEP, REF_DROP, REF_GONE})
 MESSAGE_BYTES_MAX = 160 << 20  # four values of the greatest size and what goes with them
 KINDS = [RPC, FETCH, OPERATE]
 """Kinds of calls that this version understands."""

@@ -1,4 +1,4 @@
-"""In processes that perdure starts, `import workers`, `js` and `pyodide` find the SDK. Elsewhere nothing is shadowed."""
+"""In processes that perdure starts, the SDK is `workers`, `asgi`, `wsgi`, `js`, `pyodide`. Elsewhere nothing is shadowed."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import sys
 
 
 def install() -> None:
-    """Make `workers`, `js` and `pyodide` aliases of the SDK in this process."""
-    from . import alias_finder, js, pyodide, workers
+    """Make them aliases of the SDK in this process."""
+    from . import alias_finder, asgi, js, pyodide, workers, wsgi
 
     sys.modules["workers"] = workers
     sys.modules["js"] = js
     sys.modules["pyodide"] = pyodide
+    for name, module in (("asgi", asgi), ("wsgi", wsgi)):
+        sys.modules[name] = sys.modules[f"workers.{name}"] = module
     alias_finder.install()

@@ -16,7 +16,7 @@ from ..engine.values import Buffer
 from .blob import Blob
 from .form_data import FormData, parse, write_multipart
 from .headers import value_of
-from .readable_stream import BytesOf, ReadableStream
+from .readable_stream import ReadableStream
 from .stream_members import as_bytes
 from .stream_pipes import tee_body
 from .urls import URLSearchParams
@@ -48,7 +48,10 @@ def extract(body: object) -> tuple[Content, str | None]:
         return str(body).encode(), "application/x-www-form-urlencoded;charset=UTF-8"
     if hasattr(body, "__aiter__"):
         return ReadableStream.of_iterator(cast("AsyncIterator[object]", body).__aiter__()), None
-    return as_bytes(body), None
+    try:
+        return as_bytes(body), None
+    except TypeError:
+        raise TypeError(f"Unsupported type in body: {type(body).__name__}") from None
 
 
 class BodyReader:
@@ -164,4 +167,4 @@ async def _whole(body: AsyncIterator[bytes]) -> bytes:
     return b"".join(chunks)
 
 
-__all__ = ["USED", "BodyReader", "BytesOf", "Content", "extract"]
+__all__ = ["USED", "BodyReader", "Content", "extract"]

@@ -9,6 +9,8 @@ import re
 from typing import cast
 
 from ..engine.errors import DataCloneError
+from .js.plain import to_plain
+from .js.regexp import RegExp
 
 _DEPTH_MAX = 500
 
@@ -20,14 +22,14 @@ def python_to_rpc(value: object) -> object:
 
 
 def python_from_rpc(value: object) -> object:
-    """The value that has arrived."""
-    return value
+    """The value that has arrived; what of it is in JavaScript's style becomes Python's (`js.plain`)."""
+    return to_plain(value)
 
 
 def _check(value: object, depth: int) -> None:
     if isinstance(value, tuple | bytearray):
         raise TypeError(f"{type(cast('object', value))} cannot be sent over RPC")
-    if isinstance(value, re.Pattern):
+    if isinstance(value, re.Pattern | RegExp):
         raise TypeError("RegExp cannot be sent over RPC")
     if isinstance(value, str | bytes | int | float | None):
         return

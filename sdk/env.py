@@ -87,7 +87,8 @@ def patch_env(
     names: Mapping[str, object] | Iterable[tuple[str, object]] | None = None, **more: object
 ) -> Generator[None, None, None]:
     """`with patch_env({"NAME": value}):` — under it, in this task and those that it begins, `workers.env` has these names."""
-    patches = {**(_PATCHES.get() or {}), **dict(names or {}), **more}
+    given: dict[str, object] = {} if names is None else dict(names)
+    patches = {**(_PATCHES.get() or {}), **given, **more}
     token = _PATCHES.set(patches)
     try:
         yield

@@ -18,11 +18,11 @@ from ..engine.outgoing import end_body, leaving_body, send_out
 from .headers import value_of
 from .request import Request
 from .response import Response
-from .stream_pipes import on_abort
+from .stream_pipes import abort_reason, on_abort
 from .urls import normalise
 
 REDIRECTS_MAX = 20
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _OF_BODIES = frozenset({"content-encoding", "content-language", "content-length", "content-location", "content-type"})
 _SECRET = frozenset({"authorization", "proxy-authorization", "cookie"})
 """Headers that are for one origin only."""
@@ -78,6 +78,8 @@ async def fetch(resource: object, **options: object) -> Response:
     """
     binding = options.pop("fetcher", None)
     request = resource if isinstance(resource, Request) and not options else Request(resource, **options)
+    if getattr(request.signal, "aborted", False):
+        raise abort_reason(request.signal)
     if binding is not None:
         ask = getattr(binding, "fetch", binding)
         return await _unless_aborted(request.signal, cast("Callable[[Request], Awaitable[Response]]", ask)(request))
@@ -123,6 +125,8 @@ class _Abortable(AsyncIterator[bytes]):
 
     async def __anext__(self) -> bytes:
         try:
+            if getattr(self._signal, "aborted", False):
+                raise abort_reason(self._signal)
             return await _unless_aborted(self._signal, _next(self._body))
         except StopAsyncIteration:
             raise
@@ -154,7 +158,7 @@ class Found:
 def redirected(request: HttpRequest, response: HttpResponse) -> HttpRequest | None:
     """The request that a redirect asks for; None when it asks for none. Raises NetworkError when it cannot be followed."""
     location = value_of(response.headers, "location")
-    if response.status not in _REDIRECTS or location is None:
+    if response.status not in REDIRECTS or location is None:
         return None
     try:
         url = normalise(location, request.url)

@@ -5,8 +5,9 @@ What always holds: values are texts or Files; fields keep their order, and a nam
 
 from __future__ import annotations
 
+import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import cast
 
 from python_multipart.exceptions import FormParserError
@@ -46,6 +47,13 @@ class FormData(MutableMapping[str, FormDataValue | None]):
             self._fields = list(form_data.entries())
         else:
             raise TypeError(f"FormData takes a dict or FormData, not {type(form_data).__name__}")
+
+    @classmethod
+    def of_fields(cls, fields: Iterable[Sequence[FormDataValue]]) -> FormData:
+        """Of pairs of a name and a value, which are what a form holds."""
+        self = cls()
+        self._fields = [(cast("str", name), value) for name, value in fields]
+        return self
 
     @classmethod
     def new(cls, form_data: object = None) -> FormData:
@@ -166,6 +174,14 @@ def _unquoted(raw: bytes) -> str:
     return text.replace("%0D", "\r").replace("%0A", "\n").replace("%22", '"') if "%" in text else text
 
 
+_PARAMETER = re.compile(rb';\s*([A-Za-z*]+)\s*=\s*(?:"([^"]*)"|([^;\s]*))')
+
+
+def _disposition(header: bytes) -> dict[bytes, bytes]:
+    """Its parameters, as the fetch standard reads them: a quoted one ends at the next quote, whatever is before it."""
+    return {name.lower(): quoted or bare for name, quoted, bare in _PARAMETER.findall(header)}
+
+
 class _Parts:
     """What the parser finds, as fields."""
 
@@ -196,7 +212,7 @@ class _Parts:
         self.ended = True
 
     def part_end(self) -> None:
-        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        options = _disposition(self._headers.get(b"content-disposition", b""))
         name = options.get(b"name")
         if name is None:
             raise TypeError("Failed to parse FormData: a part has no name")

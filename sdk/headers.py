@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import cast
 
 from ..engine.values import UNDEFINED
@@ -41,23 +42,24 @@ def as_pairs(headers: object) -> list[tuple[str, str]]:
         items = cast("Iterable[object]", headers)
     else:
         raise TypeError(f"Received unexpected type for headers argument: {type(headers).__name__}")
-    pairs: list[tuple[str, str]] = []
-    for item in items:
-        name, value = cast("tuple[object, object]", item)
-        pairs.append((_name(name), _value(value)))
-    return pairs
+    return [(_name(name), _value(value)) for name, value in cast("Iterable[tuple[object, object]]", items)]
 
 
-def _name(name: object) -> str:
-    text = name if isinstance(name, str) else as_text(name)
+@lru_cache(1024)
+def _checked(text: str) -> str:
+    """A name that is one; the same ones come again and again."""
     if _TOKEN.fullmatch(text) is None:
         raise TypeError(f"Invalid header name: {text!r}")
     return text
 
 
+def _name(name: object) -> str:
+    return _checked(name if isinstance(name, str) else as_text(name))
+
+
 def _value(value: object) -> str:
-    text = as_text(value).strip(" \t\r\n")
-    if "\r" in text or "\n" in text or "\0" in text:
+    text = (value if isinstance(value, str) else as_text(value)).strip(" \t\r\n")
+    if not text.isprintable() and ("\r" in text or "\n" in text or "\0" in text):
         raise TypeError(f"Invalid header value: {text!r}")
     return text
 
@@ -79,7 +81,10 @@ def joined(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def value_of(pairs: list[tuple[str, str]], name: str) -> str | None:
     """The first value of a name, given in lower case."""
-    return next((value for found, value in pairs if found.lower() == name), None)
+    for found, value in pairs:
+        if found.lower() == name:
+            return value
+    return None
 
 
 class Headers(http.client.HTTPMessage):

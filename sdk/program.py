@@ -24,7 +24,7 @@ from ..engine.durable import DurableObject
 from ..engine.errors import ConfigError
 from ..engine.ids import ClassKey
 from ..engine.stubs import Namespace, Transport
-from . import aliases, config
+from . import aliases, config, django_cf
 from .adapter import SdkHttp, fetch_through
 from .blocking import uses_run_sync
 from .class_migrations import Deployed, check_exports, unique_key
@@ -40,6 +40,7 @@ from .config import Binding, Config
 from .doors import Doors, public_names
 from .env import RUNNING, Env
 from .program_modules import ProgramModules
+from .requirements import use_packages
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ class Program:
     def runtimes(self, env: Env, exports: object = None) -> dict[str, ClassRuntime]:
         """Class key → how a shard runs the class. `exports`: what its objects find as `ctx.exports`."""
         http, blocking = SdkHttp(), self.blocking
+        django_cf.adapt()
         settings = self.config
 
         def asks_for(change: Change) -> bool:
@@ -146,6 +148,7 @@ def _name_of(path: str) -> str:
 def exported_classes(path: str, env_name: str | None, deployments: Deployments) -> list[str]:
     """Import the program and say which classes its main module has. Raises ConfigError."""
     aliases.install()
+    use_packages()
     settings = configuration(path, env_name, deployments)
     return [] if settings is None else sorted(_exported(_import(settings.main, settings.vars)))
 
@@ -171,6 +174,7 @@ def load(
     `apart`: others are served beside it, so its modules must be its own.
     """
     aliases.install()
+    use_packages()
     path = _find(path)
     if not path.endswith(".py"):
         settings = config.read(path, env_name, deployments)

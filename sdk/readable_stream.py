@@ -7,15 +7,15 @@ that is cancelled tells its source, and what it waits for in it is ended; an err
 from __future__ import annotations
 
 import asyncio
-import types
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable
 from enum import Enum
 from typing import TYPE_CHECKING, cast
 
-from ..engine.bodies import next_of
 from ..engine.values import JsDict
-from .stream_members import Members, as_bytes, as_chunk, as_error, done, failed, finished, reject, settle, strategy_of
+from .chunks import BytesOf, each_of, end, next_item, once, settled
+from .readable_controller import ReadableStreamDefaultController
+from .stream_members import Members, as_bytes, as_chunk, done, failed, finished, reject, settle, strategy_of
 
 if TYPE_CHECKING:
     from .stream_readers import ReadableStreamDefaultReader
@@ -30,40 +30,6 @@ class StreamState(Enum):
     READABLE = "readable"
     CLOSED = "closed"
     ERRORED = "errored"
-
-
-class ReadableStreamDefaultController:
-    """What a source feeds its stream with."""
-
-    __slots__ = ("_stream",)
-    byobRequest = None
-
-    def __init__(self, stream: ReadableStream) -> None:
-        self._stream = stream
-
-    @property
-    def desiredSize(self) -> float | None:
-        """How much more is wanted; None: the stream broke, 0: it is over."""
-        return self._stream.desired()
-
-    def enqueue(self, chunk: object = None) -> None:
-        """Add a chunk. Raises TypeError when the stream is over."""
-        self._stream.enqueue(chunk)
-
-    def close(self) -> None:
-        """No more chunks; those that wait are read first. Raises TypeError when it was closed before."""
-        self._stream.finish()
-
-    def error(self, reason: object = None) -> None:
-        """Break the stream: chunks that wait are gone, reads fail."""
-        self._stream.fail(as_error(reason))
-
-    def terminate(self) -> None:
-        """Close, if it is not closed."""
-        if self._stream.may_enqueue():
-            self._stream.finish()
-
-    desired_size = desiredSize
 
 
 class ReadableStream:
@@ -112,7 +78,7 @@ class ReadableStream:
     @classmethod
     def of_bytes(cls, data: bytes) -> ReadableStream:
         """A stream of one chunk, none when it is empty."""
-        self = cls.of_iterator(_once(data))
+        self = cls.of_iterator(once(data))
         self._whole = data
         self.expected_length = len(data)
         return self
@@ -144,16 +110,16 @@ class ReadableStream:
         if isinstance(chunks, AsyncIterable):
             return cls.of_iterator(cast("AsyncIterable[object]", chunks).__aiter__())
         if isinstance(chunks, Iterable) and not isinstance(chunks, str | bytes):
-            return cls.of_iterator(_each(cast("Iterable[object]", chunks)))
+            return cls.of_iterator(each_of(cast("Iterable[object]", chunks)))
         raise TypeError(f"ReadableStream.from takes an iterable, not {type(chunks).__name__}")
 
     # ------------------------------------------------------------------ the source's side
     async def _start(self, begun: Awaitable[object]) -> object:
         try:
-            await begun
+            await finished(begun)
         except asyncio.CancelledError:
             raise
-        except BaseException as error:
+        except Exception as error:
             self.fail(error)
             return None
         self._started = True
@@ -257,7 +223,7 @@ class ReadableStream:
 
     async def _pulled(self, result: Awaitable[object]) -> object:
         try:
-            await result
+            await finished(result)
         except asyncio.CancelledError as error:
             self._pulling = False
             self.fail(error)  # its task was ended: so is what waits for it
@@ -362,12 +328,12 @@ class ReadableStream:
         try:
             if self._iterator is not None:
                 task, self._task = self._task, None
-                return cast("asyncio.Future[None]", asyncio.ensure_future(_end(self._iterator, task)))
+                return cast("asyncio.Future[None]", asyncio.ensure_future(end(self._iterator, task)))
             assert self._source is not None
             result = self._source.call("cancel", reason)
         except Exception as error:
             return failed(error)
-        return cast("asyncio.Future[None]", asyncio.ensure_future(_settled(result)))
+        return cast("asyncio.Future[None]", asyncio.ensure_future(settled(result)))
 
     # ------------------------------------------------------------------ whole streams
     def take(self) -> bytes | AsyncIterator[bytes]:
@@ -381,10 +347,19 @@ class ReadableStream:
         iterator = self._iterator
         if iterator is not None and not self._pulling and self._state is StreamState.READABLE:
             return cast("AsyncIterator[bytes]", iterator) if self._travelled else BytesOf(iterator)
-        return self._chunks()
+        return BytesOf(self._items())
 
-    async def _chunks(self) -> AsyncIterator[bytes]:
-        """What is left, read under a lock that is held already."""
+    def hand_over(self) -> AsyncIterator[object]:
+        """All of it, chunk by chunk, for another place; it is locked and used up. Raises TypeError when that was so before."""
+        if self._disturbed or self._reader is not None:
+            raise TypeError("The ReadableStream cannot be sent: it is locked, or was read from")
+        self.lock(self)
+        self._disturbed = True
+        if self._iterator is not None and not self._pulling and self._state is StreamState.READABLE:
+            return self._iterator
+        return self._items()
+
+    async def _items(self) -> AsyncIterator[object]:
         whole = False
         try:
             while True:
@@ -392,17 +367,35 @@ class ReadableStream:
                 if over:
                     whole = True
                     return
-                yield as_bytes(chunk)
+                yield chunk
         finally:
             if not whole:
                 self.stop(None)
+
+    async def _read_here(self) -> Read:
+        """As `read_next`, in the reader's own task: an iterator is stepped without one of its own."""
+        iterator = self._iterator
+        if iterator is None or self._pulling or self._queue or self._reads or not self.may_enqueue():
+            return await self.read_next()
+        self._disturbed = self._pulling = True
+        try:
+            return False, as_chunk(await next_item(iterator))
+        except StopAsyncIteration:
+            if self.may_enqueue():
+                self.finish()
+            return OVER
+        except Exception as error:
+            self.fail(error)
+            raise
+        finally:
+            self._pulling = False
 
     async def _values(self, keep: bool) -> AsyncIterator[object]:
         reader = self.getReader()
         whole = False
         try:
             while True:
-                over, chunk = await self.read_next()
+                over, chunk = await self._read_here()
                 if over:
                     whole = True
                     return
@@ -460,55 +453,3 @@ def read_result(read: Read) -> JsDict:
 
 def _one(_chunk: object) -> float:
     return 1
-
-
-async def _once(data: bytes) -> AsyncIterator[bytes]:
-    if data:
-        yield data
-
-
-async def _each(chunks: Iterable[object]) -> AsyncIterator[object]:
-    for chunk in chunks:
-        yield await finished(chunk)
-
-
-async def next_item(iterator: AsyncIterator[object]) -> object:
-    """As `anext`; closing it ends a generator where it waits (see `next_of`). Raises StopAsyncIteration."""
-    if not isinstance(iterator, types.AsyncGeneratorType):
-        return await anext(iterator)
-    found: object = await next_of(iterator, OVER)
-    if found is OVER:
-        raise StopAsyncIteration
-    return found
-
-
-class BytesOf(AsyncIterator[bytes]):
-    """What a program's iterator gives, as a body's chunks."""
-
-    __slots__ = ("_iterator",)
-
-    def __init__(self, iterator: AsyncIterator[object]) -> None:
-        self._iterator = iterator
-
-    async def __anext__(self) -> bytes:
-        return as_bytes(await next_item(self._iterator))
-
-    async def aclose(self) -> None:
-        """The reader does not want the rest."""
-        closer = getattr(self._iterator, "aclose", None)
-        if closer is not None:
-            await closer()
-
-
-async def _settled(result: object) -> None:
-    await finished(result)
-
-
-async def _end(iterator: AsyncIterator[object], pull: asyncio.Future[object] | None) -> None:
-    """Close an iterator that may be in the middle of a step."""
-    if pull is not None and not pull.done():
-        pull.cancel()
-        await asyncio.wait((pull,))
-    closer = getattr(iterator, "aclose", None)
-    if closer is not None:
-        await closer()

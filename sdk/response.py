@@ -59,7 +59,7 @@ class Response(BodyReader):
             raise ValueError(
                 f"Responses may only be constructed with status codes in the range 200 to 599, inclusive; got {self.status}"
             )
-        if not all(character.isprintable() for character in status_text):
+        if status_text and not status_text.isprintable():
             raise TypeError("Invalid statusText")
         self._status_text = status_text
         self._pairs = as_pairs(headers)

@@ -6,11 +6,13 @@ What always holds: a function of the program gets as many arguments as it takes;
 from __future__ import annotations
 
 import asyncio
+import types
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar, cast
 
 from ..engine.errors import PerdureError
 from ..engine.handlers import call_relaxed
+from ..engine.interruption import entry
 from ..engine.values import UNDEFINED, Buffer
 
 T = TypeVar("T")
@@ -143,3 +145,6 @@ async def finished(result: object) -> object:
     if hasattr(result, "__await__"):
         return await cast("Awaitable[object]", result)
     return result
+
+
+entry(cast("types.FunctionType", finished))

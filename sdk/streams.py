@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .coding_streams import CompressionStream, DecompressionStream, TextDecoderStream, TextEncoderStream
-from .readable_stream import ReadableStream, ReadableStreamDefaultController
+from .readable_controller import ReadableStreamDefaultController
+from .readable_stream import ReadableStream
 from .stream_members import byte_length, member
 from .stream_readers import ReadableStreamBYOBReader, ReadableStreamDefaultReader
 from .transform_stream import (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ..engine.context import DurableObjectContext
 from ..engine.durable import DurableObject
+from ..engine.rpc_target import RpcTarget
+from . import asgi, wsgi
 from .blob import Blob, BlobEnding, BlobValue, File
 from .conversions import python_from_rpc, python_to_rpc
 from .entrypoints import ExecutionContext, WorkerEntrypoint
@@ -50,8 +52,10 @@ __all__ = [
     "Request",
     "RequestInitCfProperties",
     "Response",
+    "RpcTarget",
     "WorkerEntrypoint",
     "WorkflowEntrypoint",
+    "asgi",
     "env",
     "fetch",
     "handler",
@@ -61,6 +65,7 @@ __all__ = [
     "python_to_rpc",
     "waitUntil",
     "wait_until",
+    "wsgi",
 ]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from ..engine.calls import FETCH, RPC
+from ..engine.calls import FETCH, REFERENCE, RPC
 from ..engine.errors import ObjectReset
 from ..engine.superseding import events_ended, take_waiting
 from ..router.server import Acceptor, Links
@@ -56,11 +56,16 @@ class Leaving:
         return self._loop.time() - began_s
 
     def _take_back(self, *, chained: bool) -> None:
-        """What has arrived and not begun. `chained`: also what a running event waits for."""
+        """What has arrived and not begun. `chained`: also what a running event waits for.
+
+        A call of what was sent by reference can run here only.
+        """
         runs = self._residents.runs
         calls = take_waiting(
             self._residents.instances,
-            lambda call: not chained and any(runs(object_id) for object_id, _ in call.chain),
+            lambda call: (
+                call.kind == REFERENCE or (not chained and any(runs(object_id) for object_id, _ in call.chain))
+            ),
         )
         for call in calls:
             if call.kind in (RPC, FETCH):  # else it is an alarm: it is due in the next session as well

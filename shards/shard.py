@@ -101,8 +101,11 @@ class Shard:
         self.client = Client.in_process(loop, self._map, keys, role=f"shard {self._index}")
         self.outgoing = HttpClient()
         fetching.install(self.outgoing)
+        gated = GatedTransport(self.client, loop)
+        self.client.exports.transport = gated
+        settings = binding_settings_of(self._start)
         self._around = around = Surroundings(
-            GatedTransport(self.client, loop), loop, self._report, self._data, settings=binding_settings_of(self._start)
+            gated, loop, self._report, self._data, self.client.loopback(), settings=settings
         )
         self._runtimes = runtimes(self._programs, around)
         for key, runtime in self._runtimes.items():
@@ -149,6 +152,7 @@ class Shard:
             operate=self.operations.start,
             stop_operation=self.operations.cancel,
             report=self._report,
+            exports=self.client.exports,
         )
         self.session.committer.send_now = self.acceptor.send_now
 

@@ -13,18 +13,21 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import Protocol, cast
 
-from ..engine.calls import FETCH, REQUEST_ID, RPC, Call, Extras, MadeCall
+from ..engine.calls import FETCH, REQUEST_ID, RPC, Call, Extras, MadeCall, Result
 from ..engine.errors import DeadlineExceeded, PerdureError, ShardLost, ValueTooLarge, from_wire
+from ..engine.exports import Exports, Parcel
 from ..engine.http import HttpRequest, HttpResponse
 from ..engine.limits import VALUE_BYTES_MAX
 from ..engine.stubs import OnReset
 from ..engine.values import unpack
+from ..router.ports import Port, loopback
 from ..router.slots import group_of
+from ..router.wire import decode, encode
+from ..sdk.adapter import fetch_through
 from .story import Story
 from .virtual import VirtualLoop
 
 DEADLINE_S = 30.0
-Result = bytes | HttpResponse | PerdureError
 
 
 class Receiver(Protocol):
@@ -60,19 +63,21 @@ class Pending(MadeCall):
 
     def __init__(self, network: Network, sender: Receiver | None, call: Call, on_reset: OnReset | None) -> None:
         super().__init__(loop=network.loop)
-        self.network = network
-        self.sender = sender
-        self.request = call
+        self.call_network = network
+        self.call_sender = sender
+        self.call_request = call
         self.on_reset = on_reset
-        self.receiver: Receiver | None = None
-        self.deadline: asyncio.TimerHandle | None = None
-        self.settled = False
+        self.call_receiver: Receiver | None = None
+        self.call_deadline: asyncio.TimerHandle | None = None
+        self.call_parcel: Parcel | None = None
+        """What was exported for its arguments."""
+        self.call_settled = False
         """Its answer, whatever it is, is on its way: no other will be."""
 
     def cancel(self, msg: object | None = None) -> bool:
         done = super().cancel(msg)
         if done:
-            self.network.give_up(self)
+            self.call_network.give_up(self)
         return done
 
 
@@ -99,6 +104,10 @@ class Network:
         """Index → the process; None: it is down, and calls wait."""
         self.classes: dict[str, str] = {}
         """Class key → the class's name."""
+        self._exports: dict[Receiver | None, Exports] = {}
+        self._ports: dict[tuple[Receiver | None, Receiver], tuple[Port, Port]] = {}
+        """For what travels by reference: who makes calls, who answers them; the end of each."""
+        self._numbers = 0
         self._parked: list[Pending] = []
         self._lanes: dict[object, _Lane] = {}
         self._clean = Context()
@@ -132,6 +141,46 @@ class Network:
             else:
                 del self._lanes[way]
 
+    # ------------------------------------------------------------------ what travels by reference
+    def exports_of(self, process: Receiver | None) -> Exports:
+        """What a process has sent by reference; None: tests and Workers."""
+        found = self._exports.get(process)
+        if found is None:
+            found = self._exports[process] = Exports(self.loop, self._number)
+            found.through = self.loop.through
+        return found
+
+    def _number(self, count: int) -> bytes:
+        self._numbers += 1
+        return self._numbers.to_bytes(count, "big")
+
+    def ports(self, sender: Receiver | None, receiver: Receiver) -> tuple[Port, Port]:
+        """Both ends of the link by which `sender` makes calls of `receiver`."""
+        found = self._ports.get((sender, receiver))
+        if found is None:
+            there = self._port(sender, receiver, 1)
+            back = self._port(receiver, sender, 0)
+            found = self._ports[sender, receiver] = (there, back)
+        return found
+
+    def _port(self, mine: Receiver | None, other: Receiver | None, end: int) -> Port:
+        """The end that is at `mine`; `end`: which of the two is the other one."""
+
+        def arrive(frame: list[object]) -> None:
+            if other is not None and not other.alive:
+                return
+            self._port_of(mine, other, end).receive(frame)
+
+        def send(frame: list[object], _size: int) -> None:
+            if mine is None or mine.alive:
+                self.travel(("link", mine, other, end), "call", arrive, decode(encode([frame]))[0])
+
+        return Port(self.exports_of(mine), send, DEADLINE_S)
+
+    def _port_of(self, mine: Receiver | None, other: Receiver | None, end: int) -> Port:
+        key = (mine, other) if end == 1 else (other, mine)
+        return self._ports[cast("tuple[Receiver | None, Receiver]", key)][end]
+
     # ------------------------------------------------------------------ there
     def introduce(self, class_key: str, object_id: bytes, name: str | None) -> None:
         """The story tells of the object by its class and name."""
@@ -143,7 +192,7 @@ class Network:
         self.loop.call_soon(self._leave, pending, deadline_s, context=self._clean)
 
     def _leave(self, pending: Pending, deadline_s: float | None) -> None:
-        sender = pending.sender
+        sender = pending.call_sender
         assert sender is not None, "an object's call has a sender"
         if sender.alive:
             self.schedule.point("send", sender)
@@ -152,7 +201,7 @@ class Network:
 
     def send(self, pending: Pending, deadline_s: float | None) -> None:
         """Begin a call."""
-        call = pending.request
+        call = pending.call_request
         self.introduce(call.class_key, call.object_id, call.name)
         self.story.tell("call", call.object_id, method=call.method)
         if len(call.payload) > VALUE_BYTES_MAX:
@@ -160,13 +209,13 @@ class Network:
             pending.set_exception(ValueTooLarge(f"the arguments are {size} bytes, the limit is {VALUE_BYTES_MAX}"))
             return
         after = DEADLINE_S if deadline_s is None else deadline_s
-        pending.deadline = self.loop.call_exactly(self.loop.now_s + after, self._too_late, pending, after)
-        self.travel((pending.sender, call.object_id, pending.on_reset), "call", self._arrive, pending)
+        pending.call_deadline = self.loop.call_exactly(self.loop.now_s + after, self._too_late, pending, after)
+        self.travel((pending.call_sender, call.object_id, pending.on_reset), "call", self._arrive, pending)
 
     def _arrive(self, pending: Pending) -> None:
         if pending.done():
             return
-        call = pending.request
+        call = pending.call_request
         process = self.shards[self.groups[group_of(call.object_id)]]
         if process is None:
             self._parked.append(pending)
@@ -177,7 +226,9 @@ class Network:
             self._return(pending, _lost(process, "it was killed"))
             return
         call.origin = (pending, process)
-        pending.receiver = process
+        if pending.call_parcel is not None:
+            call.received = self.exports_of(process).received(self.ports(pending.call_sender, process)[1])
+        pending.call_receiver = process
         process.pending[pending] = call
         self.story.tell("arrives", call.object_id, method=call.method, shard=process.name)
         process.deliver(call)
@@ -192,30 +243,41 @@ class Network:
     # ------------------------------------------------------------------ back
     def answered(self, call: Call, result: Result) -> None:
         """What a process says to a call; it is not heard when the process is dead."""
-        pending, process = cast("tuple[Pending, Receiver]", call.origin)
-        if pending not in process.pending:
+        pending, process = cast("tuple[Pending, Receiver | None]", call.origin or (None, None))
+        call.origin = None  # a callee that lives on must not keep what its caller got
+        if process is None or pending not in process.pending:
+            if isinstance(result, Parcel):
+                result.withdraw()
             return
         if process.alive:
             self.schedule.point("reply", process)
         if not process.alive:
             return
         del process.pending[pending]
+        if call.received is not None:
+            call.received.returned()
+        if isinstance(result, Parcel):
+            self.ports(pending.call_sender, process)[1].hand_over(result)
         self._return(pending, result)
 
     def lost(self, process: Receiver, reason: str) -> None:
         """A process is gone: who waits for it is told."""
         if process in self.shards:
             self.shards[self.shards.index(process)] = None
+        for key in [found for found in self._ports if process in found]:
+            for port in self._ports.pop(key):
+                port.lost()
+        self._exports.pop(process, None)
         pendings, process.pending = process.pending, {}
         for pending in pendings:
             self._return(pending, _lost(process, reason))
 
     def _return(self, pending: Pending, result: Result) -> None:
-        if pending.done() or pending.settled:
+        if pending.done() or pending.call_settled:
             return
-        pending.settled = True
+        pending.call_settled = True
         self.travel(
-            ("back", pending.sender, pending.request.object_id, pending.on_reset),
+            ("back", pending.call_sender, pending.call_request.object_id, pending.on_reset),
             "reply",
             self._finish,
             pending,
@@ -223,22 +285,28 @@ class Network:
         )
 
     def _finish(self, pending: Pending, result: Result) -> None:
-        if pending.deadline is not None:
-            pending.deadline.cancel()
-        if pending.done() or (pending.sender is not None and not pending.sender.alive):
+        if pending.call_deadline is not None:
+            pending.call_deadline.cancel()
+        if pending.done() or (pending.call_sender is not None and not pending.call_sender.alive):
+            if isinstance(result, Parcel) and (pending.call_sender is None or pending.call_sender.alive):
+                self._port_for(pending).refuse(result.ids)
             return
-        if pending.sender is not None:
-            self.schedule.point("hear", pending.sender)
-            if not pending.sender.alive:
+        if pending.call_sender is not None:
+            self.schedule.point("hear", pending.call_sender)
+            if not pending.call_sender.alive:
                 return
-        call = pending.request
-        value: object
+        call = pending.call_request
+        value: object = None
+        failure = result if isinstance(result, PerdureError) else None
         try:
-            value = unpack(result) if isinstance(result, bytes) else result
+            if isinstance(result, Parcel):
+                value = self._port_for(pending).unpack_result(result.payload, result.ids)
+            else:
+                value = unpack(result) if isinstance(result, bytes) else result
         except PerdureError as error:
-            value = error
-        if isinstance(value, PerdureError):
-            error = from_wire(value.to_wire())
+            failure = error
+        if failure is not None:  # a value may be an exception too, and raises nothing
+            error = from_wire(failure.to_wire())
             text = error.message.strip().rsplit("\n", 1)[-1].strip()  # of a traceback the line that says what it is
             self.story.tell("fails", call.object_id, method=call.method, error=f"{type(error).__name__}: {text[:120]}")
             pending.set_exception(error)
@@ -252,18 +320,23 @@ class Network:
         )
         pending.set_result(value)
 
+    def _port_for(self, pending: Pending) -> Port:
+        """The caller's end of the link by which the answer came."""
+        assert pending.call_receiver is not None, "somebody has answered it"
+        return self.ports(pending.call_sender, pending.call_receiver)[0]
+
     # ------------------------------------------------------------------ giving up
     def give_up(self, pending: Pending) -> None:
         """The caller does not want the answer any more."""
-        if pending.deadline is not None:
-            pending.deadline.cancel()
-        process = pending.receiver
+        if pending.call_deadline is not None:
+            pending.call_deadline.cancel()
+        process = pending.call_receiver
         call = process.pending.get(pending) if process is not None else None
         if process is not None and call is not None and process.alive:
             process.cancel(call)
 
     def _too_late(self, pending: Pending, seconds: float) -> None:
-        if pending.done() or (pending.sender is not None and not pending.sender.alive):
+        if pending.done() or (pending.call_sender is not None and not pending.call_sender.alive):
             return
         self.give_up(pending)
         pending.set_exception(
@@ -281,12 +354,27 @@ def _lost(process: Receiver, reason: str) -> ShardLost:
     )
 
 
+def _returned(pending: asyncio.Future[object]) -> None:
+    """What was exported for the arguments of a call is let go when it ends, but for what its receiver has kept."""
+    parcel = cast("Pending", pending).call_parcel
+    if parcel is not None:
+        parcel.returned()
+
+
 class Caller:
     """Implements the engine's Transport for who calls: a process, or None for tests and Workers."""
 
     def __init__(self, network: Network, sender: Receiver | None) -> None:
         self._network = network
         self.sender = sender
+        self.exports = network.exports_of(sender)
+        """What its process has sent by reference."""
+        if self.exports.transport is None:
+            self.exports.transport, self.exports.fetch_adapter = self, fetch_through
+
+    def loopback(self) -> tuple[Port, Port]:
+        """Both ends of a link from its process to itself."""
+        return loopback(self.exports, DEADLINE_S)
 
     def call(
         self,
@@ -324,6 +412,9 @@ class Caller:
         if extras is not None:
             call.chain, call.trail, call.key = extras.chain, extras.trail, extras.key
         pending = Pending(self._network, self.sender, call, on_reset)
+        if extras is not None and extras.parcel is not None:
+            pending.call_parcel = extras.parcel
+            pending.add_done_callback(_returned)
         if self.sender is None:
             self._network.send(pending, deadline_s)
         else:  # after the step that makes it: a process does not die inside of one

@@ -64,7 +64,9 @@ class Process:
         self._died = died
         self._tasks: set[asyncio.Task[None]] = set()
         caller = Caller(network, self)
-        around = Surroundings(GatedTransport(caller, loop), loop, report, disk.root)
+        gated = GatedTransport(caller, loop)
+        caller.exports.transport = gated
+        around = Surroundings(gated, loop, report, disk.root, caller.loopback())
         self.session = Session(
             self._disk,
             disk.root,

@@ -231,6 +231,31 @@ class Driven(Awaitable[T]):
         return self._loop.drive(self._work)
         yield  # a generator that never suspends
 
+    def __getattr__(self, name: str) -> DrivenPath:
+        """A method or property of the result, before it is there."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return DrivenPath(self._loop, getattr(self._work, name))
+
+
+class DrivenPath:
+    """The same for what is called on such work, or read of it, before it is done."""
+
+    def __init__(self, loop: VirtualLoop, path: Any) -> None:
+        self._loop, self._path = loop, path
+
+    def __getattr__(self, name: str) -> DrivenPath:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return DrivenPath(self._loop, getattr(self._path, name))
+
+    def __call__(self, *args: object, **kwargs: object) -> Awaitable[object]:
+        return self._loop.through(self._path(*args, **kwargs))
+
+    def __await__(self) -> Generator[None, None, object]:
+        return self._loop.drive(self._path)
+        yield  # a generator that never suspends
+
 
 def in_background(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call `work` so that the timers and tasks which it begins are housekeeping."""

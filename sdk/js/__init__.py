@@ -14,11 +14,13 @@ import sys
 from ...engine.values import UNDEFINED
 
 _PLACES = {
-    "absent": "Cache CacheStorage EventSource Function WebAssembly WebSocket WebSocketPair WebSocketRequestResponsePair "
-    "caches eval navigator scheduler",
+    "absent": "EventSource Function WebAssembly WebSocket WebSocketPair WebSocketRequestResponsePair "
+    "eval navigator scheduler",
     "arrays": "Array",
-    "buffers": "ArrayBuffer BigInt64Array BigUint64Array DataView Float32Array Float64Array Int16Array Int32Array "
+    "data_view": "DataView",
+    "buffers": "ArrayBuffer BigInt64Array BigUint64Array Float32Array Float64Array Int16Array Int32Array "
     "Int8Array Uint16Array Uint32Array Uint8Array Uint8ClampedArray",
+    "caching": "Cache CacheStorage caches",
     "collections": "Map Set",
     "consoles": "console",
     "date": "Date",
@@ -31,6 +33,7 @@ _PLACES = {
     "encodeURIComponent isFinite isNaN parseFloat parseInt",
     "promise": "Promise",
     "regexp": "RegExp",
+    "rewriter": "HTMLRewriter",
     "subtle": "CryptoKey SubtleCrypto",
     "timers": "clearInterval clearTimeout queueMicrotask setInterval setTimeout",
     "web_crypto": "Crypto crypto",

@@ -63,32 +63,6 @@ def eval(_code: object = None) -> NoReturn:
     raise PerdureError("eval: there is no JavaScript engine here", name="EvalError", hint="write it in Python")
 
 
-class Cache(JsProxy):
-    """A cache that is always empty: what is put is dropped, what is asked for is not there. That is all that caches promise."""
-
-    def match(self, _request: object, _options: object = None) -> Promise:
-        return Promise.resolve(None)
-
-    def put(self, _request: object, response: Any) -> Promise:
-        response.take_body()  # as if it had been read
-        return Promise.resolve(None)
-
-    def delete(self, _request: object, _options: object = None) -> Promise:
-        return Promise.resolve(False)
-
-
-class CacheStorage(JsProxy):
-    """`caches.default`, `caches.open(name)`."""
-
-    default = Cache()
-
-    def open(self, _name: object) -> Promise:
-        return Promise.resolve(self.default)
-
-
-caches = CacheStorage()
-
-
 class Navigator(JsProxy):
     """`navigator.userAgent`."""
 

@@ -88,14 +88,17 @@ def number_text(number: float) -> str:
         return "Infinity" if number > 0 else "-Infinity"
     if not number:
         return "0"
-    if number.is_integer() and abs(number) < 1e21:
+    if number.is_integer() and abs(number) < 2**53:
         return str(int(number))
     text = repr(number)
     mantissa, _, exponent = text.partition("e")
+    if number.is_integer() and abs(number) < 1e21:  # the digits that tell it from its neighbours, then zeros
+        digits = mantissa.replace(".", "") if exponent else text.removesuffix(".0")
+        return digits.ljust(int(exponent) + 1 + (number < 0), "0") if exponent else digits
     if not exponent:
         return text
     power = int(exponent)
-    if -7 <= power < 0:  # Python turns to exponents a little earlier
+    if -7 < power < 0:  # Python turns to exponents a little earlier
         return f"{number:.{len(mantissa.lstrip('-').replace('.', '')) - 1 - power}f}"
     return f"{mantissa.removesuffix('.0')}e{'+' if power > 0 else '-'}{abs(power)}"
 

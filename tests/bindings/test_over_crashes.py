@@ -6,6 +6,9 @@ import asyncio
 import os
 from functools import partial
 
+import pytest
+from perdure.bindings.d1_database import D1Object
+from perdure.bindings.kv_bucket import PIECE_BYTES, KvBucket
 from perdure.engine.errors import BindingError, PerdureError
 from perdure.testing import simulate
 
@@ -78,3 +81,29 @@ async def test_a_database_keeps_what_it_acknowledged_and_batches_whole(world):
     count = await patient(lambda: db.prepare("select count(*) as n from people").first("n"))
     assert heard <= count <= asked
     assert count % 2 == 0
+
+
+# ---------------------------------------------------------------------- broken twins, which the tests above must notice
+def test_a_value_that_is_seen_before_it_is_whole_is_noticed(monkeypatch):
+    add_piece = KvBucket.add_piece
+
+    async def too_early(self, version, number, data):
+        await add_piece(self, version, number, data)
+        await self._take_over(b"k", version, number * PIECE_BYTES + len(data), None, None, None)
+
+    monkeypatch.setattr(KvBucket, "add_piece", too_early)
+    with pytest.raises(BaseException, match="seed"):
+        test_a_large_value_is_whole_or_the_one_before()
+
+
+def test_a_batch_that_is_no_transaction_is_noticed(monkeypatch):
+    async def one_by_one(self, statements, bookmark=False):
+        results = []
+        for sql, parameters in statements:
+            results.append(self._one(sql, parameters, 0, 1 << 20)[0])
+            await asyncio.sleep(0.01)
+        return {"results": results}
+
+    monkeypatch.setattr(D1Object, "run", one_by_one)
+    with pytest.raises(BaseException, match="seed"):
+        test_a_database_keeps_what_it_acknowledged_and_batches_whole()

@@ -173,6 +173,8 @@ class PlainHttp:
 
 
 class NoTransport:
+    exports = None
+
     def call(self, *args: object) -> asyncio.Future[object]:
         raise AssertionError("no calls in this test")
 
@@ -191,6 +193,8 @@ class Shard:
         limits: Limits | None = None,
         sql: bool = True,
         clock: Clock | None = None,
+        transport: object = None,
+        env: object = None,
         **of_class: object,
     ) -> None:
         self.loop = asyncio.get_running_loop()
@@ -201,7 +205,7 @@ class Shard:
         self.files = FolderFiles(str(folder), self.disk)
         self.key = ClassKey(f"test-{cls.__name__}")
         self.logs: list[tuple[str, str, dict[str, object]]] = []
-        runtime = ClassRuntime(self.key, cls.__name__, cls, None, PlainHttp(), sql, **of_class)  # type: ignore[arg-type]
+        runtime = ClassRuntime(self.key, cls.__name__, cls, env, PlainHttp(), sql, **of_class)  # type: ignore[arg-type]
         self.residents = Residents(
             {self.key.unique: runtime},
             files=self.files,
@@ -209,7 +213,7 @@ class Shard:
             clock=self.clock,
             disk=self.disk,
             limits=limits or Limits(),
-            transport=NoTransport(),
+            transport=transport or NoTransport(),
             random=lambda: self.jitter,
             log=lambda level, event, fields: self.logs.append((level, event, fields)),
             loop=self.loop,

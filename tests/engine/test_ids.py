@@ -56,6 +56,20 @@ def test_malformed_text_is_refused(text: str) -> None:
         ObjectId.from_string(KEY, text)
 
 
+def test_a_number_names_as_its_text_does() -> None:
+    assert ObjectId.from_name(KEY, 5) == ObjectId.from_name(KEY, "5")
+    assert ObjectId.from_name(KEY, 5.0).name == "5"
+    with pytest.raises(InvalidArgument, match="parameter 1 is not of type 'string'"):
+        ObjectId.from_name(KEY, None)
+
+
+def test_equals_compares_ids_only() -> None:
+    found = ObjectId.from_name(KEY, "a")
+    with pytest.raises(InvalidArgument, match="parameter 1 is not of type 'DurableObjectId'"):
+        found.equals("a")
+    assert found != "a"
+
+
 def test_unique_ids_differ_and_have_no_name() -> None:
     space = Namespace(KEY, Sent())
     ids = {space.newUniqueId().toString() for _ in range(100)}

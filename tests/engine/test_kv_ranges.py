@@ -11,6 +11,7 @@ from perdure.engine.kv import KeyValues
 from perdure.engine.ranges import KeyRange, after_prefix, key_range
 
 from .box import Box
+from .test_kv import in_object
 
 # Few characters, chosen for where orders differ: NUL, ASCII, two and three bytes, next to the surrogates, astral, the last.
 CHARACTERS = "\0aab\x7fé\ud7ff\ue000\uffff\U00010000\U0010ffff"
@@ -193,3 +194,37 @@ def test_a_list_after_a_turn_of_puts_leaves_no_transaction_open(tmp_path) -> Non
             assert box.shard.residents.settle(box.instance().object_id)
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_kv_list_sees_what_is_written_and_removed_ahead_of_it(tmp_path, reverse) -> None:
+    async def script(ctx):
+        kv = ctx.storage.kv
+        for number in range(200):
+            kv.put(f"k{number:03}", number)
+        seen = []
+        for key, _ in kv.list(reverse=reverse):
+            seen.append(key)
+            if key == "k100":
+                kv.put("k100" + "a", "ahead" if not reverse else "behind")
+                kv.put("k099" + "b", "behind" if not reverse else "ahead")
+                kv.delete("k105" if not reverse else "k095")
+        return seen
+
+    (seen,) = in_object(tmp_path, script)
+    keys = {f"k{number:03}" for number in range(200)} - {"k095" if reverse else "k105"}
+    assert seen == sorted(keys | {"k099b" if reverse else "k100a"}, reverse=reverse)
+
+
+def test_kv_list_sees_keys_put_at_each_step(tmp_path) -> None:
+    """A chain: each key that is read writes the next one, also beyond what was the last."""
+
+    async def script(ctx):
+        kv = ctx.storage.kv
+        kv.put("0", 0)
+        for key, value in kv.list():
+            if value < 20:
+                kv.put(key + "0", value + 1)
+        return [len(key) for key in await ctx.storage.list()]
+
+    assert in_object(tmp_path, script) == [list(range(1, 22))]

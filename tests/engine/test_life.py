@@ -639,3 +639,21 @@ def test_what_is_out_of_scope_is_none(tmp_path) -> None:
         shard.stop()
 
     run(body())
+
+
+def test_a_class_of_another_base_does_not_support_rpc(tmp_path) -> None:
+    class Other:
+        def __init__(self, ctx: object, env: object) -> None:
+            self.ctx = ctx
+
+        async def method(self) -> int:
+            return 1
+
+    async def script() -> None:
+        shard = Shard(Other, tmp_path)
+        for method in ("method", "=method", "method.deeper"):
+            with pytest.raises(PerdureError, match="does not support RPC.*must extend DurableObject"):
+                await shard.call("a", method)
+        shard.stop()
+
+    run(script())

@@ -256,6 +256,31 @@ def test_what_the_program_set_on_its_exception_arrives(tmp_path) -> None:
     assert not hasattr(travelled(as_remote(with_properties(), with_properties=False)), "abc")
 
 
+def test_a_code_of_the_program_s_own_arrives() -> None:
+    """Our classes have one too: which class it is still crosses."""
+    error = ValueError("x")
+    error.code = "E_FULL"
+    found = travelled(as_remote(error))
+    assert (type(found), found.code, travelled(found).code) == (PerdureError, "E_FULL", "E_FULL")
+    ours = Overloaded("full")
+    ours.code = 429
+    again = travelled(travelled(as_remote(ours)))
+    assert (type(again), again.code, again.overloaded) == (Overloaded, 429, True)
+
+
+def test_an_exception_names_the_object_that_raised_it(tmp_path) -> None:
+    async def body() -> None:
+        shard = Shard(Raising, tmp_path, clock=LoopClock())
+        with pytest.raises(PerdureError) as caught:
+            await shard.send("a", "missing")
+        assert caught.value.durableObjectId == shard.key.id_from_name("a").hex()
+        shard.stop()
+
+    run(body())
+    passed_on = as_remote(PerdureError("x", object_id="ab" * 32), object_id=bytes(32))
+    assert passed_on.durableObjectId == "ab" * 32
+
+
 def test_of_many_and_large_properties_some_arrive() -> None:
     error = ValueError("x")
     for number in range(1_000):
@@ -292,3 +317,29 @@ def test_an_error_told_to_several_objects_names_each(tmp_path) -> None:
         shard.stop()
 
     run(body())
+
+
+def test_causes_travel_as_a_chain_that_has_a_bound():
+    def chain(length: int) -> Exception:
+        error: Exception = KeyError("the first")
+        for number in range(length):
+            try:
+                raise ValueError(number) from error
+            except ValueError as raised:
+                error = raised
+        return error
+
+    made = from_wire(as_remote(chain(2)).to_wire())
+    assert isinstance(made.__cause__, PerdureError)
+    assert made.__cause__ is made.cause
+    assert made.cause.message == "ValueError: 0"
+    assert made.cause.cause is not None
+    assert made.cause.cause.message == "KeyError: 'the first'"
+    assert made.cause.cause.cause is None
+    depth, error = 0, as_remote(chain(100))
+    while error.cause is not None:
+        depth, error = depth + 1, error.cause
+    assert depth == 8
+    around = chain(1)
+    around.__cause__ = around
+    assert as_remote(around).cause is not None

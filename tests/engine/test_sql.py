@@ -8,7 +8,7 @@ import gc
 import pytest
 from perdure.engine.errors import PerdureError
 from perdure.engine.limits import Limits
-from perdure.engine.values import Buffer
+from perdure.engine.values import UNDEFINED, Buffer
 
 from .shelf import Shard
 from .sqlbox import _RESULTS, _TURNS, SqlBox, failure, turn, turns
@@ -493,3 +493,10 @@ def test_pragmas_outlive_the_closing_of_the_database_between_turns(tmp_path) -> 
         shard.stop()
 
     asyncio.run(body())
+
+
+def test_undefined_is_bound_as_null(tmp_path) -> None:
+    def body(storage):
+        return [storage.sql.exec("select ? as v, typeof(?) as t", UNDEFINED, UNDEFINED).one() for _ in range(2)]
+
+    assert turn(tmp_path, body) == [{"v": None, "t": "null"}] * 2

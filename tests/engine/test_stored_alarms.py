@@ -81,8 +81,8 @@ BAD = {
     "before-1970": (datetime.datetime(1960, 1, 1), "with an alarm time <= 0"),
     "nan": (float("nan"), "is no time"),
     "infinite": (float("inf"), "is no time"),
-    "text": ("soon", "neither a number of milliseconds nor a date"),
-    "none": (None, "neither a number of milliseconds nor a date"),
+    "text": ("soon", "parameter 1 is not of type 'date'"),
+    "none": (None, "parameter 1 is not of type 'date'"),
 }
 
 

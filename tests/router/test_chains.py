@@ -86,7 +86,7 @@ def test_a_call_without_extras_is_the_frame_of_older_peers(tmp_path) -> None:
     async def script() -> None:
         async with served(tmp_path) as (client, _):
             future = client.call(KEY.unique, THERE, None, "a", EMPTY_ARGS)
-            assert len(future.frame) == 12
+            assert len(future.call_frame) == 12
             await future
 
     asyncio.run(script())

@@ -9,9 +9,11 @@ from typing import cast
 
 import pytest
 from perdure.engine.calls import FETCH, Call
-from perdure.engine.errors import NotConnected, Overloaded, PerdureError, ShardLost
+from perdure.engine.errors import HostGone, NotConnected, Overloaded, PerdureError, ShardLost
 from perdure.engine.http import HttpRequest, HttpResponse
 from perdure.engine.ids import ClassKey
+from perdure.engine.references import RpcStub
+from perdure.engine.stubs import Namespace
 from perdure.engine.values import pack, unpack
 from perdure.router import server
 from perdure.router.client import Client
@@ -361,5 +363,49 @@ def test_what_is_held_when_the_process_ends_has_not_run_and_may_be_tried_again(t
         assert raised.value.retryable
         with pytest.raises(ShardLost):
             await begun
+
+    run(tmp_path, body)
+
+
+def test_what_was_sent_by_reference_lives_as_long_as_the_old_process(tmp_path: Path) -> None:
+    """The link to it stays after the hand-off, until it goes or nothing of it is held."""
+
+    async def body(scene: Scene) -> None:
+        old, client = scene.old, scene.client
+        asked, other = call(client, "asked"), call(client, "other")
+        await old.until(2)
+        for each in old.calls:
+            each.answer(each, old.acceptor._exports.pack(lambda: 42))
+        stub, kept = cast("list[RpcStub]", await asyncio.gather(asked, other))
+        scene.tell()
+        await asyncio.sleep(0.05)
+        assert await stub() == 42
+        stub.dispose()
+        assert await kept() == 42
+        old.acceptor.close()
+        with pytest.raises(HostGone, match="no longer running"):
+            while True:
+                await kept()
+
+    run(tmp_path, body)
+
+
+def test_a_call_that_moves_takes_its_functions_along(tmp_path: Path) -> None:
+    async def body(scene: Scene) -> None:
+        old, new, client = scene.old, scene.new, scene.client
+        stub = Namespace(KEY, client).getByName("a")
+        moved = cast("asyncio.Future[object]", stub.method(lambda: 42))
+        await old.until(1)
+        old.acceptor.hold(lambda _: False)
+        old.acceptor.take_back(old.calls[0])
+        scene.tell()
+        await new.until(1)
+        arrived = new.calls[0]
+        assert arrived.received is not None
+        (function,) = cast("list[RpcStub]", arrived.received.unpack(arrived.payload))
+        new.answer(arrived, await function())
+        assert await moved == 42
+        await asyncio.sleep(0.01)
+        assert client.exports.count == 0
 
     run(tmp_path, body)

@@ -1,4 +1,4 @@
-"""Workers of a program: entry classes, handlers with as few arguments as they like, functions of before 2025-08-14 (spec: objects)."""
+"""Workers of a program: entry classes, relaxed handlers, functions of the module before 2025-08-14 (spec: objects)."""
 
 from __future__ import annotations
 

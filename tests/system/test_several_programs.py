@@ -1,4 +1,4 @@
-"""Two programs beside each other with real processes: the first has the front door, each has modules, classes and crons of its own."""
+"""Two programs beside each other with real processes: the first has the front door, each its own modules, classes, crons."""
 
 from __future__ import annotations
 

@@ -114,6 +114,14 @@ async def test_edge_32_a_dict_is_a_real_dict(world):
     assert (response.status, await response.text()) == (200, "dict dict")
 
 
+async def test_an_exception_as_a_value_is_given_not_raised(world):
+    """Ours too, whose class is that of failures."""
+    for sent in (ValueError("as a value"), PerdureError("as a value", name="TypeError")):
+        found = await edge(world).echo(sent)
+        assert isinstance(found, PerdureError)
+        assert found.message == "as a value"
+
+
 async def test_edge_35_only_calls_through_stubs_copy(world):
     assert await edge(world).mutate_own() == {"mutated": True}
     assert await edge(world).mutate_through_a_stub() == [{"mutated": False}, {"mutated": True}]
