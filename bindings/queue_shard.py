@@ -18,6 +18,7 @@ from typing import Any, cast
 from ..engine.context import DurableObjectContext
 from ..engine.durable import DurableObject
 from ..engine.errors import PerdureError
+from ..engine.shutting_down import ShutdownInfo
 from ..sdk.batches import Message, MessageBatch
 from .arguments import Repeat
 from .queue_rules import Consumer, decode
@@ -35,6 +36,8 @@ _SAFETY_MS = 5_000
 """While messages are on their way to somewhere, the alarm comes back this often: what began before a crash begins again."""
 _NOBODY_MS = 60_000
 """How often a queue without a consumer looks whether it has one now."""
+_WAIT_S = {"inactive": 8.0, "codeUpdated": 0.1}
+"""How long handlers that run may go on when the process ends, or hands its objects over."""
 _MOVED_MAX = 50
 """Messages that go to another queue's storage shard in one call."""
 _WAITING, _LEASED, _DEAD, _LEAVING = 0, 1, 2, 3
@@ -71,6 +74,7 @@ class QueueShard(DurableObject):
         self._shards = 1
         self._running = 0
         self._moving = False
+        self._leaving = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._ready = 0
         """At least about so many messages wait for nothing but their batch."""
@@ -84,6 +88,7 @@ class QueueShard(DurableObject):
 
         Gives the number of storage shards; 0: this one does not know it.
         """
+        self._leaving = False
         await self._load()
         now_ms = _now_ms()
         for ident, kind, body, delay_s, attempts in messages:
@@ -153,7 +158,7 @@ class QueueShard(DurableObject):
     # ------------------------------------------------------------------ what is due
     async def alarm(self, alarm_info: object = None) -> None:
         """Deliver what is due, and come back for the rest."""
-        self._alarm_ms = None
+        self._alarm_ms, self._leaving = None, False
         await self._load()
         await self._work(_now_ms())
 
@@ -165,7 +170,7 @@ class QueueShard(DurableObject):
             self._ready = 0
         elif consumer is not None:
             limit = consumer.concurrency_max or CONCURRENCY
-            while self._running < limit and (rows := self._claim(consumer, now_ms)):
+            while not self._leaving and self._running < limit and (rows := self._claim(consumer, now_ms)):
                 self._running += 1
                 self._begin(self._deliver(consumer, rows))
         self._move_on()
@@ -208,6 +213,17 @@ class QueueShard(DurableObject):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def preShutdown(self, info: ShutdownInfo) -> None:
+        """Begin nothing more, and wait for what runs. What still runs then comes again, and its attempt is not counted."""
+        self._leaving = True
+        if self._tasks:
+            try:
+                await asyncio.wait(set(self._tasks), timeout=_WAIT_S[info.reason])
+            finally:  # the stop may have less time than that
+                self._sql.exec(
+                    "update messages set state = ?, attempts = attempts - 1 where state = ?", _WAITING, _LEASED
+                )
+
     # ------------------------------------------------------------------ consumers
     async def _deliver(self, consumer: Consumer, rows: list[Row]) -> None:
         """Run the handler with a batch, and do what it has said of each message."""
@@ -236,7 +252,8 @@ class QueueShard(DurableObject):
                 self._sql.exec("delete from messages where seq = ?", row[0])
                 continue
             delay_s = message.delay_s if message.decided is False else batch.delay_s
-            attempted = (*row[:4], row[4] + 1, *row[5:])
+            counts = not (failed and self._leaving)  # the process ends: what it asked for was refused for that
+            attempted = (*row[:4], row[4] + counts, *row[5:])
             self._failed(attempted, consumer, consumer.retry_delay_s if delay_s is None else delay_s)
         await self._work(_now_ms())
 
@@ -245,7 +262,9 @@ class QueueShard(DurableObject):
         seq, ident, attempts = row[0], row[1], row[4]
         if consumer is None or attempts <= consumer.retries_max:
             due_ms = _now_ms() + delay_s * 1000
-            self._sql.exec("update messages set state = ?, due_ms = ? where seq = ?", _WAITING, due_ms, seq)
+            self._sql.exec(
+                "update messages set state = ?, due_ms = ?, attempts = ? where seq = ?", _WAITING, due_ms, attempts, seq
+            )
             self._ready += not delay_s
         elif consumer.dead_letters is not None:
             self._sql.exec("update messages set state = ? where seq = ?", _DEAD, seq)

@@ -62,6 +62,8 @@ class Default(WorkerEntrypoint):
                 await room.running(1)
                 await asyncio.sleep(body["seconds"])
                 await room.running(-1)
+            elif do == "nap":
+                await asyncio.sleep(body["seconds"])
             elif do == "exit":
                 raise SystemExit(1)
         if any(isinstance(m.body, dict) and m.body.get("raise") for m in batch.messages):
@@ -292,6 +294,21 @@ def test_what_was_being_delivered_when_a_shard_died_comes_again(queue_world):
         assert len(await seen()) == 2
 
     queue_world(test, max_batch_timeout=0)
+
+
+@pytest.mark.parametrize(("do", "seconds", "deliveries"), [("nap", 5, [1]), ("nap", 20, [1, 1]), ("sleep", 5, [1, 1])])
+def test_a_stop_waits_for_handlers_and_counts_no_attempt_of_those_that_it_ends(queue_world, do, seconds, deliveries):
+    async def test(world, jobs, seen):
+        await jobs.send({"do": do, "seconds": seconds})  # "sleep" asks an object afterwards, which is gone
+        await world.advance(seconds=1)
+        await jobs.send("meanwhile")
+        await world.restart()
+        await world.advance(seconds=60)
+        batches = await seen()
+        assert [attempts for batch in batches for body, attempts in batch if body != "meanwhile"] == deliveries
+        assert [["meanwhile", 1]] in batches
+
+    queue_world(test, max_batch_timeout=0, max_batch_size=1, max_concurrency=1)
 
 
 def test_what_an_object_sends_leaves_when_what_it_stored_is_durable(queue_world):
