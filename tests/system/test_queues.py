@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import threading
 import time
 import urllib.error
@@ -13,7 +14,7 @@ import urllib.request
 
 import pytest
 
-from .runtime import ROOT, Runtime
+from .runtime import PERDURE, ROOT, Runtime
 
 pytestmark = pytest.mark.system
 PROGRAM = f"{ROOT}/tests/bindings/queueing"
@@ -31,8 +32,8 @@ def ask(runtime: Runtime, body: bytes | None = None) -> bytes | None:
         return None
 
 
-def lost_and_found(data: str, **variables: str) -> tuple[set[str], dict[str, list[str]]]:
-    """(What was accepted and not consumed, what was consumed from which queues), with shards killed meanwhile."""
+def lost_and_found(data: str, *, reloads: bool = False, **variables: str) -> tuple[set[str], dict[str, list[str]]]:
+    """(What was accepted and not consumed, what was consumed from which queues), with shards killed or reloads meanwhile."""
     runtime = Runtime(PROGRAM, data, "--shards", "2", env=variables).wait_ready()
     accepted: set[str] = set()
     stop = threading.Event()
@@ -51,6 +52,10 @@ def lost_and_found(data: str, **variables: str) -> tuple[set[str], dict[str, lis
             thread.start()
         for kill in range(6):
             time.sleep(SECONDS / 6)
+            if reloads:
+                if kill % 3 == 0:
+                    subprocess.run([PERDURE, "reload", "--data", data], check=True, capture_output=True, timeout=30)
+                continue
             for pid in runtime.pids("shard")[kill % 2 :][:1]:
                 os.kill(pid, signal.SIGKILL)
         stop.set()
@@ -78,6 +83,12 @@ def lost_and_found(data: str, **variables: str) -> tuple[set[str], dict[str, lis
 
 def test_every_accepted_message_is_consumed_or_dead_lettered(tmp_path):
     lost, found = lost_and_found(str(tmp_path / "data"))
+    assert lost == set()
+    assert all("dead" in queues for body, queues in found.items() if body.startswith("bad"))
+
+
+def test_reloads_lose_nothing(tmp_path):
+    lost, found = lost_and_found(str(tmp_path / "data"), reloads=True)
     assert lost == set()
     assert all("dead" in queues for body, queues in found.items() if body.startswith("bad"))
 
