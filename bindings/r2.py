@@ -6,6 +6,7 @@ object everything leaves past the output gate and comes back by the input gate.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Mapping
@@ -30,6 +31,8 @@ from .r2_rules import Digesting, refuse
 from .surroundings import Surroundings
 
 _LATE = "The upload took so long that its beginning was given up."
+_DIGESTED_INLINE_BYTES_MAX = 256 << 10
+"""Of content: digests of more would stop the process for milliseconds, so a thread makes them."""
 _OF_UPLOADS = {"upload": 10024, "part": 10025, "small": 10011, "uneven": 10048}
 
 
@@ -122,7 +125,10 @@ class R2Bucket:
         held, size, number = bytearray(), 0, 0
 
         async def store(data: bytes) -> None:
-            digesting.update(data)
+            if len(data) > _DIGESTED_INLINE_BYTES_MAX:
+                await send_out(lambda: asyncio.to_thread(digesting.update, data))
+            else:
+                digesting.update(data)
             await self._index.reserve(version, number + 1)
             await send_out(lambda: self._store.write(piece_name(version, number), data))
 
