@@ -28,7 +28,7 @@ from ..engine.limits import Limits
 from ..router.client import Client
 from ..router.control import Control, Message
 from ..router.logs import reporter
-from ..router.process import main, programs_of, settings_of, settle_garbage
+from ..router.process import binding_settings_of, main, programs_of, settings_of, settle_garbage
 from ..router.pulse import Pulse
 from ..router.server import Acceptor
 from ..router.slots import SlotMap
@@ -103,7 +103,10 @@ class Shard:
         fetching.install(self.outgoing)
         gated = GatedTransport(self.client, loop)
         self.client.exports.transport = gated
-        self._around = around = Surroundings(gated, loop, self._report, self._data, self.client.loopback())
+        settings = binding_settings_of(self._start)
+        self._around = around = Surroundings(
+            gated, loop, self._report, self._data, self.client.loopback(), settings=settings
+        )
         self._runtimes = runtimes(self._programs, around)
         for key, runtime in self._runtimes.items():
             runtime.limits = self._class_limits.get(key)

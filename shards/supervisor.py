@@ -229,6 +229,7 @@ class Supervisor:
             "settings": setup.settings,
             "quotas": setup.quotas,
             "class_settings": setup.classes,
+            "binding_settings": setup.bindings,
             "deployments": self._migrations.to_wire(),
             **start,
         }
