@@ -14,12 +14,9 @@ from .spreading import Fixed
 
 def chosen(key: str, names: list[str]) -> str:
     """The name with the highest hash together with the key."""
-    text = key.encode("utf-8", "surrogatepass")
 
     def weight(name: str) -> bytes:
-        return hashlib.blake2b(
-            text, digest_size=8, key=hashlib.blake2b(name.encode(), digest_size=32).digest()
-        ).digest()
+        return hashlib.blake2b(f"{name}\0{key}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
     return max(names, key=weight)
 

@@ -1,7 +1,7 @@
 """The way to the shards of a ShardMap: a copy of the map, which is put right by the shards' own answers.
 
-What always holds: a call runs once, on the shard that has its key at that moment; a map that is too old costs a second call, never a
-wrong answer. `gather` sees each part of the space once, also while spans move.
+What always holds: a call runs once, on the shard that has its key at that moment; a map that is too old costs a second call,
+never a wrong answer. `gather` sees each part of the space once, also while spans move.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from ...engine.errors import Overloaded
-from .positions import Span, index_of, position_of
+from .positions import Span, cover, index_of, meet, position_of
 from .shard import DONE, MOVED
 from .spreading import CONCURRENCY, Objects, spread
 
@@ -129,24 +129,3 @@ class Keyed:
             return shards.call(key, method, *args)
 
         return call
-
-
-def meet(one: Span, other: Span) -> bool:
-    """Whether spans have anything together; one that is empty meets none."""
-    low = max(one[0], other[0])
-    highs = [high for high in (one[1], other[1]) if high is not None]
-    return not highs or low < min(highs)
-
-
-def cover(spans: list[Span], whole: Span) -> bool:
-    """Whether spans, in order, have each position of `whole` exactly once."""
-    at: str | None = None
-    for number, (low, high) in enumerate(spans):
-        if low != at if number else low > whole[0]:
-            return False
-        if number and at is None:
-            return False
-        at = high
-    if not spans:
-        return False
-    return at is None or (whole[1] is not None and at >= whole[1])

@@ -1,7 +1,7 @@
 """Which shards are called so often that they should be two. Pure.
 
-What always holds: a decision rests on counts of whole seconds; a shard is split where half of its calls are on each side; one whose
-calls are all for one key is not split, since that would change nothing.
+What always holds: a decision rests on counts of whole seconds; a shard is split where half of its calls are on each side; one
+whose calls are all for one key is not split, since that would change nothing.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ class Counted:
     def call(self, position: str, now_s: int) -> bool:
         """Count one. True: a second is over, so it is worth looking at the rate."""
         self._positions.append(position)
+        over = now_s != self._second
+        if over:
+            self._close(now_s)
         self._count += 1
-        if now_s == self._second:
-            return False
-        self._close(now_s)
-        return True
+        return over
 
     def _close(self, now_s: int) -> None:
         if self._count:

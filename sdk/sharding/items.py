@@ -84,11 +84,10 @@ class Items:
         """Where the uppermost part of the span begins that has about `count` items and no position in part."""
         lowest = ""
         before = ""
-        seen = size = 0
-        for row in self._rows({**_range(span), "reverse": True}):
+        size = 0
+        for seen, row in enumerate(self._rows({**_range(span), "reverse": True}), 1):
             if row[0] != lowest:
                 before, lowest = lowest, str(row[0])
-            seen += 1
             size += len(pack(row[3]))
             if before and (seen > count or size > PART_BYTES):
                 return before

@@ -1,15 +1,16 @@
 """Where a key stands in the space that shards divide among them, and spans of that space. Pure.
 
-A position is a text; spans are half open, [low, high), "" is the beginning and None the end. HASHED: 16 hex digits of the key's hash,
-so keys are spread evenly, and a span in the middle of another halves it. SORTED: the key itself, so neighbours stay together.
+A position is a text; spans are half open, [low, high), "" is the beginning and None the end. HASHED: 16 hex digits of the key's
+hash, so keys are spread evenly. SORTED: the key itself, so neighbours stay together.
 
-What always holds: spans that `tile` the space have each position exactly once.
+What always holds: spans that `cover` another have each of its positions exactly once.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Sequence
 
 from ...engine.errors import InvalidArgument
 
@@ -52,14 +53,22 @@ def middle(span: Span) -> str | None:
     return f"{(low + high) // 2:016x}" if high - low > 1 else None
 
 
-def tile(spans: Iterable[Span]) -> bool:
-    """Whether they have the whole space, each part once."""
-    at: str | None = ""
-    for low, high in sorted(spans, key=lambda span: span[0]):
-        if at != low:
+def meet(one: Span, other: Span) -> bool:
+    """Whether spans have anything together; one that is empty meets none."""
+    low = max(one[0], other[0])
+    highs = [high for high in (one[1], other[1]) if high is not None]
+    return not highs or low < min(highs)
+
+
+def cover(spans: Sequence[Span], whole: Span) -> bool:
+    """Whether spans, in order, have each position of `whole` exactly once."""
+    if not spans or spans[0][0] > whole[0]:
+        return False
+    for (_, high), (low, _) in itertools.pairwise(spans):
+        if high != low:
             return False
-        at = high
-    return at is None
+    last = spans[-1][1]
+    return last is None or (whole[1] is not None and last >= whole[1])
 
 
 def index_of(position: str, lows: Sequence[str]) -> int:

@@ -1,7 +1,7 @@
 """One of the objects that share a space of keys: serves what it has, gives spans of it away, takes spans over.
 
-What always holds: each key is served by one shard; while a span is on its way its calls wait; a call runs on the data that all calls
-before it have left, wherever these ran. Each step of a move may be asked for again: it is done once.
+What always holds: each key is served by one shard; while a span is on its way its calls wait; a call runs on the data that all
+calls before it have left, wherever these ran. Each step of a move may be asked for again: it is done once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .positions import HASHED, Span, position_of, within
 
 OWN = "__shard"
 DONE, MOVED, UNKNOWN = "done", "moved", "unknown"
-"""First of what `shard_call` gives. MOVED: nothing has run, another shard has the key. UNKNOWN: it is part of no map."""
+"""First of what `shard_call` gives. MOVED: nothing has run, the named shard has the key. UNKNOWN: it is part of no map."""
 BUSY = "busy"
 _ENDS_S = 5.0
 """How long a move waits for the calls that run on what is to move."""
@@ -92,7 +92,7 @@ class Shard(DurableObject):
 
     # ------------------------------------------------------------------ calls
     async def shard_call(self, key: str, method: str, args: list[object]) -> list[object]:
-        """Run `method(key, *args)` if it has the key: [DONE, value(, True: it is called too often)]; [MOVED, shard], [UNKNOWN]."""
+        """Run `method(key, *args)` if it has the key: [DONE, value], True too if it is called too often; else MOVED or UNKNOWN."""
         if not self._own:
             return [UNKNOWN]
         position = position_of(key, self.items.order)

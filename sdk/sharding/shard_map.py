@@ -1,7 +1,7 @@
 """The object that knows which shard has which keys, and makes more shards of one while they are used.
 
-What always holds: the map's spans tile the space of keys; its epoch grows with each change; a split that was begun is driven to its
-end by the alarm, whatever was killed meanwhile. All that it asks of shards may be asked twice.
+What always holds: the map's spans tile the space of keys; its epoch grows with each change; a split that was begun is driven to
+its end by the alarm, whatever was killed meanwhile. All that it asks of shards may be asked twice.
 """
 
 from __future__ import annotations

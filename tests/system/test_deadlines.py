@@ -53,6 +53,10 @@ CONFIG = """{"name": "links", "main": "entry.py", "compatibility_date": "2026-01
 "migrations": [{"tag": "v1", "new_sqlite_classes": ["Link"]}]}"""
 
 
+def begin(command: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, stdout=subprocess.PIPE)
+
+
 async def all_ended(client, times: int) -> None:
     for _ in range(60):
         counts = [await client.namespace("Link").getByName(name).count() for name in "abc"]
@@ -79,16 +83,16 @@ def test_the_chain_ends_with_its_caller(tmp_path) -> None:
                 with pytest.raises(TimeoutError):
                     await asyncio.wait_for(a.ask(["b", "c"]), 0.3)
                 await all_ended(client, 2)
-                caller = subprocess.Popen([sys.executable, "-c", CALLER, runtime.address], stdout=subprocess.PIPE)
-                assert caller.stdout is not None
+                caller = begin([sys.executable, "-c", CALLER, runtime.address])
                 caller.stdout.readline()
                 await asyncio.sleep(0.5)
                 os.kill(caller.pid, signal.SIGKILL)
                 caller.wait()
                 caller.stdout.close()
                 await all_ended(client, 3)
-                browser = subprocess.Popen(["curl", "-s", "-m", "1", runtime.url], stdout=subprocess.DEVNULL)
+                browser = begin(["curl", "-s", "-m", "1", runtime.url])
                 browser.wait()
+                browser.stdout.close()
                 await all_ended(client, 4)
 
         asyncio.run(script())

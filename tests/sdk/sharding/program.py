@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from perdure.engine.durable import DurableObject
+from perdure.engine.errors import PerdureError
 from perdure.sharding import SORTED, Aggregator, ByMap, Shard, ShardMap, SplitPolicy
 
 
@@ -80,3 +81,15 @@ CLASSES = [Counters, Plain, Map, Auto, Sorted, Totals]
 
 def by_map(world, name="m", kind="Map", client=ByMap):
     return client(world.namespace("Counters"), world.namespace(kind).getByName(name))
+
+
+async def patiently(call):
+    """What it gives when it gives something: shards that died come back."""
+    for _ in range(600):
+        try:
+            return await call()
+        except PerdureError as error:
+            if not error.retryable and type(error) is PerdureError:
+                raise
+            await asyncio.sleep(0.5)
+    raise AssertionError("nobody answers")
