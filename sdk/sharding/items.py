@@ -67,6 +67,11 @@ class Items:
         for _, key, name, value in self._rows({"prefix": PREFIX}):
             yield str(key), str(name), value
 
+    def between(self, low: str, high: str | None) -> Iterator[tuple[str, str, object]]:
+        """(key, name, value) of the positions from `low` up to, not with, `high`: of a SORTED map, of the keys."""
+        for _, key, name, value in self._rows(_range((low, high))):
+            yield str(key), str(name), value
+
     # ------------------------------------------------------------------ spans
     def read(self, span: Span) -> list[Item]:
         """All items of a span."""

@@ -92,7 +92,7 @@ class Shard(DurableObject):
 
     # ------------------------------------------------------------------ calls
     async def shard_call(self, key: str, method: str, args: list[object]) -> list[object]:
-        """Run `method(key, *args)` if it has the key: [DONE, value], True too if it is called too often; else MOVED or UNKNOWN."""
+        """Run `method(key, *args)` if it has the key: [DONE, value], True too if called too often; else MOVED or UNKNOWN."""
         if not self._own:
             return [UNKNOWN]
         position = position_of(key, self.items.order)
