@@ -74,7 +74,8 @@ class Shard(DurableObject):
         self._changed = asyncio.Event()
 
     @property
-    def _span(self) -> Span | None:
+    def span(self) -> Span | None:
+        """The positions that it has, from the first up to, not with, the second (None: the end). None: it has none yet."""
         found = self._own.get("span")
         return None if found is None else (found[0], found[1])
 
@@ -97,7 +98,7 @@ class Shard(DurableObject):
             return [UNKNOWN]
         position = position_of(key, self.items.order)
         while True:
-            span = self._span
+            span = self.span
             if span is None or not within(position, span):
                 return self._elsewhere(position)
             leaves = self._leaves()
@@ -139,7 +140,7 @@ class Shard(DurableObject):
         for _ in range(_TRIES):
             while self._leaves() is not None:
                 await self._changed.wait()
-            span, moves = self._span, self._moves
+            span, moves = self.span, self._moves
             if span is None:
                 return [None, None]
             value = await _result(self._method(method)(*args))
@@ -155,7 +156,7 @@ class Shard(DurableObject):
 
     async def shard_load(self) -> list[object]:
         """[calls a second, where to split by calls, where to split by items]; None: nowhere."""
-        span = self._span
+        span = self.span
         if span is None:
             return [0.0, None, None]
         middle = self._counted.middle(span[0])
@@ -173,7 +174,7 @@ class Shard(DurableObject):
             if out["split"] != split:
                 return BUSY
             return [out["number"], out["low"], out["high"], self.read_span((out["low"], out["high"]))]
-        span = self._span
+        span = self.span
         if span is None or (span[1] is not None and at >= span[1]):
             return None
         if self._closing is not None:
@@ -233,7 +234,7 @@ class Shard(DurableObject):
             gone[-1][0] = low
         else:
             gone.append([low, high, target])
-        self._own["span"] = [cast("Span", self._span)[0], low]
+        self._own["span"] = [cast("Span", self.span)[0], low]
         self._own["out"] = {"split": split, "number": number}
         self.erase_span((low, high))
         self._save()

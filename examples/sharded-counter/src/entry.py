@@ -32,7 +32,7 @@ class Counts(Shard):
     async def sizes(self):
         """Of all that this shard has."""
         values = [value for _, _, value in self.items]
-        return {"keys": len(values), "total": sum(values)}
+        return {"low": self.span[0], "keys": len(values), "total": sum(values)}
 
 
 class CountMap(ShardMap):
@@ -48,11 +48,13 @@ def counts(env):
 
 
 async def overview(found):
-    sizes = await found.gather("sizes")
+    """What the map and the shards say of themselves; a part that is on its way is of no shard of the map yet."""
     status = await found.map.status()
-    if len(sizes) != len(status["shards"]):  # one more since: its part is told with the next look
-        sizes += [{"keys": 0, "total": 0}] * len(status["shards"])
-    return {**status, "shards": [{**shard, **size} for shard, size in zip(status["shards"], sizes, strict=False)]}
+    known = {shard["low"]: shard for shard in status["shards"]}
+    parts = [
+        {**known.get(part["low"], {"name": "new", "calls_per_s": 0}), **part} for part in await found.gather("sizes")
+    ]
+    return {**status, "shards": parts}
 
 
 class Default(WorkerEntrypoint):
