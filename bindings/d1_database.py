@@ -29,6 +29,8 @@ class D1Object(DurableObject):
         super().__init__(ctx, env)
         self._sql = ctx.storage.sql
         self._last_row_id = 0
+        self._size: int | None = None
+        """Of the database after the last statement; None: it has to be asked."""
 
     async def run(self, statements: list[Statement], bookmark: bool = False) -> dict[str, object]:
         """`{results: [{columns, rows, blobs, meta}]}`, or `{error, at}`: SQLite's words, and which statement they are of.
@@ -36,13 +38,16 @@ class D1Object(DurableObject):
         `bookmark`: say with the results how far the database has come.
         """
         try:
-            if len(statements) == 1 and reads_only(statements[0][0]):
-                results = [self._one(*statements[0])]
+            if all(reads_only(sql) for sql, _ in statements):  # in one turn: nobody writes between them
+                results = await self._all(statements)
             else:
+                self._size = None  # whatever comes of it
                 results = await self.ctx.storage.transaction(lambda _: self._all(statements))
         except _Failed as failure:
+            self._size = None
             return {"error": failure.message, "at": failure.at}
         except StorageError as error:  # of the commit: a constraint that is checked there
+            self._size = None
             if error.durableObjectReset:
                 raise
             return {"error": error.message, "at": len(statements) - 1}
@@ -55,14 +60,14 @@ class D1Object(DurableObject):
         room = RESULT_BYTES_MAX
         results: list[dict[str, object]] = []
         for at, (sql, parameters) in enumerate(statements):
-            result = self._one(sql, parameters, at, room)
-            room = cast("int", result.pop("room"))
+            result, room = self._one(sql, parameters, at, room)
             results.append(result)
         return results
 
-    def _one(self, sql: str, parameters: list[object], at: int = 0, room: int = RESULT_BYTES_MAX) -> dict[str, object]:
-        """Run a statement. Raises _Failed."""
-        began_s, before = time.time(), self._sql.databaseSize
+    def _one(self, sql: str, parameters: list[object], at: int, room: int) -> tuple[dict[str, object], int]:
+        """Run a statement; its result, and how many bytes are left for others. Raises _Failed."""
+        before = self._size if self._size is not None else self._sql.databaseSize
+        began_s = time.time()
         try:
             cursor = self._sql.exec(sql, *parameters)
             rows, blobs, room = _taken(cursor, room)
@@ -71,7 +76,7 @@ class D1Object(DurableObject):
         changes, last_row_id = max(cursor.changes, 0), self._last_row_id
         if changes:
             self._last_row_id = cast("int", self._sql.exec("select last_insert_rowid() as id").one()["id"])
-        after = self._sql.databaseSize
+        after = self._size = before if reads_only(sql) else self._sql.databaseSize
         meta = {
             "served_by": "perdure",
             "served_by_primary": True,
@@ -83,7 +88,7 @@ class D1Object(DurableObject):
             "rows_read": cursor.rowsRead,
             "rows_written": cursor.rowsWritten,
         }
-        return {"columns": list(cursor.columnNames), "rows": rows, "blobs": blobs, "meta": meta, "room": room}
+        return {"columns": list(cursor.columnNames), "rows": rows, "blobs": blobs, "meta": meta}, room
 
 
 class _Failed(Exception):

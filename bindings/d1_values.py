@@ -6,6 +6,7 @@ list of numbers, as it does there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import cast
 
@@ -16,7 +17,8 @@ from ..engine.values import UNDEFINED, JsDict, JsList, StandIn
 
 _INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
 _READS = ("SELECT", "EXPLAIN", "VALUES")
-"""Statements that begin so change nothing, and may be made again."""
+"""Statements that begin so change nothing, and may be made again; so does WITH where none of the words below is in the text."""
+_WRITES = re.compile(r"\b(insert|update|delete|replace)\b", re.IGNORECASE)
 ONE_STATEMENT = "A prepared SQL statement must contain only one statement."
 NO_STATEMENT = "No SQL statements detected."
 
@@ -116,4 +118,5 @@ def is_single(sql: str) -> bool:
 
 def reads_only(sql: str) -> bool:
     """Whether it is certain that the (single) statement changes nothing."""
-    return bare(sql)[:8].upper().startswith(_READS)
+    begin = bare(sql)
+    return begin[:8].upper().startswith(_READS) or (begin[:4].upper() == "WITH" and _WRITES.search(begin) is None)

@@ -63,6 +63,8 @@ def check(config: Config) -> None:
 def environments(programs: Programs, around: Surroundings) -> dict[str, Env]:
     """Program name → its `env`. The programs' Workers and files are in `around` then. Raises ConfigError."""
     calls = InProcessCalls(around)
+    if around.link is not None:
+        around.link[0].exports.services = calls
     found: dict[str, Env] = {}
     for program in programs.all:
         env = found[program.name] = Env(_values(programs, program, around, calls))

@@ -10,11 +10,11 @@ import asyncio
 import hashlib
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Generator, Mapping
 from typing import Any, Final, cast
 
 from ..engine.durable import DurableObject
-from ..engine.errors import BindingError, InvalidArgument, PerdureError
+from ..engine.errors import BindingError, InvalidArgument, Overloaded, PerdureError
 from ..engine.stubs import Namespace, Stub
 from ..engine.values import Buffer, JsDict, JsList
 from ..sdk.config import Config
@@ -52,7 +52,7 @@ class KvNamespace:
         if isinstance(key, list | tuple):
             return self._read_many(list(cast("list[object]", key)), kind, with_metadata=False)
         raw = kv_rules.check_key(key, "GET")
-        sent = self._bucket(raw).read(raw)
+        sent = _Heard("GET", self._bucket(raw).read(raw))
 
         async def work() -> object:
             return (await self._value(raw, sent, kind))[0]
@@ -65,7 +65,7 @@ class KvNamespace:
         if isinstance(key, list | tuple):
             return self._read_many(list(cast("list[object]", key)), kind, with_metadata=True)
         raw = kv_rules.check_key(key, "GET")
-        sent = self._bucket(raw).read(raw)
+        sent = _Heard("GET", self._bucket(raw).read(raw))
 
         async def work() -> JsDict:
             value, metadata = await self._value(raw, sent, kind)
@@ -76,7 +76,7 @@ class KvNamespace:
     def _read_many(self, keys: list[object], kind: str, *, with_metadata: bool) -> Awaitable[object]:
         names = [str(key) for key in keys]
         raws = kv_rules.check_bulk(keys, kind)
-        sent = {raw: self._bucket(raw).read(raw) for raw in raws}
+        sent = {raw: _Heard("GET_BULK", self._bucket(raw).read(raw)) for raw in raws}
 
         async def work() -> JsDict:
             found = dict(zip(sent, await asyncio.gather(*(self._whole(raw, sent[raw]) for raw in sent)), strict=True))
@@ -108,11 +108,11 @@ class KvNamespace:
             if found is None or (found["pieces"] == 1 and found["value"] is not None):
                 return found
             bucket = self._bucket(key)
-            rest = [bucket.piece(found["version"], number) for number in range(1, found["pieces"])]
+            rest = [_Heard("GET", bucket.piece(found["version"], number)) for number in range(1, found["pieces"])]
             pieces = [found["value"], *await asyncio.gather(*rest)]
             if None not in pieces:
                 return {**found, "value": b"".join(cast("list[bytes]", pieces))}
-            sent = bucket.read(key)
+            sent = _Heard("GET", bucket.read(key))
         raise BindingError("KV GET failed: 503 the value was replaced again and again while it was read")
 
     async def _stream(self, key: bytes, found: Found) -> AsyncIterator[object]:
@@ -120,7 +120,7 @@ class KvNamespace:
         bucket = self._bucket(key)
         yield found["value"]
         for number in range(1, found["pieces"]):
-            piece = await bucket.piece(found["version"], number)
+            piece = await _Heard("GET", bucket.piece(found["version"], number))
             if piece is None:
                 raise BindingError("KV GET failed: 503 the value was replaced while it was read")
             yield piece
@@ -132,7 +132,7 @@ class KvNamespace:
 
     async def _list(self, listing: kv_rules.Listing) -> KvKeys:
         async def page(bucket: int, after: bytes, limit: int) -> list[Entry]:
-            return cast("list[Entry]", await self._stubs[bucket].page(listing.prefix, after, limit))
+            return cast("list[Entry]", await _Heard("GET", self._stubs[bucket].page(listing.prefix, after, limit)))
 
         found, complete = await merge(page, BUCKETS, listing.after, listing.limit)
         keys = JsList(_listed(entry) for entry in found)
@@ -150,7 +150,7 @@ class KvNamespace:
             return begin(self._upload(raw, cast("AsyncIterator[object]", value), asked), "kv put")
         if len(data) > PIECE_BYTES:
             return begin(self._upload(raw, _parts(data), asked), "kv put")
-        sent = self._bucket(raw).write(raw, data, asked.expiration_s, asked.metadata)
+        sent = _Heard("PUT", self._bucket(raw).write(raw, data, asked.expiration_s, asked.metadata))
         return Answer(lambda: _nothing(sent))
 
     async def _upload(self, key: bytes, chunks: AsyncIterator[object], asked: kv_rules.Put) -> None:
@@ -164,27 +164,45 @@ class KvNamespace:
             size += len(chunk)
             kv_rules.check_size(size)
             while len(held) >= PIECE_BYTES:
-                await bucket.add_piece(version, number, bytes(held[:PIECE_BYTES]))
+                await _Heard("PUT", bucket.add_piece(version, number, bytes(held[:PIECE_BYTES])))
                 del held[:PIECE_BYTES]
                 number += 1
         if number == 0:
-            await bucket.write(key, bytes(held), asked.expiration_s, asked.metadata)
+            await _Heard("PUT", bucket.write(key, bytes(held), asked.expiration_s, asked.metadata))
             return
         if held:
-            await bucket.add_piece(version, number, bytes(held))
-        if not await bucket.finish(key, version, size, asked.expiration_s, asked.metadata):
+            await _Heard("PUT", bucket.add_piece(version, number, bytes(held)))
+        done = await _Heard("PUT", bucket.finish(key, version, size, asked.expiration_s, asked.metadata))
+        if not done:
             raise BindingError("KV PUT failed: 503 the upload took so long that its beginning was given up")
 
     def delete(self, key: object) -> Awaitable[None]:
         """Remove a key; nothing happens when there is none."""
         raw = kv_rules.check_key(key, "DELETE")
-        sent = self._bucket(raw).erase(raw)
+        sent = _Heard("DELETE", self._bucket(raw).erase(raw))
         return Answer(lambda: _nothing(sent))
 
     get_with_metadata = getWithMetadata
 
     def __repr__(self) -> str:
         return "<KvNamespace>"
+
+
+class _Heard(Awaitable[object]):
+    """The answer of a bucket. Awaiting it raises BindingError, in the product's words, when there are too many calls."""
+
+    __slots__ = ("_operation", "_sent")
+
+    def __init__(self, operation: str, sent: Awaitable[object]) -> None:
+        self._operation, self._sent = operation, sent
+
+    def __await__(self) -> Generator[Any, Any, object]:
+        try:
+            return (yield from self._sent.__await__())
+        except Overloaded as error:
+            raise BindingError(
+                f"KV {self._operation} failed: 429 Too Many Requests", overloaded=True, hint=error.hint
+            ) from error
 
 
 async def _nothing(sent: Awaitable[object]) -> None:

@@ -7,6 +7,7 @@ asked again only when all that it gave was taken, and it may have more.
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import cast
@@ -44,13 +45,24 @@ async def merge(page: Page, buckets: int, after: bytes, limit: int) -> tuple[lis
         bucket.waiting = given[::-1]
 
     found: list[Entry] = []
+    heads: list[tuple[bytes, int]] = []  # a heap: the next key of each bucket that has one waiting
+    empty = all_of_them
     while True:
-        empty = [bucket for bucket in all_of_them if not bucket.waiting and not bucket.exhausted]
         await asyncio.gather(*map(fill, empty))
-        ready = [bucket for bucket in all_of_them if bucket.waiting]
-        if not ready or len(found) == limit:
-            return found, not ready
-        found.append(min(ready, key=lambda bucket: bucket.waiting[-1][0]).waiting.pop())
+        for bucket in empty:
+            if bucket.waiting:
+                heapq.heappush(heads, (bucket.waiting[-1][0], bucket.number))
+        empty = []
+        while heads and len(found) < limit and not empty:
+            bucket = all_of_them[heads[0][1]]
+            found.append(bucket.waiting.pop())
+            if bucket.waiting:
+                heapq.heapreplace(heads, (bucket.waiting[-1][0], bucket.number))
+            else:
+                heapq.heappop(heads)
+                empty = [] if bucket.exhausted else [bucket]
+        if not empty:
+            return found, not heads
 
 
 class _Keys(JsList):

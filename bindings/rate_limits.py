@@ -1,7 +1,7 @@
 """Rate limits: `await env.NAME.limit({"key": …})`, and the objects that count.
 
-What always holds: one object counts a key, so all processes see one count; it is in memory alone, in windows of the wall clock. A
-count is forgotten when its window is over, and when its object's process dies; nothing is written.
+What always holds: one object counts a key, so all processes see one count; it is in memory alone, bounded, in windows of the wall
+clock. A count is forgotten when its window is over, and when its object's process dies; nothing is written.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import hashlib
 import time
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Final, cast
 
 from ..engine.context import DurableObjectContext
 from ..engine.durable import DurableObject
 from ..engine.errors import BindingError, ConfigError
-from ..engine.stubs import Namespace
+from ..engine.stubs import Namespace, Stub
 from ..engine.values import UNDEFINED, JsDict
 from ..sdk.config import Config
 from . import sections
@@ -25,36 +25,41 @@ from .surroundings import Surroundings
 
 PERIODS_S = (10, 60)
 _OPTIONS = ("key", "limit", "period")
-_NAME_CHARACTERS_MAX = 256
-"""Of an object's name; a longer key goes by its hash."""
+COUNTERS: Final = 64
+"""Objects of a namespace: a key's by its hash. An object a key would let whoever invents keys fill the memory with objects."""
+KEYS_MAX = 20_000
+"""That one object counts in a window; above it the oldest is forgotten."""
 
 
 class RateCounter(DurableObject):
-    """Counts one key of a namespace."""
+    """Counts the keys of one part of a namespace."""
 
     def __init__(self, ctx: DurableObjectContext, env: object) -> None:
         super().__init__(ctx, env)
-        self._counts: dict[int, tuple[int, int]] = {}
-        """Period → its window, and how many were let through in it."""
+        self._windows: dict[int, tuple[int, dict[bytes, int]]] = {}
+        """Period → its window, and by key how many were let through in it."""
 
-    async def take(self, limit: int, period_s: int) -> bool:
-        """Whether one more is within the limit; it is counted then."""
+    async def take(self, key: bytes, limit: int, period_s: int) -> bool:
+        """Whether one more of the key is within the limit; it is counted then."""
         now_s = time.time()
         window = int(now_s // period_s)
-        counted_window, count = self._counts.get(period_s, (-1, 0))
+        counted_window, counts = self._windows.get(period_s, (-1, {}))
         if counted_window != window:
-            count = 0
-            # An object that nobody calls leaves memory after 10 s, and with it the count: a timer keeps it.
+            counts = {}
+            self._windows[period_s] = (window, counts)
+            # An object that nobody calls leaves memory after 10 s, and with it the counts: a timer keeps it.
             asyncio.get_running_loop().call_later((window + 1) * period_s - now_s, self._forget, period_s, window)
-        if count < limit:
-            self._counts[period_s] = (window, count + 1)
-            return True
-        self._counts[period_s] = (window, count)
-        return False
+        count = counts.get(key, 0)
+        if count >= limit:
+            return False
+        if not count and len(counts) >= KEYS_MAX:
+            del counts[next(iter(counts))]
+        counts[key] = count + 1
+        return True
 
     def _forget(self, period_s: int, window: int) -> None:
-        if self._counts.get(period_s, (-1, 0))[0] == window:
-            del self._counts[period_s]
+        if self._windows.get(period_s, (-1, {}))[0] == window:
+            del self._windows[period_s]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +73,10 @@ class RateLimit:
 
     def __init__(self, counters: Namespace, ident: str, allowed: _Allowed) -> None:
         """`ident`: of the rate limit's namespace; bindings that have the same count together."""
-        self._counters = counters._with_retry(Repeat())  # pyright: ignore[reportPrivateUsage]
-        self._ident = ident
+        self._stubs: list[Stub] = [
+            counters.getByName(f"{ident}/{number}")._with_retry(Repeat())  # pyright: ignore[reportPrivateUsage]
+            for number in range(COUNTERS)
+        ]
         self._allowed = allowed
 
     def limit(self, options: object = None, **more: object) -> Awaitable[JsDict]:
@@ -83,7 +90,8 @@ class RateLimit:
             raise BindingError(f"limit must be a number: {limit}")
         if period_s not in PERIODS_S:
             raise BindingError(f"unsupported period: {period_s}")
-        sent = self._counters.getByName(f"{self._ident}/{_short(key)}").take(limit, period_s)
+        short = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        sent = self._stubs[short[0] % COUNTERS].take(short, limit, period_s)
 
         async def work() -> JsDict:
             return JsDict(success=await sent)
@@ -110,12 +118,6 @@ def _read(options: object, more: dict[str, object]) -> dict[str, object]:
     if unknown:
         raise BindingError(f"bad rate limit options: [{','.join(unknown)}]")
     return found
-
-
-def _short(key: str) -> str:
-    if len(key) <= _NAME_CHARACTERS_MAX:
-        return f"={key}"
-    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest()
 
 
 class RateLimits:

@@ -29,7 +29,8 @@ from ..sdk.service import Target
 from ..sdk.worker_handlers import call_handler
 
 if TYPE_CHECKING:
-    from .surroundings import Surroundings
+    from ..engine.exports import Parcel
+    from .surroundings import End, Surroundings
 
 T = TypeVar("T")
 _NOT_METHODS = RESERVED_METHODS | set(HANDLERS)
@@ -54,8 +55,18 @@ class InProcessCalls:
 
         return send_out(through)
 
-    def call(self, target: Target, method: str, args: bytes) -> Awaitable[object]:
-        return send_out(lambda: self._run(target, lambda worker: _call(worker, method, args)))
+    def call(self, target: Target, method: str, args: list[object]) -> Awaitable[object]:
+        link = self._around.link
+        payload, parcel = (pack(args), None) if link is None else link[0].exports.pack_arguments(args)
+
+        async def run() -> object:
+            try:
+                return await self._run(target, lambda worker: _call(worker, method, payload, parcel, link))
+            finally:
+                if parcel is not None:
+                    parcel.returned()
+
+        return send_out(run)
 
     def scheduled(self, target: Target, cron: str, scheduled_ms: int | None) -> Awaitable[JsDict]:
         at_ms = round(time.time() * 1000) if scheduled_ms is None else scheduled_ms
@@ -120,12 +131,30 @@ async def _next(body: AsyncIterator[bytes]) -> bytes | None:
     return await anext(body, None)
 
 
-async def _call(worker: object, name: str, args: bytes) -> object:
+async def _call(
+    worker: object, name: str, payload: bytes, parcel: Parcel | None, link: tuple[End, End] | None
+) -> object:
+    """`link`: the caller's end and the Worker's. The result is a copy, or leads back over the link."""
     method = find_method(worker, name)
-    result: Any = method() if args == EMPTY_ARGS else method(*cast("list[object]", unpack(args)))
-    if hasattr(result, "__await__"):
-        result = await result
-    return unpack(pack(result))
+    received = None if parcel is None or link is None else link[1].exports.received(link[1])
+    try:
+        if payload == EMPTY_ARGS:
+            args: list[object] = []
+        else:
+            args = cast("list[object]", unpack(payload) if received is None else received.unpack(payload))
+        result: Any = method(*args)
+        if hasattr(result, "__await__"):
+            result = await result
+        if link is None:
+            return unpack(pack(result))
+        packed = link[1].exports.pack_result(result)
+        if isinstance(packed, bytes):
+            return unpack(packed)
+        link[1].hand_over(packed)
+        return link[0].unpack_result(packed.payload, packed.ids)
+    finally:
+        if received is not None:
+            received.returned()
 
 
 def find_method(worker: object, name: str) -> Callable[..., object]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from ..engine.blocking import run_worker
 from ..engine.errors import ConfigError
+from ..engine.exports import Exports, Parcel
 from ..engine.outgoing import send_out
+from ..engine.references import Way
 from ..engine.stubs import Namespace, Transport
 from ..sdk.adapter import fetch_through
 from ..sdk.doors import Doors
@@ -18,6 +21,20 @@ from .assets import AssetFiles
 from .system_classes import key_of
 
 Report = Callable[[str, str, dict[str, object]], None]
+
+
+class End(Way, Protocol):
+    """One end of a link over which things travel by reference (`router.ports.Port`)."""
+
+    exports: Exports
+
+    def hand_over(self, parcel: Parcel) -> None:
+        """A result is sent from this end."""
+        ...
+
+    def unpack_result(self, payload: bytes, ids: Sequence[bytes]) -> object:
+        """A result has come to this end."""
+        ...
 
 
 @dataclass(slots=True)
@@ -30,6 +47,8 @@ class Surroundings:
     report: Report
     data: str
     """The data folder, for what is stored in files of its own; empty: nothing is."""
+    link: tuple[End, End] | None = None
+    """From the process to itself, by which Workers in it are given functions and streams; None: they get values only."""
     doors: dict[str, Doors] = field(default_factory=dict[str, Doors])
     """Program name → its Workers."""
     assets: dict[str, AssetFiles] = field(default_factory=dict[str, AssetFiles])

@@ -109,7 +109,8 @@ class Steps(Coroutine[Any, Any, object]):
         here = getcurrent()
         if stack.parent is not here:
             stack.parent = here
-        stack.gr_context = here.gr_context
+        if stack is not self._stack:  # one that is blocked may be inside `Context.run`, and stays there
+            stack.gr_context = here.gr_context
         stack.switch(*what)
         answer, stack.answer = stack.answer, None
         assert answer is not None, "set before each switch back"

@@ -91,6 +91,12 @@ class MadeCall(asyncio.Future[object]):
 
         return Pipelined(self, (name,))
 
+    def __call__(self, *args: object, **kwargs: object) -> MadeCall:
+        """The result called, before it is there: it is a function."""
+        from .pipelining import Pipelined
+
+        return Pipelined(self, ())(*args, **kwargs)
+
 
 Result = Any
 """What a call is answered with: bytes (the packed value), exports.Parcel, HttpResponse or PerdureError."""

@@ -114,6 +114,8 @@ class Exports:
         self.transport: Transport | None = None
         """How stubs of objects that arrive here make their calls."""
         self.fetch_adapter: FetchAdapter | None = None
+        self.services: object = None
+        """How bindings to Workers that arrive here make their calls (`sdk/service.py`); None: they cannot be used here."""
         self.through: Callable[[Any], Any] = _as_it_is
         """What callers get for an awaitable of this loop: `perdure.testing` lets code of another loop await it."""
         self.enter: Callable[[Callable[[], Any]], Any] | None = None

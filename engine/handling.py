@@ -137,7 +137,7 @@ class Handler:
         instance = self._instance
         if call.kind != RPC or call.key is not None or call.received is not None or instance.object is None:
             return None
-        if instance.runtime.blocking:
+        if instance.runtime.blocking:  # each step has a stack of its own
             return None
         return self._methods.get(call.method)
 

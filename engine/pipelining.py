@@ -52,7 +52,7 @@ class Pipelined:
             if result.done():
                 return
             if first.cancelled():
-                result.set_exception(Disposed("RPC promise used after being disposed"))
+                result.set_exception(Disposed("RPC promise used after being disposed."))
                 return
             error = first.exception()
             if error is not None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .exports import Exports, Parcel
 
-GONE = "The execution context which hosts this callback is no longer running"
+GONE = "The execution context which hosts this callback is no longer running."
 
 
 class Way(Protocol):
@@ -123,7 +123,7 @@ class RpcStub:
 
     def _import(self) -> Import:
         if not self._live:
-            raise Disposed("RPC stub used after being disposed", hint="keep what dup() gives")
+            raise Disposed("RPC stub used after being disposed.", hint="keep what dup() gives")
         return self._imported
 
     def __call__(self, *args: object, **kwargs: object) -> MadeCall:

@@ -20,7 +20,7 @@ from .rpc_target import check_depth
 from .values import EMPTY_ARGS, pack
 
 if TYPE_CHECKING:
-    from .exports import Exports, Parcel
+    from .exports import Exports
 
 READ = "="
 """Before the name in place of a method: a property is read. Names with dots lead further."""
@@ -148,10 +148,11 @@ class Stub:
             raise MethodNotFound(f"'{method}' is a reserved method and cannot be called over RPC.", remote=True)
         return Remote(self, method)
 
-    def _call(self, method: str, payload: bytes, parcel: Parcel | None = None) -> Awaitable[object]:
+    def _call(self, method: str, payload: bytes) -> Awaitable[object]:
         """Queue a call, or the reading of a property."""
         if self._broken is not None:
             return _fail_again(self._broken)
+<<<<<<< HEAD
         transport, unique, raw, name = self._transport, self._key.unique, self.id.raw, self.id.name
         extras, within_s = self._extras, self._deadline_s
         if parcel is not None:  # what was exported is let go when the call ends: it is not made twice
@@ -163,6 +164,23 @@ class Stub:
         return again(
             self._retry, keyed, lambda: transport.call(unique, raw, name, method, payload, within_s, None, extras)
         )
+=======
+        target, extras = self.id, self._extras
+        unique, raw, name = self._key.unique, target.raw, target.name
+        if self._retry is None:
+            return self._transport.call(unique, raw, name, method, payload, None, self._on_reset, extras)
+        transport, keyed = self._transport, extras is not None
+        return again(self._retry, keyed, lambda: transport.call(unique, raw, name, method, payload, None, None, extras))
+>>>>>>> next
+
+    def _call_carrying(self, method: str, args: list[object]) -> Awaitable[object]:
+        """The same with what travels by reference: that is let go when the call ends, so it is not made twice."""
+        if self._broken is not None:
+            return _fail_again(self._broken)
+        parcel = self._transport.exports.pack(args)
+        extras = Extras(key=None if self._extras is None else self._extras.key, parcel=parcel)
+        unique, raw, name = self._key.unique, self.id.raw, self.id.name
+        return self._transport.call(unique, raw, name, method, parcel.payload, None, self._on_reset, extras)
 
     def _parts(self) -> list[object]:
         """What names the object to another process."""
@@ -196,10 +214,7 @@ class Remote:
             payload = b""
         if payload:
             return stub._call(self._method, payload)  # pyright: ignore[reportPrivateUsage]
-        if stub._broken is not None:  # pyright: ignore[reportPrivateUsage]
-            return _fail_again(stub._broken)  # pyright: ignore[reportPrivateUsage]
-        parcel = stub._transport.exports.pack(given)  # pyright: ignore[reportPrivateUsage]
-        return stub._call(self._method, parcel.payload, parcel)  # pyright: ignore[reportPrivateUsage]
+        return stub._call_carrying(self._method, given)  # pyright: ignore[reportPrivateUsage]
 
     def __await__(self) -> Generator[object, None, object]:
         return self._stub._call(READ + self._method, EMPTY_ARGS).__await__()  # pyright: ignore[reportPrivateUsage]

@@ -331,6 +331,10 @@ def pack_crossing(
     """
 
     def default(found: object) -> object:
+        if isinstance(found, StandIn):
+            found = found.plain()
+            if type(found) in _PACKED_AS_THEY_ARE:
+                return found
         if isinstance(found, set | frozenset):
             return msgpack.ExtType(_SET, packed(sorted_or_listed(cast("set[object]", found))))
         if needs_exporter(type(found)):

@@ -22,7 +22,6 @@ class CallFuture(MadeCall):
     call_lane: Lane | None = None
     call_frame: Frame = []
     """As it is sent; kept for calls that must be sent again."""
-    call_size: int = 0
     deadline_s: float = 0.0
     call_sent = False
     call_link: Link | None = None

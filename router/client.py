@@ -43,7 +43,7 @@ from .calls import CallFuture
 from .class_names import ClassNames
 from .lanes import Lane
 from .links import Link
-from .ports import Port
+from .ports import Port, loopback
 from .retries import with_retry
 from .slots import EMPTY, ShardPlace, SlotMap
 from .streams import Incoming
@@ -299,7 +299,6 @@ class Client:
             future.deadline_s = self._now_s + deadline_s
             deadline_ms = int(deadline_s * 1000)
         future.call_id = call_id
-        future.call_size = len(payload)
         future.call_frame = [
             CALL,
             call_id,
@@ -344,16 +343,17 @@ class Client:
     # ------------------------------------------------------------------ Answers
     def replied(self, future: CallFuture, payload: bytes, stream: bool) -> None:
         frame = future.call_frame
-        if future.call_outgoing is not None and not stream:
+        fetched = frame[6] == FETCH
+        if fetched and future.call_outgoing is not None and not stream:
             future.call_outgoing.cancel()
         if stream:
             self._stream_response(future, payload)
             return
-        del self.pending[future.call_id]
+        del self.pending[frame[1]]
         if future.done():
             return
         try:
-            result = decode_response(payload) if frame[6] == FETCH else unpack(payload)
+            result = decode_response(payload) if fetched else unpack(payload)
         except PerdureError as error:
             future.set_exception(error)
             return
@@ -362,6 +362,10 @@ class Client:
     def port(self, link: Link, host: bytes) -> Port:
         """For what travels by reference over a link."""
         return Port(self.exports, link.send, self._deadline_s)
+
+    def loopback(self) -> tuple[Port, Port]:
+        """Both ends of a link from this process to itself."""
+        return loopback(self.exports, self._deadline_s)
 
     def replied_carrying(self, future: CallFuture | None, link: Link, frame: Frame) -> None:
         """A result that holds what travels by reference."""

@@ -60,7 +60,7 @@ class Gateway:
         )
         outgoing = HttpClient()
         fetching.install(outgoing)
-        around = Surroundings(client, loop, self._report, cast("str", start.get("data") or ""))
+        around = Surroundings(client, loop, self._report, cast("str", start.get("data") or ""), client.loopback())
         environments(programs, around)
         makers = {name: doors.maker() for name, doors in around.doors.items()}
         first = programs.first

@@ -175,16 +175,21 @@ class Lane:
         if link is None or not self.ready:
             self.parked[future] = None
             return
-        if len(future.call_frame) > CALL_LENGTH and not self.takes_extras and not self._without_extras(future):
-            return
-        if future.call_parcel is not None and link.port is None:
-            self._answers.failed(future, self.no_references())
+        frame = future.call_frame  # reading an attribute of a call costs: it answers every name
+        if len(frame) > CALL_LENGTH and not self._takes(future, link):
             return
         future.call_sent = True
         future.call_link = link
-        link.send(future.call_frame, future.call_size)
-        if future.call_frame[11]:
+        link.send(frame, len(frame[8]))
+        if frame[11]:
             self._send_body(future, link)
+
+    def _takes(self, future: CallFuture, link: Link) -> bool:
+        """Whether the other side understands what a call carries; if not, and it cannot do without, it has failed."""
+        if future.call_parcel is not None and link.port is None:
+            self._answers.failed(future, self.no_references())
+            return False
+        return self.takes_extras or self._without_extras(future)
 
     def _without_extras(self, future: CallFuture) -> bool:
         """Leave the chain out for an older side. A key is a promise that it cannot keep: False, the call has failed."""

@@ -242,7 +242,6 @@ class Relay:
             relayed.streams, relayed.kept = 1, []
         frame[1], frame[2] = self._next_id, self._map.epoch
         relayed.call_frame = frame
-        relayed.call_size = len(cast("bytes", frame[8]))
         self.pending[relayed.call_id] = relayed
         guest.calls[relayed.guest_call] = relayed
         self._lanes[self._map.shard_of(object_id)].send(relayed)

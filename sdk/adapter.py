@@ -9,6 +9,7 @@ from ..engine.errors import PerdureError
 from ..engine.http import HttpRequest, HttpResponse
 from ..engine.outgoing import end_body, leaving_body
 from . import crossing as crossing
+from .fetching import REDIRECTS, follow
 from .request import Request
 from .response import Response
 
@@ -31,13 +32,42 @@ class SdkHttp:
 
 
 class Fetching:
-    """The answer of a fetch that is already on its way: await it for the Response."""
+    """The answer of a fetch that is already on its way: await it for the Response.
 
-    def __init__(self, sent: Awaitable[HttpResponse]) -> None:
-        self._sent = sent
+    Redirects are followed to the same object, as the request's `redirect` says: those of a request that came from outside are
+    answers.
+    """
+
+    def __init__(
+        self,
+        sent: Awaitable[HttpResponse],
+        request: HttpRequest,
+        mode: str,
+        send: Callable[..., Awaitable[HttpResponse]],
+    ) -> None:
+        self._sent, self._request, self._mode, self._send = sent, request, mode, send
 
     def __await__(self) -> Generator[object, None, Response]:
-        return Response.from_wire((yield from self._sent.__await__()))
+        answer = yield from self._sent.__await__()
+        url, followed = self._request.url, False
+        if answer.status in REDIRECTS and self._mode != "manual":
+            found = yield from follow(_Begun(answer, self._send), self._request, self._mode).__await__()
+            answer, url, followed = found.response, found.url, found.redirected
+        response = Response.from_wire(answer)
+        response.url, response.redirected = url, followed
+        return response
+
+
+class _Begun:
+    """A Fetcher whose first answer is there already."""
+
+    def __init__(self, first: HttpResponse, send: Callable[[HttpRequest], Awaitable[HttpResponse]]) -> None:
+        self._first: HttpResponse | None = first
+        self._send = send
+
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        first, self._first = self._first, None
+        return first if first is not None else await self._send(request)
 
 
 def fetch_through(
@@ -46,15 +76,17 @@ def fetch_through(
     """`stub.fetch(request, method=…)`. Raises TypeError for a relative URL; awaiting it raises what the call raises."""
     made = request if isinstance(request, Request) and not init else Request(request, **init)
     wire = made.to_wire()
+    if "#" in wire.url:  # stays with who asks
+        wire.url = wire.url.partition("#")[0]
     if not isinstance(wire.body, AsyncIterator):
-        return Fetching(send(wire))
+        return Fetching(send(wire), wire, made.redirect, send)
     body = wire.body = leaving_body(wire.body)
     sent = send(wire)
     if isinstance(sent, asyncio.Future):
         sent.add_done_callback(lambda ended: _end_unsent(ended, body))
     else:  # it fails without having left
         end_body(body)
-    return Fetching(sent)
+    return Fetching(sent, wire, made.redirect, send)
 
 
 def _end_unsent(sent: asyncio.Future[HttpResponse], body: AsyncIterator[bytes]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from types import FunctionType
 from typing import Any, cast
@@ -70,7 +71,10 @@ class Lifespan:
             raise RuntimeError(f"Unexpected lifespan event {message['type']}")
         if future.done():
             return
-        if outcome == "complete":
+        ended = isinstance(sys.exc_info()[1], GeneratorExit | asyncio.CancelledError)
+        if (
+            outcome == "complete" or ended
+        ):  # it failed because its object is gone, or its time is up: that is told elsewhere
             future.set_result(True)
         else:
             future.set_exception(RuntimeError(message.get("message") or f"ASGI lifespan {kind} failed"))

@@ -22,7 +22,7 @@ from .stream_pipes import abort_reason, on_abort
 from .urls import normalise
 
 REDIRECTS_MAX = 20
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _OF_BODIES = frozenset({"content-encoding", "content-language", "content-length", "content-location", "content-type"})
 _SECRET = frozenset({"authorization", "proxy-authorization", "cookie"})
 """Headers that are for one origin only."""
@@ -158,7 +158,7 @@ class Found:
 def redirected(request: HttpRequest, response: HttpResponse) -> HttpRequest | None:
     """The request that a redirect asks for; None when it asks for none. Raises NetworkError when it cannot be followed."""
     location = value_of(response.headers, "location")
-    if response.status not in _REDIRECTS or location is None:
+    if response.status not in REDIRECTS or location is None:
         return None
     try:
         url = normalise(location, request.url)

@@ -8,16 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import ModuleType
 from typing import TypeVar
+from weakref import WeakSet
 
 from ..engine.errors import ConfigError
 from ..engine.handlers import call_relaxed
 from .entrypoints import HANDLERS, ExecutionContext
+from .request import Request
 
 F = TypeVar("F", bound=Callable[..., object])
+_CONVERTED: WeakSet[Callable[..., object]] = WeakSet()
+"""Functions that ask for the SDK's classes."""
 
 
 def handler(function: F) -> F:
-    """`@handler` in front of `on_fetch`: requests and `env` come as the SDK's classes. Here they always do."""
+    """`@handler` in front of `on_fetch`: requests come as the SDK's classes. Without it they come in JavaScript's style."""
+    _CONVERTED.add(function)
     return function
 
 
@@ -35,6 +40,10 @@ class LegacyWorker:
             raise AttributeError(name)
 
         def called(event: object) -> object:
+            if isinstance(event, Request) and function not in _CONVERTED:
+                from .js.web import Request as JsRequest  # only such programs need it
+
+                event = JsRequest.of(event)
             return call_relaxed(function, event, self.env, self.ctx)
 
         return called

@@ -11,11 +11,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-from ..engine.errors import MethodNotFound
+from ..engine.errors import DataCloneError, MethodNotFound
+from ..engine.exports import Exports as EngineExports
 from ..engine.http import HttpRequest, HttpResponse
 from ..engine.stubs import RESERVED_METHODS
-from ..engine.values import EMPTY_ARGS, JsDict, milliseconds, pack
+from ..engine.value_types import register_arriving
+from ..engine.values import JsDict, milliseconds
 from .adapter import fetch_through
+
+SERVICE = 32
+"""Code of a binding to a Worker (`engine/value_types.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,7 @@ class Calls(Protocol):
 
     def fetch(self, target: Target, request: HttpRequest) -> Awaitable[HttpResponse]: ...
 
-    def call(self, target: Target, method: str, args: bytes) -> Awaitable[object]: ...
+    def call(self, target: Target, method: str, args: list[object]) -> Awaitable[object]: ...
 
     def scheduled(self, target: Target, cron: str, scheduled_ms: int | None) -> Awaitable[JsDict]: ...
 
@@ -81,8 +86,7 @@ class Service:
         target, calls = self._target, self._calls
 
         def remote(*args: object, **kwargs: object) -> Awaitable[object]:
-            payload = pack([*args, kwargs]) if kwargs else pack(list(args)) if args else EMPTY_ARGS
-            return calls.call(target, method, payload)
+            return calls.call(target, method, [*args, kwargs] if kwargs else list(args))
 
         remote.__name__ = method
         return remote
@@ -128,3 +132,22 @@ class Exports:
 
     def __getitem__(self, name: str) -> object:
         return getattr(self, name)
+
+
+def _arrived(parts: list[object], exports: EngineExports) -> Service:
+    """A binding that has crossed a call leads to the same Worker, run by the process it arrives in."""
+    if exports.services is None:
+        raise DataCloneError(
+            "a binding to a Worker arrived where no Workers run", hint="pass it between Workers and objects"
+        )
+    program, entrypoint, props = parts
+    target = Target(cast("str", program), cast("str | None", entrypoint), props)
+    return Service(target, cast("Calls", exports.services))
+
+
+def _parts(service: Service) -> list[object]:
+    target = service._target  # pyright: ignore[reportPrivateUsage]
+    return [target.program, target.entrypoint, target.props]
+
+
+register_arriving(Service, SERVICE, _parts, lambda parts, exports: _arrived(parts, exports))

@@ -103,7 +103,7 @@ class Shard:
         fetching.install(self.outgoing)
         gated = GatedTransport(self.client, loop)
         self.client.exports.transport = gated
-        self._around = around = Surroundings(gated, loop, self._report, self._data)
+        self._around = around = Surroundings(gated, loop, self._report, self._data, self.client.loopback())
         self._runtimes = runtimes(self._programs, around)
         for key, runtime in self._runtimes.items():
             runtime.limits = self._class_limits.get(key)

@@ -29,7 +29,8 @@ class FrontDoor:
     def __init__(self, programs: Programs, network: Network, loop: VirtualLoop, report: Report) -> None:
         self._loop = loop
         self._network = network
-        around = Surroundings(Caller(network, None), loop, report, "")
+        caller = Caller(network, None)
+        around = Surroundings(caller, loop, report, "", caller.loopback())
         environments(programs, around)
         name = programs.first.name
         self._front: Front = in_background(

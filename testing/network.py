@@ -21,7 +21,7 @@ from ..engine.http import HttpRequest, HttpResponse
 from ..engine.limits import VALUE_BYTES_MAX
 from ..engine.stubs import OnReset
 from ..engine.values import unpack
-from ..router.ports import Port
+from ..router.ports import Port, loopback
 from ..router.slots import group_of
 from ..router.wire import decode, encode
 from ..sdk.adapter import fetch_through
@@ -370,6 +370,10 @@ class Caller:
         """What its process has sent by reference."""
         if self.exports.transport is None:
             self.exports.transport, self.exports.fetch_adapter = self, fetch_through
+
+    def loopback(self) -> tuple[Port, Port]:
+        """Both ends of a link from its process to itself."""
+        return loopback(self.exports, DEADLINE_S)
 
     def call(
         self,

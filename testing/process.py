@@ -66,7 +66,7 @@ class Process:
         caller = Caller(network, self)
         gated = GatedTransport(caller, loop)
         caller.exports.transport = gated
-        around = Surroundings(gated, loop, report, disk.root)
+        around = Surroundings(gated, loop, report, disk.root, caller.loopback())
         self.session = Session(
             self._disk,
             disk.root,

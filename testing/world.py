@@ -255,7 +255,9 @@ class World:
     @property
     def env(self) -> Env:
         """What the program's Worker finds as `self.env`."""
-        found = environments(self._programs, Surroundings(self._caller, self.loop, self._report, ""))
+        found = environments(
+            self._programs, Surroundings(self._caller, self.loop, self._report, "", self._caller.loopback())
+        )
         return found[self._programs.first.name]
 
     def namespace(self, name: str) -> Namespace:

@@ -17,7 +17,8 @@ _PLACES = {
     "absent": "EventSource Function WebAssembly WebSocket WebSocketPair WebSocketRequestResponsePair "
     "eval navigator scheduler",
     "arrays": "Array",
-    "buffers": "ArrayBuffer BigInt64Array BigUint64Array DataView Float32Array Float64Array Int16Array Int32Array "
+    "data_view": "DataView",
+    "buffers": "ArrayBuffer BigInt64Array BigUint64Array Float32Array Float64Array Int16Array Int32Array "
     "Int8Array Uint16Array Uint32Array Uint8Array Uint8ClampedArray",
     "caching": "Cache CacheStorage caches",
     "collections": "Map Set",

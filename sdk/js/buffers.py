@@ -1,4 +1,4 @@
-"""`ArrayBuffer`, typed arrays and `DataView`: views of shared memory, as in JavaScript.
+"""`ArrayBuffer` and typed arrays: views of shared memory, as in JavaScript; `data_view` has the third.
 
 What always holds: two views of one buffer see each other's changes; what travels or is stored is a copy of the bytes that the
 view shows. Buffers that calls return (`Buffer`, immutable bytes) are copied into a new ArrayBuffer when a view of them is made.
@@ -30,7 +30,7 @@ class ArrayBuffer(StandIn, JsBuffer, JsProxy):
 
     @staticmethod
     def isView(value: object) -> bool:
-        return isinstance(value, TypedArray | DataView)
+        return isinstance(value, View)
 
     @property
     def byteLength(self) -> int:
@@ -104,7 +104,7 @@ def as_bytes(value: object) -> bytes:
         return bytes(value)
     if isinstance(value, memoryview | array.array):
         return cast("memoryview", value).tobytes()
-    if isinstance(value, ArrayBuffer | TypedArray | DataView):
+    if isinstance(value, ArrayBuffer | View):
         return value.to_bytes()
     to_bytes = getattr(value, "to_bytes", None)
     if to_bytes is not None and not isinstance(value, int):
@@ -112,7 +112,7 @@ def as_bytes(value: object) -> bytes:
     raise InvalidArgument(f"an ArrayBuffer, a view of one, or bytes was expected, not {type(value).__name__}")
 
 
-class _View(StandIn, JsBuffer, JsProxy):
+class View(StandIn, JsBuffer, JsProxy):
     """A piece of a buffer."""
 
     __slots__ = ("buffer", "byteOffset", "view")
@@ -164,7 +164,7 @@ class _View(StandIn, JsBuffer, JsProxy):
         return True
 
 
-class TypedArray(_View):
+class TypedArray(View):
     """Numbers in a buffer. `new(3)`, `new([1, 2])`, `new(buffer, byteOffset, length)`, `of(1, 2)`."""
 
     __slots__ = ()
@@ -300,7 +300,7 @@ class TypedArray(_View):
 
 
 def _is_buffer(source: object) -> bool:
-    if isinstance(source, bytes | bytearray | memoryview | array.array | DataView):
+    if isinstance(source, bytes | bytearray | memoryview | array.array):
         return True
     return hasattr(source, "to_bytes") and not isinstance(source, int)
 
@@ -399,62 +399,4 @@ def typed_array(data: bytes | bytearray | memoryview | array.array[Any]) -> Type
     return kind(ArrayBuffer(view.tobytes()))
 
 
-class DataView(_View):
-    """Numbers of any kind at any place; big-endian unless told otherwise."""
-
-    __slots__ = ()
-
-    def __init__(self, buffer: object, byteOffset: int = 0, byteLength: int | None = None) -> None:
-        found = buffer if isinstance(buffer, ArrayBuffer) else ArrayBuffer(as_bytes(buffer))
-        super().__init__(found, byteOffset, found.byteLength - byteOffset if byteLength is None else byteLength)
-
-    @classmethod
-    def new(cls, buffer: object, byteOffset: int = 0, byteLength: int | None = None) -> DataView:
-        return cls(buffer, byteOffset, byteLength)
-
-    def __len__(self) -> int:
-        return self.view.nbytes
-
-    def __repr__(self) -> str:
-        return f"DataView({self.view.nbytes})"
-
-
-def _accessors(name: str, kind: type[TypedArray]) -> None:
-    import struct
-
-    signs = {little: struct.Struct(f"{'<' if little else '>'}{kind.format}") for little in (False, True)}
-    probe = kind(1)
-
-    def get(self: DataView, offset: int, littleEndian: bool = False) -> float:
-        try:
-            return signs[bool(littleEndian)].unpack_from(self.view, _place(self, offset, kind))[0]
-        except struct.error:
-            raise OutOfRange("Offset is outside the bounds of the DataView") from None
-
-    def put(self: DataView, offset: int, value: object, littleEndian: bool = False) -> None:
-        signs[bool(littleEndian)].pack_into(self.view, _place(self, offset, kind), probe.number(value))
-
-    setattr(DataView, f"get{name}", get)
-    setattr(DataView, f"set{name}", put)
-
-
-def _place(view: DataView, offset: int, kind: type[TypedArray]) -> int:
-    if offset < 0 or offset + kind.BYTES_PER_ELEMENT > view.byteLength:
-        raise OutOfRange("Offset is outside the bounds of the DataView")
-    return offset
-
-
-for _name, _kind in (
-    ("Int8", Int8Array),
-    ("Uint8", Uint8Array),
-    ("Int16", Int16Array),
-    ("Uint16", Uint16Array),
-    ("Int32", Int32Array),
-    ("Uint32", Uint32Array),
-    ("Float32", Float32Array),
-    ("Float64", Float64Array),
-    ("BigInt64", BigInt64Array),
-    ("BigUint64", BigUint64Array),
-):
-    _accessors(_name, _kind)
 setattr(TypedArray, "from", TypedArray.from_)

@@ -23,7 +23,7 @@ class ConversionError(Exception):
     """A value has no counterpart, and no proxy of it may be made."""
 
 
-class JsDoubleProxy(JsProxy):
+class JsDoubleProxy(StandIn, JsProxy):
     """A Python value that is handed to JavaScript: what it was, callable if that is, with `destroy`."""
 
     __slots__ = ("_destroyed", "_value")
@@ -41,6 +41,10 @@ class JsDoubleProxy(JsProxy):
         """It cannot be used any more."""
         object.__setattr__(self, "_destroyed", True)
         object.__setattr__(self, "_value", None)
+
+    def plain(self) -> object:
+        """It travels as its value does: a function by reference."""
+        return self._held()
 
     def unwrap(self) -> Any:
         """The Python value."""

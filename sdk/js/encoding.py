@@ -11,8 +11,9 @@ from typing import cast
 from ...engine.errors import OutOfRange, PerdureError
 from ...engine.values import pack, unpack
 from .arrays import Array
-from .buffers import ArrayBuffer, DataView, TypedArray, Uint8Array, as_bytes
+from .buffers import ArrayBuffer, TypedArray, Uint8Array, as_bytes
 from .collections import Map, Set
+from .data_view import DataView
 from .date import Date
 from .objects import JsObject
 from .proxies import JsProxy, jsnull, missing, options, to_text

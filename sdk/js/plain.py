@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import cast
 
 from ...engine.values import UNDEFINED, JsDict, JsList, key_text
-from .buffers import ArrayBuffer, DataView, TypedArray
+from .buffers import ArrayBuffer, View
 from .collections import Map, Set
 from .date import Date
 from .proxies import JsProxy, jsnull
@@ -24,7 +24,7 @@ def _plain(value: object, known: dict[int, object]) -> object:
         return None
     if isinstance(value, Date):
         return value.plain()
-    if isinstance(value, ArrayBuffer | TypedArray | DataView):
+    if isinstance(value, ArrayBuffer | View):
         return memoryview(value.to_bytes())
     if isinstance(value, dict | list | set):
         return known[id(value)] if id(value) in known else _container(value, known)

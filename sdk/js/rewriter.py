@@ -18,6 +18,7 @@ from typing import Any, cast
 from ...engine.errors import InvalidArgument
 from .. import response as sdk_response
 from ..readable_stream import ReadableStream
+from .buffers import as_bytes
 from .proxies import JsProxy, call, missing
 from .rewriting_tokens import VOID, Comment, Doctype, DocumentEnd, Element, EndTag, Text, Token
 from .selectors import Open, Selector
@@ -175,7 +176,7 @@ class _Page:
         """The changed page, in pieces."""
         decoder, tokens = codecs.getincrementaldecoder("utf-8")("replace"), _Tokens()
         async for chunk in body:
-            tokens.feed(decoder.decode(bytes(chunk)))
+            tokens.feed(decoder.decode(as_bytes(chunk)))
             piece = await self._pass(tokens)
             if piece:
                 yield piece

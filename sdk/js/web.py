@@ -5,8 +5,9 @@ What always holds: each is a subclass of the SDK's class, so whatever takes that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
+from http.client import HTTPMessage
 from typing import Any, cast
 
 from ...engine.values import UNDEFINED
@@ -68,7 +69,11 @@ class Headers(sdk_headers.Headers, JsProxy):
     """Iterating gives pairs, in lower case and in the order of names."""
 
     def __init__(self, headers: object = None) -> None:
-        super().__init__(None if missing(headers) else headers)
+        if missing(headers):
+            headers = None
+        elif isinstance(headers, Iterable) and not isinstance(headers, Mapping | list | HTTPMessage | str):
+            headers = list(cast("Iterable[object]", headers))
+        super().__init__(headers)
 
     def get(self, name: str, failobj: object = None) -> object:
         return super().get(to_text(name), failobj)

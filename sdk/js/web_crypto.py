@@ -6,7 +6,7 @@ import secrets
 import uuid
 
 from ...engine.errors import PerdureError
-from .buffers import DataView, TypedArray
+from .buffers import View
 from .proxies import JsProxy
 from .subtle import SubtleCrypto
 
@@ -23,9 +23,9 @@ class Crypto(JsProxy):
         """A random UUID, version 4."""
         return str(uuid.uuid4())
 
-    def getRandomValues(self, view: TypedArray | DataView) -> TypedArray | DataView:
+    def getRandomValues(self, view: View) -> View:
         """Fill a typed array with random bytes. Raises PerdureError (QuotaExceededError) above 65,536 bytes."""
-        if not isinstance(view, TypedArray | DataView):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(view, View):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise PerdureError("The data argument must be an integer-type typed array", name="TypeMismatchError")
         if view.byteLength > _BYTES_MAX:
             raise PerdureError(f"more than {_BYTES_MAX} random bytes at once", name="QuotaExceededError")

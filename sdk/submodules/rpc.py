@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ...engine.references import RpcStub as _RpcStubWrapper
 from ...engine.stubs import Namespace as _BindingWrapper
-from ...engine.stubs import Stub as _RpcStubWrapper
 from ..conversions import python_from_rpc, python_to_rpc
 from ..env import Env as _EnvWrapper
 from ..service import Service as _FetcherWrapper

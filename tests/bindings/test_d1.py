@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from perdure.bindings.d1 import D1Database
+from perdure.bindings.d1_values import reads_only
 from perdure.engine.errors import (
     BindingError,
     ConfigError,
@@ -397,6 +398,43 @@ def test_configuration_mistakes(tmp_path, section):
     path = folder(tmp_path / "app", SOURCE, d1_databases=section, **WITH_OBJECT)
     with pytest.raises(ConfigError, match="d1_databases"):
         World(path).start()
+
+
+READS = {
+    "select 1": True,
+    " /* a */ SELECT 1": True,
+    "-- a\nexplain delete from t": True,
+    "values (1)": True,
+    "with a as (select 1) select * from a": True,
+    "with a as (select 1) insert into t select * from a": False,
+    "WITH a AS (SELECT 1) DELETE\nFROM t": False,
+    "with a as (select replace('x', 'y', 'z')) select * from a": False,
+    "insert into t values ('select 1')": False,
+    "pragma table_list": False,
+    "": False,
+}
+
+
+@pytest.mark.parametrize("sql", READS)
+def test_what_certainly_reads(sql):
+    assert reads_only(sql) is READS[sql]
+
+
+def test_sizes_and_ids_after_each_statement(d1_world):
+    async def test(_world, db):
+        insert = db.prepare("insert into people(name, photo) values (?, zeroblob(20000))")
+        results = await db.batch([db.prepare("select 1"), insert.bind("a"), db.prepare("select 1"), insert.bind("b")])
+        sizes = [result.meta.size_after for result in results]
+        assert sizes[0] < sizes[1] == sizes[2] < sizes[3]
+        assert [result.meta.changed_db for result in results] == [False, True, False, True]
+        with pytest.raises(BindingError, match="UNIQUE"):
+            await db.batch([insert.bind("c"), insert.bind("a")])
+        after = (await db.prepare("with n as (select 1) select * from n").all()).meta
+        assert (after.size_after, after.changed_db) == (sizes[3], False)
+        dropped = await db.prepare("drop table people").run()
+        assert dropped.meta.size_after < sizes[3]
+
+    d1_world(test)
 
 
 class _Lost:

@@ -17,7 +17,7 @@ SECTIONS = {
 SOURCE = """
 from js import JSON, Object, Request, Uint8Array, caches
 from js import Response as JsResponse
-from pyodide.ffi import JsException, jsnull, to_js
+from pyodide.ffi import JsException, jsnull, run_sync, to_js
 from workers import DurableObject, Response, WorkerEntrypoint
 
 
@@ -31,7 +31,8 @@ def options(**given):
 
 class Default(WorkerEntrypoint):
     async def fetch(self, request):
-        return await getattr(self, request.url.rsplit("/", 1)[-1])()
+        answer = getattr(self, request.url.rsplit("/", 1)[-1])()
+        return await answer if hasattr(answer, "__await__") else answer
 
     async def kv(self):
         kv = self.env.KV
@@ -61,6 +62,29 @@ class Default(WorkerEntrypoint):
     async def limit(self):
         return Response.json([(await self.env.LIMIT.limit(options(key="k"))).success for _ in range(2)])
 
+    async def later(self):
+        self.ctx.waitUntil(self.env.KV.put("later", "v"))
+        self.ctx.waitUntil(caches.default.put("https://example.com/later", Response("x")))
+        self.ctx.waitUntil(self.env.DB.prepare("create table if not exists later(a)").run())
+        return Response.json([])
+
+    async def after(self):
+        hit = await caches.default.match("https://example.com/later")
+        run_id = await self.env.DB.prepare("select count(*) as n from later").first("n")
+        return Response.json([await self.env.KV.get("later"), await hit.text(), run_id])
+
+    async def together(self):
+        import asyncio
+
+        await asyncio.wait_for(self.env.KV.put("a", "1"), 5)
+        task = asyncio.ensure_future(self.env.KV.get("a"))
+        found = await asyncio.gather(self.env.KV.get("a"), task, self.env.KV.list(limit=1), self.env.DB.exec("select 1"))
+        return Response.json([found[0], found[1], found[2]["keys"][0]["name"], found[3]["count"]])
+
+    def blocking(self):
+        run_sync(self.env.KV.put("b", "2"))
+        return Response.json([run_sync(self.env.KV.get("b")), run_sync(self.env.DB.prepare("select 3 as n").first("n"))])
+
     async def cached(self):
         cache = caches.default
         request = Request.new("https://example.com/a")
@@ -83,6 +107,10 @@ EXPECTED = {
         "Error: D1_ERROR: no such table: nobody: SQLITE_ERROR",
     ],
     "limit": [True, False],
+    "later": [],
+    "after": ["v", "x", 0],
+    "together": ["1", "1", "a", 1],
+    "blocking": ["2", 3],
     "cached": ["kept", "HIT", None],
 }
 

@@ -7,9 +7,11 @@ import math
 from types import SimpleNamespace
 
 import pytest
+from perdure.bindings import kv_bucket
+from perdure.bindings.kv import KvNamespace
 from perdure.bindings.kv_bucket import PIECE_BYTES
 from perdure.bindings.kv_rules import VALUE_BYTES_MAX
-from perdure.engine.errors import BindingError, ConfigError, InvalidArgument, PerdureError
+from perdure.engine.errors import BindingError, ConfigError, InvalidArgument, Overloaded, PerdureError
 from perdure.testing import World
 from perdure.testing.virtual import run
 
@@ -335,7 +337,63 @@ def test_a_stream_that_fails_or_is_too_long_changes_nothing(kv_world):
     kv_world(test)
 
 
+def test_an_upload_that_rests_for_hours_is_given_up(kv_world):
+    async def test(world, kv):
+        async def slow(hours):
+            yield bytes(2 * PIECE_BYTES)
+            await asyncio.sleep(hours * 3_600)
+            yield b"the end"
+
+        await kv.put("k", "before")
+        await kv.put("k", slow(0.9))
+        assert (await kv.get("k", "arrayBuffer"))[-7:] == b"the end"
+        with pytest.raises(BindingError, match="KV PUT failed: 503 the upload took so long"):
+            await kv.put("k", slow(3))
+        assert (await kv.get("k", "arrayBuffer"))[-7:] == b"the end"
+
+    kv_world(test)
+
+
+def test_much_that_expires_at_once_is_removed_bit_by_bit(kv_world, monkeypatch):
+    monkeypatch.setattr(kv_bucket, "_REMOVED_MAX", 2)
+
+    async def test(world, kv):
+        await asyncio.gather(*(kv.put(f"k{number}", "v" * 2_000, expirationTtl=60) for number in range(100)))
+        await world.advance(seconds=60)
+        assert (await kv.list()).keys == []
+        await world.advance(minutes=5)
+        for stub in kv._stubs:
+            left = await world.storage(stub).sql(
+                "select (select count(*) from entries) + (select count(*) from pieces) as n"
+            )
+            assert left == [{"n": 0}]
+            assert await world.storage(stub).alarm() is None
+
+    kv_world(test)
+
+
 # ---------------------------------------------------------------------- failures
+def test_a_deploy_is_not_noticed(kv_world):
+    async def test(world, kv):
+        working = True
+
+        async def work():
+            count = 0
+            while working:
+                await kv.put("k", str(count))
+                assert await kv.get("k") == str(count)
+                count += 1
+            return count
+
+        task = asyncio.ensure_future(work())
+        await world.restart()
+        await world.restart()
+        working = False
+        assert await task > 0
+
+    kv_world(test)
+
+
 def test_nothing_acknowledged_is_lost(kv_world):
     async def test(world, kv):
         await kv.put("k", "v")
@@ -367,6 +425,40 @@ def test_from_inside_an_object(kv_world):
         assert await kv.get("k") == "v"
 
     kv_world(test)
+
+
+def test_too_many_calls():
+    class Full:
+        def getByName(self, _name):
+            return self
+
+        def _with_retry(self, _policy):
+            return self
+
+        def __getattr__(self, _method):
+            async def refuse(*_):
+                raise Overloaded("4096 wait")
+
+            return refuse
+
+    async def inside():
+        kv = KvNamespace(Full(), "one")
+        calls = {
+            "GET": lambda: kv.get("k"),
+            "GET_BULK": lambda: kv.get(["k"]),
+            "PUT": lambda: kv.put("k", "v"),
+            "DELETE": lambda: kv.delete("k"),
+        }
+        for operation, call in calls.items():
+            with pytest.raises(BindingError, match=f"KV {operation} failed: 429 Too Many Requests") as caught:
+                await call()
+            assert caught.value.overloaded
+        with pytest.raises(BindingError, match="429"):
+            await kv.list()
+        with pytest.raises(BindingError, match="429"):
+            await kv.put("k", bytes(3 * PIECE_BYTES))
+
+    run(inside())
 
 
 @pytest.mark.parametrize("section", [{"x": 1}, ["KV"], [{"id": "one"}], [{"binding": "KV", "id": 7}]])

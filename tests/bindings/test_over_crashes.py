@@ -100,7 +100,7 @@ def test_a_batch_that_is_no_transaction_is_noticed(monkeypatch):
     async def one_by_one(self, statements, bookmark=False):
         results = []
         for sql, parameters in statements:
-            results.append(self._one(sql, parameters))
+            results.append(self._one(sql, parameters, 0, 1 << 20)[0])
             await asyncio.sleep(0.01)
         return {"results": results}
 

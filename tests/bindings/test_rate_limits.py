@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from types import SimpleNamespace
 
 import pytest
+from perdure.bindings.rate_limits import KEYS_MAX, RateCounter
 from perdure.engine.errors import BindingError, ConfigError
 from perdure.testing import World
 from perdure.testing.virtual import run
@@ -106,6 +108,8 @@ def test_at_once(limits_world):
 def test_nothing_is_written_and_a_crash_forgets(limits_world):
     async def test(world, env):
         assert await _taken(env.FEW, 4) == 3
+        files = [os.path.join(place, name) for place, _, names in os.walk(world._folder) for name in names]
+        assert [file for file in files if "/log/" not in file] == []  # no object has a database
         await world.crash(0)
         await world.crash(1)
         assert await _taken(env.FEW, 4) == 3
@@ -158,3 +162,16 @@ def test_configuration_mistakes(tmp_path, row):
     path = folder(tmp_path / "app", SOURCE, **MISTAKES[row], **WITH_OBJECT)
     with pytest.raises(ConfigError, match="ratelimits|unsafe"):
         World(path).start()
+
+
+def test_the_memory_of_a_counter_is_bounded():
+    async def inside():
+        counter = RateCounter(None, None)
+        for number in range(KEYS_MAX + 10):
+            assert await counter.take(str(number).encode(), 1, 60)
+        assert await counter.take(b"0", 1, 60)  # forgotten
+        assert not await counter.take(str(KEYS_MAX).encode(), 1, 60)
+        [(_, counts)] = counter._windows.values()
+        assert len(counts) == KEYS_MAX
+
+    run(inside())

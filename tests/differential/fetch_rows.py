@@ -38,6 +38,34 @@ def _answer(name: str, js: str, python: str, seen_js: str = "", seen_python: str
     )
 
 
+def _redirect(name: str, mode: str) -> Operation:
+    """An object that redirects to itself."""
+    return outside(
+        f"fetch: {name}",
+        f"""
+        const r = await stub.fetch("http://x/here", {{ method: "POST", body: "b", redirect: {f'"{mode}"' if mode else "undefined"} }});
+        return [r.status, await r.text(), r.redirected, r.url, r.headers.get("location")];
+        """,
+        f"""
+        r = await stub.fetch("http://x/here", method="POST", body="b", redirect={f'"{mode}"' if mode else "None"})
+        return [r.status, await r.text(), r.redirected, r.url, r.headers.get("location")]
+        """,
+        parts={
+            "fetch": Text(
+                """
+                if (request.url.endsWith("/here")) return Response.redirect("http://x/there", 302);
+                return new Response(`${request.method} ${request.url} ${await request.text()}`);
+                """,
+                """
+                if request.url.endswith("/here"):
+                    return Response.redirect("http://x/there", 302)
+                return Response(f"{request.method} {request.url} {await request.text()}")
+                """,
+            )
+        },
+    )
+
+
 _SENT = [
     _mirror("GET of a URL", '"http://fake-host/ping?a=1&b=%20#frag"'),
     _mirror("an https URL", '"https://example.com/"'),
@@ -125,13 +153,9 @@ _ANSWERED = [
         "return r.headers.getSetCookie()",
         "return r.headers.get_all('set-cookie')",
     ),
-    _answer(
-        "a redirect is not followed within objects",
-        'return Response.redirect("http://x/there", 302)',
-        'return Response.redirect("http://x/there", 302)',
-        "return r.status",
-        "return r.status",
-    ),
+    _redirect("a redirect is followed to the same object", ""),
+    _redirect("a redirect that is to be followed", "follow"),
+    _redirect("a redirect that is an answer", "manual"),
     _answer(
         "a large body",
         'return new Response("x".repeat(3000000))',

@@ -6,7 +6,7 @@ side is seen.
 
 from __future__ import annotations
 
-from .operation import Allowance, Differs, Json, ToCome, Wording
+from .operation import Allowance, Differs, Json, Wording
 
 
 def _value(value: Json) -> Json:
@@ -33,7 +33,6 @@ _CONSTRAINTS = (
     "state where constraints were violated: FOREIGN KEY constraint failed: SQLITE_CONSTRAINT (extended: "
     "SQLITE_CONSTRAINT_FOREIGNKEY)"
 )
-_URLS = "URLs are not normalised as the standard has it yet"
 
 
 def _violated(*flags: str) -> Json:
@@ -173,24 +172,16 @@ _REQUESTS: dict[str, Allowance] = {
         _error("while fetching", remote=True, durableObjectReset=True),
         "an abort is told alike to calls and to requests",
     ),
-    **dict.fromkeys(
-        (
-            "fetch: GET of a URL",
-            "fetch: the default port",
-            "fetch: upper case host",
-            "fetch: spaces and umlauts in the path",
-        ),
-        ToCome(_URLS),
+    "pipeline: on a number": Differs(
+        _error('Can\'t pipeline on RPC that did not return an object: int has no "increment"'),
+        _error('The RPC receiver does not implement the method "increment".', "TypeError", remote=True),
+        "it says what the result is",
     ),
-    **dict.fromkeys(
-        (
-            f"fetch: {answer}"
-            for answer in ("a text", "no body", "the empty text", "bytes", "a status", "204", "404", "500")
-        ),
-        ToCome("a status has no usual text yet"),
+    "pipeline: on nothing": Differs(
+        _error('Can\'t pipeline on RPC that did not return an object: NoneType has no "increment"'),
+        _error('The RPC receiver does not implement the method "increment".', "TypeError", remote=True),
+        "it says what the result is",
     ),
-    "fetch: a redirect is not followed within objects": ToCome("redirects of objects are not followed yet"),
-    "fetch: its url": ToCome("a response does not know its URL yet"),
 }
 
 KNOWN: dict[str, Allowance] = {**_KEYS, **_SQL, **_OBJECTS, **_REQUESTS}

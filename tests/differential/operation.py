@@ -50,14 +50,7 @@ class Differs:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class ToCome:
-    """Ours is not there yet; the outcome may already be the same."""
-
-    why: str
-
-
-Allowance = Wording | PythonRaised | Differs | ToCome
+Allowance = Wording | PythonRaised | Differs
 
 
 @dataclass(frozen=True, slots=True)

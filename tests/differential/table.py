@@ -9,6 +9,7 @@ from . import (
     fetch_rows,
     gate_rows,
     kv_rows,
+    reference_rows,
     rpc_rows,
     sql_failure_rows,
     sql_rows,
@@ -29,6 +30,7 @@ TABLE: list[Operation] = [
         *gate_rows.ROWS,
         *alarm_rows.ROWS,
         *rpc_rows.ROWS,
+        *reference_rows.ROWS,
         *fetch_rows.ROWS,
     ]
 ]

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import gc
 import sys
+import time
 import weakref
 
 import pytest
@@ -133,6 +134,16 @@ class Blocker(DurableObject):
         run_sync(asyncio.sleep(1))
         raise TurnInterrupted("as the watchdog does")
 
+    async def call_back(self, function):
+        return await function(1)
+
+    async def lend(self):
+        def function(number):
+            run_sync(asyncio.sleep(1))
+            return number + 10
+
+        return await self.env.Blocker.getByName("other").call_back(function)
+
     def in_callback(self):
         done = asyncio.get_running_loop().create_future()
 
@@ -155,6 +166,13 @@ class Default(WorkerEntrypoint):
                 return run_sync(stub.method())
 
             return Response(" ".join(run_sync(_all(ask(), ask()))))
+        if request.url.endswith("/lend"):
+
+            def function(number):
+                run_sync(asyncio.sleep(1))
+                return number + 1
+
+            return Response(str(run_sync(stub.call_back(function))))
         if request.url.endswith("/body"):
 
             async def body():
@@ -184,6 +202,7 @@ def world():
         ("bounded", "timeout"),
         ("from_storage", [1, 2]),
         ("interruptible", [True] * 4),
+        ("lend", 11),
     ],
 )
 @timeless
@@ -259,7 +278,9 @@ async def test_objects_wait_for_each_other():
         assert await here.namespace("Blocker").getByName("a").call_other("b") == "method"
 
 
-@pytest.mark.parametrize(("path", "expected"), [("/", "method"), ("/tasks", "method method"), ("/body", "method")])
+@pytest.mark.parametrize(
+    ("path", "expected"), [("/", "method"), ("/tasks", "method method"), ("/body", "method"), ("/lend", "2")]
+)
 @timeless
 async def test_the_worker_waits_too(path, expected):
     async with world() as here:
@@ -387,3 +408,69 @@ def test_an_idle_stack_keeps_nothing_alive():
     run(main())
     gc.collect()
     assert held[0]() is None
+
+
+class Prepared(DurableObject):
+    """Its constructor waits, and has sections."""
+
+    failures = 0
+
+    def __init__(self, ctx, env):
+        super().__init__(ctx, env)
+        self.steps: list[str] = []
+        if Prepared.failures:
+            Prepared.failures -= 1
+            run_sync(asyncio.sleep(1))
+            raise ValueError("not yet")
+
+        @ctx.blockConcurrencyWhile
+        async def prepare():
+            await asyncio.sleep(1)
+            self.steps.append("prepared")
+
+        run_sync(asyncio.sleep(2))
+        self.steps.append("constructed")
+        run_sync(ctx.blockConcurrencyWhile(self._more))
+
+    async def _more(self):
+        await asyncio.sleep(1)
+        self.steps.append("more")
+
+    async def log(self):
+        return list(self.steps)
+
+    async def alarm(self):
+        self.steps.append("alarm")
+
+    async def wake_later(self):
+        await self.ctx.storage.setAlarm(int(time.time() * 1000) + 60_000)
+
+
+@timeless
+async def test_sections_of_a_constructor_that_waits_end_before_the_first_event():
+    async with World([Prepared]) as here:
+        stub = here.namespace("Prepared").getByName("a")
+        assert await asyncio.gather(stub.log(), stub.log()) == [["prepared", "constructed", "more"]] * 2
+
+
+@timeless
+async def test_a_constructor_that_waits_and_fails():
+    async with World([Prepared]) as here:
+        Prepared.failures = 1
+        stub = here.namespace("Prepared").getByName("a")
+        results = await asyncio.gather(stub.log(), stub.log(), return_exceptions=True)
+        assert all(isinstance(result, PerdureError) and "not yet" in result.message for result in results)
+        stub = here.namespace("Prepared").getByName("a")
+        assert await stub.log() == ["prepared", "constructed", "more"]
+
+
+@timeless
+async def test_an_alarm_wakes_an_object_whose_constructor_waits():
+    async with World([Prepared]) as here:
+        stub = here.namespace("Prepared").getByName("a")
+        await stub.wake_later()
+        await here.evict(stub)
+        await here.advance(minutes=2)
+        await stub.wake_later()
+        await here.advance(seconds=65)
+        assert "alarm" in await stub.log()

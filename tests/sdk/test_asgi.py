@@ -332,6 +332,30 @@ async def test_a_startup_or_shutdown_that_failed(caplog) -> None:
     assert "ASGI lifespan shutdown failed" in caplog.text
 
 
+@pytest.mark.usefixtures("world")
+async def test_a_lifespan_that_is_ended_from_outside_is_no_failure(caplog) -> None:
+    """Starlette says that its shutdown failed whatever ends it."""
+
+    async def starlette_like(scope, receive, send):
+        if scope["type"] == "lifespan":
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            try:
+                await receive()
+            except BaseException as error:
+                await send({"type": "lifespan.shutdown.failed", "message": repr(error)})
+                raise
+        else:
+            await asyncio.sleep(100)
+
+    asking = asyncio.ensure_future(asgi.fetch(starlette_like, Request("http://x/"), None))
+    await asyncio.sleep(1)
+    asking.cancel()
+    await asyncio.sleep(1)
+    assert asking.cancelled()
+    assert caplog.text == ""
+
+
 @both
 async def test_request_bodies(world, where) -> None:
     assert await (await ask(world, where, "echo", method="POST", body="ä" * 10)).text() == "ä" * 10

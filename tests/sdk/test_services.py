@@ -66,6 +66,16 @@ def test_objects_call_services_and_objects_of_the_other_program(world) -> None:
     world.run(body())
 
 
+def test_functions_go_both_ways_by_reference(world) -> None:
+    """The object's function runs in the object's turns, the Worker's in its program's env."""
+    assert world.namespace("Counter").getByName("a").callbacks() == ["1 shop", "2 shop", 6]
+
+
+def test_a_binding_is_passed_on_to_another_object(world) -> None:
+    found = world.namespace("Counter").getByName("a").forward()
+    assert found == {"text": "hello me", "by": "front", "options": None}
+
+
 @pytest.mark.parametrize(
     ("name", "phrase"),
     [

@@ -23,6 +23,22 @@ class Counter(DurableObject):
     async def other(self):
         return await self.env.THEIRS.getByName("a").add()
 
+    async def count(self, amount):
+        total = await self.ctx.storage.get("total") or 0
+        total += amount
+        await self.ctx.storage.put("total", total)
+        return total
+
+    async def callbacks(self):
+        counter = await self.env.GREETER.apply(self.count, 3)
+        return [await counter(), await counter(), await self.ctx.storage.get("total")]
+
+    async def forward(self):
+        return await self.env.COUNTER.getByName("other").use(self.env.GREETER)
+
+    async def use(self, greeter):
+        return await greeter.greet("me")
+
     async def props(self):
         return [self.ctx.exports is not None, await self.ctx.exports.Inner({"props": {"by": "object"}}).who()]
 
@@ -65,6 +81,16 @@ class Counter(DurableObject):
 class Greeter(WorkerEntrypoint):
     async def greet(self, name, options=None):
         return {"text": f"hello {name}", "by": (self.ctx.props or {}).get("by"), "options": options}
+
+    async def apply(self, function, times):
+        for _ in range(times):
+            await function(2)
+        count = 0
+        def counter():
+            nonlocal count
+            count += 1
+            return f"{count} {env.NAME}"
+        return counter
 
     def where(self):
         import late

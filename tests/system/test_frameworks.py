@@ -34,7 +34,7 @@ def patient(client: httpx.Client, path: str) -> httpx.Response:
 def test_fastapi_notes(tmp_path) -> None:
     with (
         serving(f"{EXAMPLES}/fastapi-notes", str(tmp_path / "data")) as runtime,
-        httpx.Client(base_url=runtime.url) as client,
+        httpx.Client(base_url=runtime.url, timeout=30) as client,
     ):
         made = client.post("/notebooks/a/notes", json={"text": "buy milk", "tags": ["home"]})
         assert (made.status_code, made.json()) == (201, {"id": 1})
@@ -51,12 +51,14 @@ def test_fastapi_notes(tmp_path) -> None:
 def test_starlette_board(tmp_path) -> None:
     with (
         serving(f"{EXAMPLES}/starlette-board", str(tmp_path / "data")) as runtime,
-        httpx.Client(base_url=runtime.url) as client,
+        httpx.Client(base_url=runtime.url, timeout=30) as client,
     ):
-        with client.stream("GET", "/boards/tea/live", timeout=10) as live:
+        with client.stream("GET", "/boards/tea/live") as live:
             lines = live.iter_lines()
             assert next(lines) == "retry: 1000"
-            said = httpx.post(f"{runtime.url}/boards/tea", data={"who": "ann", "text": "hello"}, follow_redirects=False)
+            said = httpx.post(
+                f"{runtime.url}/boards/tea", data={"who": "ann", "text": "hello"}, follow_redirects=False, timeout=30
+            )
             assert (said.status_code, said.headers["location"]) == (303, f"{runtime.url}/boards/tea")
             assert next(line for line in lines if line) == 'data: {"who": "ann", "text": "hello"}'
         assert "<b>ann</b> hello" in client.get("/boards/tea").text
@@ -68,7 +70,7 @@ def test_starlette_board(tmp_path) -> None:
 def test_flask_guestbook(tmp_path) -> None:
     with (
         serving(f"{EXAMPLES}/flask-guestbook", str(tmp_path / "data")) as runtime,
-        httpx.Client(base_url=runtime.url) as client,
+        httpx.Client(base_url=runtime.url, timeout=30) as client,
     ):
         page = client.post("/books/a", data={"who": "ann", "text": "hello"}, follow_redirects=True)
         assert "<li><b>ann</b> hello</li>" in page.text
@@ -82,10 +84,10 @@ def test_flask_guestbook(tmp_path) -> None:
 def test_django_blog(tmp_path) -> None:
     with (
         serving(f"{EXAMPLES}/django-blog", str(tmp_path / "data")) as runtime,
-        httpx.Client(base_url=runtime.url) as client,
+        httpx.Client(base_url=runtime.url, timeout=30) as client,
     ):
         for name in ("ann", "ben"):
-            token = re.search(r'csrfmiddlewaretoken" value="(\w+)"', client.get(f"/{name}/write", timeout=30).text)
+            token = re.search(r'csrfmiddlewaretoken" value="(\w+)"', client.get(f"/{name}/write").text)
             assert token is not None
             fields = {"csrfmiddlewaretoken": token[1], "title": f"of {name}", "text": "x", "tags": "a b"}
             page = client.post(f"/{name}/write", data=fields, follow_redirects=True)

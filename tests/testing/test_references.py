@@ -51,6 +51,9 @@ class Mixin:
 
 
 class Kinds(Mixin, RpcTarget):
+    def fail(self):
+        raise ValueError("on purpose")
+
     def put(self, *args):
         return list(args)
 
@@ -69,6 +72,27 @@ class Host(Mixin, Base):
 
     def kinds(self):
         return Kinds()
+
+    async def slow_stream(self):
+        await asyncio.sleep(100)
+        yield 1
+        await asyncio.sleep(100)
+        yield 2
+
+    async def section_calls_what_was_sent_before(self, name):
+        other = self.env.Host.getByName(name)
+        await other.keep(lambda: 1)
+        await self.ctx.blockConcurrencyWhile(other.use_kept)
+
+    async def sum_later(self, numbers):
+        async def work():
+            await asyncio.sleep(1)
+            self.sum = sum([number async for number in numbers])
+
+        self.ctx.waitUntil(work())
+
+    async def summed(self):
+        return self.sum
 
     async def note(self, number, *_more):
         self.__dict__.setdefault("noted", []).append(number)
@@ -566,5 +590,112 @@ def test_exceptions_as_values():
         assert str(got[0]) == "Error: inside"
         assert str(got[1]["e"]) == "RangeError: ours"
         assert str(await a.call_back(lambda: ValueError("back"))) == "Error: back"
+
+    in_world(work)
+
+
+def test_a_call_of_a_reference_has_a_deadline_and_is_cancelled():
+    ended = []
+
+    async def hangs():
+        try:
+            await asyncio.sleep(1_000)
+        finally:
+            ended.append(True)
+
+    async def work(world, a):
+        with pytest.raises(PerdureError, match="no answer within 30 s"):
+            await a.call_back(hangs)
+        await world.settle()
+        assert ended == [True]
+        slow = await a.slow_stream()
+        assert await anext(slow) == 1  # a stream's next item may take its time
+
+    in_world(work)
+
+
+def test_a_section_that_waits_for_a_call_of_what_was_sent_before_it_is_told():
+    async def work(world, a):
+        with pytest.raises(PerdureError, match="waits for a critical section that waits for the call"):
+            await a.section_calls_what_was_sent_before("b")
+
+    in_world(work)
+
+
+def test_what_an_object_raises_in_what_it_sent_arrives_as_from_a_method():
+    async def work(world, a):
+        target = await a.kinds()
+        with pytest.raises(PerdureError, match="(?s)PythonError: Traceback.*ValueError: on purpose") as raised:
+            await target.fail()
+        assert raised.value.remote
+        assert await target.mixed() == "mixed in"
+
+        def fail():
+            raise KeyError("mine")
+
+        with pytest.raises(PerdureError, match="KeyError: 'mine'"):
+            await a.call_back(fail)
+
+    in_world(work)
+
+
+def test_a_stream_is_read_on_after_its_call_has_returned_and_passed_on():
+    async def numbers():
+        for number in range(40):
+            yield number
+
+    async def work(world, a):
+        assert await a.sum_later(numbers()) is None
+        await world.advance(seconds=2)
+        assert await a.summed() == sum(range(40))
+        begun = await a.numbers(30)
+        assert (await anext(begun))["n"] == 0
+        rest = await a.echo(begun)
+        assert [item["n"] async for item in rest] == list(range(1, 30))
+
+    in_world(work)
+
+
+def test_a_reader_that_gives_up_loses_no_item():
+    async def work(world, a):
+        stream = await a.slow_stream()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(10):
+                await anext(stream)
+        assert [item async for item in stream] == [1, 2]
+
+
+def test_a_function_is_called_before_it_is_there():
+    async def work(world, a):
+        assert await a.counter()(2) == 2
+        counter = a.counter()
+        assert await asyncio.gather(counter(1), counter(2)) == [1, 3]
+        with pytest.raises(PerdureError, match="is not a function"):
+            await a.get()(1)
+
+    in_world(work)
+
+
+@pytest.mark.parametrize("how", ["restart", "lose_power", "evict"])
+def test_the_end_of_the_host_in_other_ways(how):
+    async def work(world, a):
+        add = await a.counter()
+        await a.keep(lambda: 1)
+        before = world.now
+        if how == "restart":
+            await world.restart()
+        elif how == "lose_power":
+            await world.lose_power()
+        else:
+            world._process(a).instance(a.id.raw).evict()
+        assert (world.now - before).total_seconds() < 5, "what is held holds no shutdown up"
+        with pytest.raises(PerdureError, match="execution context which hosts this callback.*no longer running"):
+            await add(1)
+        await world.settle()
+        fresh = await world.namespace("Host").getByName("a").counter()
+        assert await fresh(1) == 1
+        gc.collect()
+        await world.settle()
+        assert world.network.exports_of(None).count == 0, "what the old instance had kept is let go"
 
     in_world(work)

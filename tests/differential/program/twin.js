@@ -42,7 +42,9 @@ const everywhere = {
   outcome,
   Target: class extends RpcTarget {
     #count;
+    own = () => "an instance's own";
     constructor(count) { super(); this.#count = count; }
+    fetch(url) { return "fetched " + url; }
     increment(by = 1) { return (this.#count += by); }
     get count() { return this.#count; }
   },
@@ -98,9 +100,11 @@ class Base extends DurableObject {
   boom(message) { throw new Error(message); }
   bad_type(message) { throw new TypeError(message); }
   out_of_range(message) { throw new RangeError(message); }
+  get title() { return "of the class"; }
   target(count) { return new everywhere.Target(count); }
   counter() { let count = 0; return (by) => (count += by); }
   async call(callback, argument) { return await callback(argument); }
+  async use(target) { return [await target.increment(), await target.increment(4)]; }
 }
 
 export class Twin extends Base {}

@@ -9,7 +9,7 @@ import json
 import math
 import time
 
-from workers import DurableObject, Request, Response, WorkerEntrypoint  # noqa: F401 - rows use what is imported here
+from workers import DurableObject, Request, Response, RpcTarget, WorkerEntrypoint  # noqa: F401 - rows use what is imported here
 
 ROWS = {}  # the rows of the table follow at the end of the generated file
 FLAGS = ("remote", "retryable", "overloaded", "durableObjectReset")
@@ -52,6 +52,23 @@ def told(value):
     return {"$other": type(value).__name__}
 
 
+class Target(RpcTarget):
+    def __init__(self, count):
+        self._count = count
+        self.own = lambda: "an instance's own"
+
+    def increment(self, by=1):
+        self._count += by
+        return self._count
+
+    @property
+    def count(self):
+        return self._count
+
+    def fetch(self, url):
+        return f"fetched {url}"
+
+
 async def settled(value):
     """What a row gives, awaited where it can be."""
     return await value if hasattr(value, "__await__") else value
@@ -76,7 +93,7 @@ class Scope:
     """What the code of a row finds by name."""
 
     def __init__(this, **names):
-        this.__dict__.update(names, now=now, sleep=sleep, outcome=outcome, told=told)
+        this.__dict__.update(names, now=now, sleep=sleep, outcome=outcome, told=told, Target=Target)
 
 
 class Base(DurableObject):
@@ -141,6 +158,29 @@ class Base(DurableObject):
 
     def nothing(self):
         pass
+
+    @property
+    def title(self):
+        return "of the class"
+
+    def target(self, count):
+        return Target(count)
+
+    def counter(self):
+        count = 0
+
+        def add(by):
+            nonlocal count
+            count += by
+            return count
+
+        return add
+
+    async def call(self, callback, argument):
+        return await settled(callback(argument))
+
+    async def use(self, target):
+        return [await target.increment(), await target.increment(4)]
 
     def boom(self, message):
         raise Exception(message)

@@ -148,6 +148,22 @@ class Room(DurableObject):
     def sync_block(self):
         return run_sync(self.env.ROOM.getByName("other").waits())
 
+    async def call_back(self, function, data):
+        return [await function(data.n), data.n]
+
+    async def gives_back(self):
+        made = JsResponse.new("body", status=202, headers={"x": "1"})
+        return as_js({"response": made, "blob": js.Blob.new(["b"], type="text/plain"), "headers": Headers.new({"a": "b"})})
+
+    async def asks_other(self):
+        other = self.env.ROOM.getByName("other")
+        proxy = create_proxy(lambda n: n + 1)
+        found = await other.call_back(proxy, as_js({"n": 1, "when": Date.new(0)}))
+        proxy.destroy()
+        given = await other.gives_back()
+        response = given.response
+        return [found, response.status, await response.text(), await given.blob.text(), given["headers"].get("a")]
+
     async def sockets(self):
         try:
             WebSocketPair.new()
@@ -248,6 +264,11 @@ async def test_values_cross_calls_both_ways(world, room):
 
     kind, value, options = await room.take(to_js({"a": 1}), key=to_js([1]))
     assert [kind, value, options] == ["JsDict", {"a": 1}, {"key": [1]}]
+
+
+@in_world
+async def test_functions_and_messages_cross_calls(world, room):
+    assert await room.asks_other() == [[2, 1], 202, "body", "b", "b"]
 
 
 @in_world
@@ -370,3 +391,36 @@ async def test_fetch_in_javascripts_style(world, room):
     world.on_fetch("https://api.test/", answer)
     assert await (await world.fetch("/outside")).json() == [203, True, ["PUT", "sent", "4"], "5", True]
     assert await (await world.fetch("/then")).text() == '["GET", "", null]'
+
+
+LEGACY = """
+import json
+
+from js import Headers, JSON, Object, Response
+from pyodide.ffi import JsProxy, to_js
+
+
+async def on_fetch(request, env, ctx):
+    if request.method == "POST":
+        given = await request.json()
+        return Response.new(JSON.stringify(to_js({"name": given.name, "proxy": isinstance(given, JsProxy), "py": given.to_py()},
+                                                 dict_converter=Object.fromEntries)),
+                            headers=to_js({"content-type": "application/json"}, dict_converter=Object.fromEntries))
+    headers = Headers.new({"x-method": request.method}.items())
+    found = dict(Object.fromEntries(request.headers))
+    return Response.new(json.dumps([found["x-own"], request.headers.get("x-own")]), headers=headers)
+"""
+
+
+def test_a_program_of_functions_gets_requests_in_javascripts_style(tmp_path):
+    (tmp_path / "entry.py").write_text(LEGACY)
+    (tmp_path / "wrangler.jsonc").write_text('{"name": "old", "main": "entry.py", "compatibility_date": "2025-01-01"}')
+
+    async def work():
+        async with World(tmp_path) as world:
+            found = await world.fetch("/", headers={"x-own": "me"})
+            assert [await found.text(), found.headers["x-method"]] == ['["me", "me"]', "GET"]
+            found = await world.fetch("/", json={"name": "n", "list": [1]})
+            assert await found.text() == '{"name":"n","proxy":true,"py":{"name":"n","list":[1]}}'
+
+    run(work())
