@@ -152,26 +152,14 @@ class Stub:
         """Queue a call, or the reading of a property."""
         if self._broken is not None:
             return _fail_again(self._broken)
-<<<<<<< HEAD
-        transport, unique, raw, name = self._transport, self._key.unique, self.id.raw, self.id.name
-        extras, within_s = self._extras, self._deadline_s
-        if parcel is not None:  # what was exported is let go when the call ends: it is not made twice
-            carrying = Extras(key=None if extras is None else extras.key, parcel=parcel)
-            return transport.call(unique, raw, name, method, payload, within_s, self._on_reset, carrying)
+        target, extras, within_s = self.id, self._extras, self._deadline_s
+        unique, raw, name = self._key.unique, target.raw, target.name
         if self._retry is None:
-            return transport.call(unique, raw, name, method, payload, within_s, self._on_reset, extras)
-        keyed = extras is not None
+            return self._transport.call(unique, raw, name, method, payload, within_s, self._on_reset, extras)
+        transport, keyed = self._transport, extras is not None
         return again(
             self._retry, keyed, lambda: transport.call(unique, raw, name, method, payload, within_s, None, extras)
         )
-=======
-        target, extras = self.id, self._extras
-        unique, raw, name = self._key.unique, target.raw, target.name
-        if self._retry is None:
-            return self._transport.call(unique, raw, name, method, payload, None, self._on_reset, extras)
-        transport, keyed = self._transport, extras is not None
-        return again(self._retry, keyed, lambda: transport.call(unique, raw, name, method, payload, None, None, extras))
->>>>>>> next
 
     def _call_carrying(self, method: str, args: list[object]) -> Awaitable[object]:
         """The same with what travels by reference: that is let go when the call ends, so it is not made twice."""
@@ -179,8 +167,8 @@ class Stub:
             return _fail_again(self._broken)
         parcel = self._transport.exports.pack(args)
         extras = Extras(key=None if self._extras is None else self._extras.key, parcel=parcel)
-        unique, raw, name = self._key.unique, self.id.raw, self.id.name
-        return self._transport.call(unique, raw, name, method, parcel.payload, None, self._on_reset, extras)
+        unique, raw, name, within_s = self._key.unique, self.id.raw, self.id.name, self._deadline_s
+        return self._transport.call(unique, raw, name, method, parcel.payload, within_s, self._on_reset, extras)
 
     def _parts(self) -> list[object]:
         """What names the object to another process."""
