@@ -15,6 +15,7 @@ from .awake import add_piece, counted
 from .bodies import OutgoingBody
 from .call_chains import extras_of
 from .calls import Extras, MadeCall
+from .deadlines import left_s
 from .turns import SCOPE, Scope, outside
 
 T = TypeVar("T")
@@ -60,7 +61,7 @@ def depart(loop: asyncio.AbstractEventLoop, send: Callable[[Extras | None], Awai
     scope = SCOPE.get()
     if scope is None:
         return send(None)
-    extras = extras_of(scope.event, None)
+    extras = extras_of(scope.event, None, left_s(scope.event, None))
     return counted(leave(scope, lambda: send(extras), extras.trail[-1][0], loop))
 
 

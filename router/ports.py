@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from math import inf
 from typing import cast
 
 from ..engine.calls import REQUEST_ID, Extras, MadeCall, Result
-from ..engine.errors import DeadlineExceeded, Overloaded, PerdureError, ProtocolError, VersionMismatch, from_wire
+from ..engine.deadlines import too_late
+from ..engine.errors import Overloaded, PerdureError, ProtocolError, VersionMismatch, from_wire
 from ..engine.exports import HOST_BYTES, ID_BYTES, Exports, Parcel
 from ..engine.reference_calls import begin
 from ..engine.references import Received, host_gone
@@ -91,8 +93,11 @@ class Port:
         future.call_given = parcel
         self._calls[future.call_id] = future
         if path != ("pull",):  # a stream's next item may take as long as it wants
-            future.call_deadline = self.exports.loop.call_later(self._deadline_s, self._too_late, future)
+            seconds = self._deadline_s if extras is None else min(self._deadline_s, extras.within_s)
+            future.call_deadline = self.exports.loop.call_later(seconds, self._too_late, future, seconds, extras)
         fields = None if extras is None else extras.to_wire()
+        if fields is not None and extras is not None and extras.within_s < inf:
+            fields[2:] = [extras.parcel is not None, int(extras.within_s * 1000)]
         frame = [REF_CALL, export_id, future.call_id, list(path), payload, fields, REQUEST_ID.get(), parcel is not None]
         self._send(frame, len(payload or b""))
         return future
@@ -102,12 +107,11 @@ class Port:
         if self._ended(future):
             self._send([REF_CANCEL, future.export_id, future.call_id], 0)
 
-    def _too_late(self, future: PortCall) -> None:
+    def _too_late(self, future: PortCall, seconds: float, extras: Extras | None) -> None:
         self.give_up(future)
         if not future.done():
-            future.set_exception(
-                DeadlineExceeded(f"no answer within {self._deadline_s:g} s", hint="the call may have run")
-            )
+            led = () if extras is None else [label for _, label in extras.trail]
+            future.set_exception(too_late(seconds, [*led, "a callback"]))
 
     def _ended(self, future: PortCall) -> bool:
         if future.call_deadline is not None:
