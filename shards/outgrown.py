@@ -106,26 +106,29 @@ class Outgrown:
         self._files = files
         self._ask = ask
         self._report = report
-        self._gave_back_s = float("-inf")
+        self._gave_back_s: float | None = None
         self._told = False
 
     async def run(self) -> None:
-        """Until cancelled."""
-        began = self._resident()
+        """Until cancelled. What is free goes back once at the start, and once when it first sleeps: that is no growth."""
         files = await self._loop.run_in_executor(None, identities, self._files)
+        await self._loop.run_in_executor(None, give_back)
+        began = self._resident()
         before, looks = None, 0
         while True:
             await asyncio.sleep(LOOK_S)
             now = self._rest()
             looks = looks + 1 if now.asleep(before, LOOK_S) else 0
             before = now
-            if looks >= LOOKS and is_outgrown(began, self._resident(), self._growth):
+            if looks >= LOOKS:
                 await self._look(began, files)
 
     async def _look(self, began: int, files: Mapping[str, int]) -> None:
-        """It seems so; but first what is free goes back to the system."""
         now_s = self._loop.time()
-        if now_s - self._gave_back_s >= _GIVE_BACK_S:
+        due = self._gave_back_s is None or (
+            now_s - self._gave_back_s >= _GIVE_BACK_S and is_outgrown(began, self._resident(), self._growth)
+        )
+        if due:
             self._gave_back_s = now_s
             await self._loop.run_in_executor(None, give_back)
         resident = self._resident()
