@@ -107,6 +107,8 @@ class Outgrown:
         self._ask = ask
         self._report = report
         self._gave_back_s: float | None = None
+        self._in_vain = False
+        """It was outgrown also after the last time."""
         self._told = False
 
     async def run(self) -> None:
@@ -124,22 +126,21 @@ class Outgrown:
                 await self._look(began, files)
 
     async def _look(self, began: int, files: Mapping[str, int]) -> None:
-        now_s = self._loop.time()
-        due = self._gave_back_s is None or (
-            now_s - self._gave_back_s >= _GIVE_BACK_S and is_outgrown(began, self._resident(), self._growth)
-        )
-        if due:
-            self._gave_back_s = now_s
+        if self._gave_back_s is not None and not self._is_outgrown(began):
+            return
+        if self._gave_back_s is None or self._loop.time() - self._gave_back_s >= _GIVE_BACK_S:
+            self._gave_back_s = self._loop.time()
             await self._loop.run_in_executor(None, give_back)
-        resident = self._resident()
-        if not is_outgrown(began, resident, self._growth):
+            self._in_vain = self._is_outgrown(began)
+        if not self._in_vain:
             return
         newer = await self._loop.run_in_executor(None, changed, files)
         if newer is None:
-            self._ask(resident >> 20, began >> 20)
+            self._ask(self._resident() >> 20, began >> 20)
         elif not self._told:
             self._told = True
-            hint = (
-                "the shard is larger than it need be, but a new process would bring other code: `perdure reload` does"
-            )
+            hint = "the shard is larger than it need be; a new process would bring other code: `perdure reload`"
             self._report("info", "not_renewed", {"changed": newer, "hint": hint})
+
+    def _is_outgrown(self, began: int) -> bool:
+        return is_outgrown(began, self._resident(), self._growth)

@@ -82,7 +82,7 @@ def _at_once(_executor: object, work, *args: object) -> asyncio.Future[object]:
 def test_it_asks_at_each_look_while_it_sleeps_and_gives_back_seldom(monkeypatch) -> None:
     async def body() -> None:
         rig = Rig(monkeypatch, [])
-        await asyncio.sleep(10 * LOOK_S)
+        await asyncio.sleep(20 * LOOK_S)
         assert (rig.asked, rig.given_back) == ([], 2), "it is as large as it began"
         rig.resident = 90 * MIB
         await asyncio.sleep(LOOK_S)
@@ -120,7 +120,7 @@ def test_a_renewal_brings_no_other_code(monkeypatch, tmp_path: Path) -> None:
         program = tmp_path / "program.py"
         program.write_text("one = 1\n")
         rig = Rig(monkeypatch, [str(program)])
-        await asyncio.sleep(0)
+        await asyncio.sleep(20 * LOOK_S)
         rig.resident = 90 * MIB
         program.write_text("one = 22\n")
         await asyncio.sleep(10 * LOOK_S)
