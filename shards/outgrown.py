@@ -123,7 +123,10 @@ class Outgrown:
             looks = looks + 1 if now.asleep(before, LOOK_S) else 0
             before = now
             if looks >= LOOKS:
-                await self._look(began, files)
+                try:
+                    await self._look(began, files)
+                except OSError as error:  # no descriptor is left, perhaps: that is no reason to end
+                    self._report("warning", "not_renewed", {"error": str(error), "hint": "it is tried again"})
 
     async def _look(self, began: int, files: Mapping[str, int]) -> None:
         if self._gave_back_s is not None and not self._is_outgrown(began):

@@ -328,7 +328,7 @@ class Shard:
             self._begin(self._mark_ahead(), "mark ahead")
         elif kind == "release" and self._leaving is None:
             self._leaving = Leaving(self._loop, self.session, self.acceptor, self.operations)
-            reason = cast("Reason", message["reason"])
+            reason = cast("Reason", message.get("reason", "codeUpdated"))  # a supervisor of an older version says none
             self._begin(self._hand_over(self._leaving, cast("float", message["wait_s"]), reason), "hand over")
         elif kind == "drain" and self._leaving is not None:
             self._leaving.hurry(cast("float", message["seconds"]))

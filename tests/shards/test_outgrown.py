@@ -132,6 +132,21 @@ def test_a_renewal_brings_no_other_code(monkeypatch, tmp_path: Path) -> None:
     run(body())
 
 
+def test_that_it_cannot_look_is_said_and_ends_nothing(monkeypatch) -> None:
+    async def body() -> None:
+        rig = Rig(monkeypatch, [])
+        await asyncio.sleep(20 * LOOK_S)
+        rig.outgrown._resident = lambda: os.stat("/no/such/file").st_size
+        await asyncio.sleep(LOOK_S)
+        assert [event for event, _ in rig.said] == ["not_renewed"]
+        rig.outgrown._resident = lambda: 90 * MIB
+        await asyncio.sleep(LOOK_S)
+        assert rig.asked == [(90, 50)]
+        rig.task.cancel()
+
+    run(body())
+
+
 def test_which_files_are_other_ones(tmp_path: Path) -> None:
     same, edited, replaced, gone = paths = [str(tmp_path / name) for name in ("same", "edited", "replaced", "gone")]
     for path in paths:
