@@ -126,7 +126,7 @@ async def test_07_rooms(world) -> None:
 @program("rooms-js", shards=2)
 async def test_07_rooms_in_the_style_of_js(world) -> None:
     empty = await world.fetch("/a")
-    assert (empty.status, empty.status_text) == (404, "None Yet")
+    assert (empty.status, await empty.text()) == (404, "No messages")
     json = {"content-type": "application/json"}
     assert await ask(world, "POST /a", '{"text": "hi", "by": "ann"}', **json) == (201, {"count": 1})
     assert await ask(world, "POST /a", '{"text": "ho", "by": "bob"}', **json) == (201, {"count": 2})

@@ -142,8 +142,6 @@ async def check_ids(env, ctx):
     unique = env.KEPT.newUniqueId()
     assert len(unique.toString()) == 64
     assert unique.name is None or unique.name == js.undefined
-    assert env.KEPT.newUniqueId(js_object({"jurisdiction": "eu"})).toString() != unique.toString()
     assert env.KEPT.get(named).id.toString() == named.toString()
     assert env.KEPT.getByName("kept").name == "kept"
     assert await env.KEPT.getByName("kept", locationHint="weur").identity() == named.toString()
-    assert env.KEPT.jurisdiction("eu").idFromName("kept").toString() != named.toString()

@@ -4,6 +4,9 @@ import asgi
 import cloudflare.workers
 import workers
 import workers.asgi
+import workers.entrypoints
+import workers.rpc
+import workers.workflows
 import wsgi
 from workers import (
     BlobEnding,
@@ -39,10 +42,6 @@ async def check_exports(env, ctx):
     assert workers.asgi is asgi
     assert workers.wsgi is wsgi
     assert cloudflare.workers.Response is workers.Response
-    import workers.entrypoints
-    import workers.rpc
-    import workers.workflows
-
     assert workers.entrypoints.WorkerEntrypoint is workers.WorkerEntrypoint
     assert issubclass(workers.workflows.NonRetryableError, Exception)
 
