@@ -148,7 +148,13 @@ async def test_09_queue(world) -> None:
     assert all(entry["queue"] == "jobs" and entry["id"] for entry in found)
     bodies = {str(entry["body"]): entry["attempts"] for entry in found}
     assert bodies["plain"] == 2
-    assert set(bodies) == {"plain", "one of two", "[1, 2, 3]", "{'js': True}", "{'url': 'https://example.com/a', 'n': 1}"}
+    assert set(bodies) == {
+        "plain",
+        "one of two",
+        "[1, 2, 3]",
+        "{'js': True}",
+        "{'url': 'https://example.com/a', 'n': 1}",
+    }
 
 
 @program("stream")
@@ -289,7 +295,10 @@ async def test_18_django(world) -> None:
     assert await ask(world, "GET /") == (200, {"message": "Hello from Django", "method": "GET"})
     assert await ask(world, "GET /hello/ann?a=1") == (200, {"hello": "ann", "query": {"a": "1"}})
     json = {"content-type": "application/json"}
-    assert await ask(world, "POST /echo", '{"n": [1]}', **json) == (201, {"heard": {"n": [1]}, "type": "application/json"})
+    assert await ask(world, "POST /echo", '{"n": [1]}', **json) == (
+        201,
+        {"heard": {"n": [1]}, "type": "application/json"},
+    )
     assert await ask(world, "GET /visit") == (200, "visit 1")
     answer = await world.fetch("/visit")
     assert await answer.text() == "visit 2"

@@ -19,7 +19,7 @@ async def test_10_values_cross(world) -> None:
         "date": True,
         "dates": True,
         "set": [1, 2, 3, 4, 5],
-        "bytes": ["memoryview"] * 6,
+        "bytes": [True] * 6,
         "map": "onetwo",
         "undefined": None,
         "number": 1234,
@@ -81,7 +81,9 @@ async def test_10_errors_cross(world) -> None:
     found = (await ask(world, "GET /errors"))[1]
     assert "this one fails" in found["raised"]
     assert 'does not implement the method "nothing"' in found["unknown"]
-    assert '"text" is not a function' in found["attribute"] or 'does not implement the method "text"' in found["attribute"]
+    assert (
+        '"text" is not a function' in found["attribute"] or 'does not implement the method "text"' in found["attribute"]
+    )
     assert "'alarm' is a reserved method" in found["alarm"]
     assert found["private"] != "none"
     assert "TypeError" in found["arity"]

@@ -8,7 +8,20 @@ import asyncio
 import json
 from pathlib import Path
 
-from js import JSON, URL, Array, Date, Headers, Object, Promise, Response, TextEncoder, TransformStream, clearTimeout, setTimeout
+from js import (
+    JSON,
+    URL,
+    Array,
+    Date,
+    Headers,
+    Object,
+    Promise,
+    Response,
+    TextEncoder,
+    TransformStream,
+    clearTimeout,
+    setTimeout,
+)
 from pyodide.ffi import create_once_callable, create_proxy, to_js
 from workers import DurableObject, WorkerEntrypoint
 

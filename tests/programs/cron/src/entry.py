@@ -16,6 +16,7 @@ class Log(DurableObject):
 
 class Default(WorkerEntrypoint):
     async def scheduled(self, controller, env, ctx):
+        env, ctx = self.env, self.ctx
         print("cron processed", Date.new(controller.scheduledTime).toISOString())
         await env.LOG.getByName("log").add(controller.scheduledTime, controller.cron)
         ctx.waitUntil(env.LOG.getByName("late").add(controller.scheduledTime, controller.cron))

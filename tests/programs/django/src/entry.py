@@ -6,7 +6,7 @@ from workers import WorkerEntrypoint, wsgi
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hello_django.settings")
 
-from hello_django.wsgi import application  # noqa: E402
+from hello_django.wsgi import application
 
 
 class Default(WorkerEntrypoint):

@@ -1,8 +1,8 @@
 """Before entrypoint classes: functions on the module, some with what the SDK's decorator converts."""
 
 from js import Response, fetch
-from workers import handler
 from workers import Response as SdkResponse
+from workers import handler
 
 SEEN = []
 

@@ -5,10 +5,9 @@ import logging
 from http import HTTPMethod, HTTPStatus
 from urllib.parse import parse_qs, urlparse
 
+from greeting import greet
 from js import URL, Date, Headers, console
 from workers import Request, Response, WorkerEntrypoint, fetch
-
-from greeting import greet
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +66,9 @@ class Default(WorkerEntrypoint):
 
     async def on_forward(self, request):
         asked = Request(request, headers={"x-forwarded": "yes"})
-        answer = await fetch("https://api.test/echo", method=HTTPMethod.POST, body=await asked.text(), headers={"X-N": 7})
+        answer = await fetch(
+            "https://api.test/echo", method=HTTPMethod.POST, body=await asked.text(), headers={"X-N": 7}
+        )
         answer.raise_for_status()
         return Response(answer.body, status=201, headers=[("x-a", "1"), ("x-a", "2")])
 

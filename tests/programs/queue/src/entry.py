@@ -25,13 +25,13 @@ class Default(WorkerEntrypoint):
             return Response.json({"sent": 5}, status=202)
         return Response.json(await self.env.INBOX.getByName("in").entries())
 
-    async def queue(self, batch, env, ctx):
+    async def queue(self, batch):
         for message in batch.messages:
             if message.body == "plain" and message.attempts == 1:
                 message.retry(delaySeconds=1)
                 continue
             body = message.body
-            await env.INBOX.getByName("in").add(
+            await self.env.INBOX.getByName("in").add(
                 {"queue": batch.queue, "body": body, "attempts": message.attempts, "id": bool(message.id)}
             )
             message.ack()

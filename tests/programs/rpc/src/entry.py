@@ -35,6 +35,9 @@ class Echo(WorkerEntrypoint):
         assert not isinstance(value, JsProxy)
         return value
 
+    async def same(self, value):
+        return value
+
     async def call(self, function, *args):
         return await function(*args)
 
@@ -59,7 +62,7 @@ class Echo(WorkerEntrypoint):
         return increment
 
     async def kept(self, function):
-        return await function(1), await function(5)
+        return [await function(1), await function(5)]
 
 
 class Counter(DurableObject, Mixin):
@@ -107,7 +110,7 @@ class Counter(DurableObject, Mixin):
             await self.ctx.storage.put("section", "done")
             return 42
 
-        return await self.ctx.blockConcurrencyWhile(work), await self.ctx.storage.get("section")
+        return [await self.ctx.blockConcurrencyWhile(work), await self.ctx.storage.get("section")]
 
 
 async def error_of(awaitable):
@@ -146,7 +149,7 @@ class Default(WorkerEntrypoint):
             "dates": all(isinstance(at, datetime) for at in await echo.identity([js.Date.new(), now])),
             "set": sorted(await echo.identity({3, 1, 2})) + sorted(await echo.identity(js.Set.new([4, 5]))),
             "bytes": [
-                type(await echo.identity(value)).__name__
+                isinstance(await echo.identity(value), memoryview)
                 for value in [
                     b"binary",
                     memoryview(b"view"),
@@ -254,5 +257,5 @@ class Default(WorkerEntrypoint):
         return await self.env.COUNTER.getByName("w").increment(0)
 
     async def blob(self):
-        blob = await self.env.ECHO.identity(Blob(["some ", "text"], content_type="text/x"))
+        blob = await self.env.ECHO.same(Blob(["some ", "text"], content_type="text/x"))
         return [await blob.text(), blob.content_type]

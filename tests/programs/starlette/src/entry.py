@@ -12,7 +12,8 @@ class Room(DurableObject):
     async def add(self, name):
         sql = self.ctx.storage.sql
         row = sql.exec(
-            "INSERT INTO reactions VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET count = count + 1 RETURNING count", name
+            "INSERT INTO reactions VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET count = count + 1 RETURNING count",
+            name,
         ).one()
         return {"name": name, "count": row.count if not callable(row.count) else row["count"]}
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from js import Object, ReadableStream, TextDecoder, TransformStream, Uint8Array, URL
+from js import URL, Object, ReadableStream, TextDecoder, TransformStream, Uint8Array
 from js import Response as JsResponse
 from pyodide.ffi import create_once_callable, create_proxy, destroy_proxies, to_js
 from workers import Request, Response, WorkerEntrypoint, fetch

@@ -64,7 +64,7 @@ async def check_collections(env, ctx):
     assert things.size == 2
     assert things.has(2)
     assert things.to_py() == {1, 2}
-    assert js.Number.new("1234").valueOf() == 1234
+    assert js.Number.new("1234").valueOf() == js.Number.new("1234").to_py() == 1234
     assert js.Number("7") == 7
     assert js.RegExp.new("ab+c", "i").test("xABBC")
 
@@ -113,7 +113,13 @@ async def check_buffers(env, ctx):
 async def check_urls(env, ctx):
     url = js.URL.new("/b?x=1&x=2#h", "https://user@a.test:8443/a")
     assert url.href == "https://user@a.test:8443/b?x=1&x=2#h"
-    assert (url.protocol, url.host, url.port, url.search, url.hash) == ("https:", "a.test:8443", "8443", "?x=1&x=2", "#h")
+    assert (url.protocol, url.host, url.port, url.search, url.hash) == (
+        "https:",
+        "a.test:8443",
+        "8443",
+        "?x=1&x=2",
+        "#h",
+    )
     assert list(url.searchParams.getAll("x")) == ["1", "2"]
     assert url.searchParams.get("none") is None or str(url.searchParams.get("none")) == "jsnull"
     params = js.URLSearchParams.new(js_object({"a": "1"}))
@@ -173,6 +179,6 @@ async def check_promises(env, ctx):
     seen = []
     await js.Response.new("text").text().then(lambda text: seen.append(text))
     failing = js.fetch("https://down.test/")
-    await getattr(failing, "catch")(lambda error: seen.append("caught"))
+    await failing.catch(lambda error: seen.append("caught"))
     assert seen == ["text", "caught"]
     assert await js.Promise.resolve(7) == 7

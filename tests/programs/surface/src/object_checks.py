@@ -43,7 +43,7 @@ class Kept(DurableObject):
         kv.put("a", {"n": 1})
         assert kv.get("a")["n"] == 1
         assert kv.get("nothing") is None
-        assert [list(pair)[0] for pair in kv.list()] == ["a"]
+        assert [key for key, _ in kv.list()] == ["a"]
         assert kv.delete("a") is True
 
     async def sql(self):
@@ -60,7 +60,7 @@ class Kept(DurableObject):
         assert cursor.rowsRead > 0
         one = sql.exec("SELECT count(*) AS n FROM t").one()
         assert one.n == 2
-        assert [row.to_py() if hasattr(row, "to_py") else row for row in sql.exec("SELECT name FROM t")][0] == {"name": "ann"}
+        assert sql.exec("SELECT name FROM t").toArray().to_py()[0] == {"name": "ann"}
         assert sql.exec("SELECT name FROM t").raw().toArray().to_py() == [["ann"], ["bob"]]
         assert sql.databaseSize > 0
         following = sql.exec("SELECT name FROM t")

@@ -24,7 +24,15 @@ async def check_members(env, ctx):
     assert request.referrer in ("", "about:client")
     assert request.keepalive is False
     assert request.js_object.method == "POST"
-    for name in ("cache", "credentials", "destination", "integrity", "is_history_navigation", "mode", "referrer_policy"):
+    for name in (
+        "cache",
+        "credentials",
+        "destination",
+        "integrity",
+        "is_history_navigation",
+        "mode",
+        "referrer_policy",
+    ):
         getattr(request, name)
     copy = request.clone()
     assert await request.json() == {}
@@ -39,7 +47,9 @@ async def check_members(env, ctx):
 
 
 async def check_input(env, ctx):
-    made = js.Request.new("https://a.test/x", method="PUT", headers=to_js({"h": "1"}, dict_converter=js.Object.fromEntries))
+    made = js.Request.new(
+        "https://a.test/x", method="PUT", headers=to_js({"h": "1"}, dict_converter=js.Object.fromEntries)
+    )
     request = Request(made)
     assert (request.method, request.headers["h"]) == ("PUT", "1")
     try:

@@ -26,9 +26,12 @@ from workers import (
 from workers.utils import _to_js_headers
 
 AT_IMPORT = env.WORD
-EXPORTS = """Blob BlobEnding BlobValue Body Context DurableObject FetchKwargs FetchResponse File FormData FormDataValue Headers
+EXPORTS = """
+Blob BlobEnding BlobValue Body Context DurableObject FetchKwargs FetchResponse File FormData FormDataValue Headers
 JSBody Request RequestInitCfProperties Response WorkerEntrypoint WorkflowEntrypoint env fetch handler import_from_javascript
-patch_env python_from_rpc python_to_rpc waitUntil wait_until""".split()
+patch_env python_from_rpc python_to_rpc waitUntil wait_until
+"""
+EXPORTS = EXPORTS.split()
 
 
 async def check_exports(env, ctx):
@@ -53,6 +56,7 @@ async def check_types(env, ctx):
 
     assert typed.__annotations__
     assert more.__annotations__
+
     class Arguments(FetchKwargs, total=False):
         extra: int
 

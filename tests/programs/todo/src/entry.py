@@ -17,11 +17,17 @@ class Default(WorkerEntrypoint):
         match request.method, path.strip("/").split("/"):
             case "POST", ["todos"]:
                 title = (await request.json())["title"]
-                row = await db.prepare("INSERT INTO todos (title) VALUES (?) RETURNING id, title, done").bind(title).first()
+                row = (
+                    await db.prepare("INSERT INTO todos (title) VALUES (?) RETURNING id, title, done")
+                    .bind(title)
+                    .first()
+                )
                 return Response.json({"id": row.id, "title": row["title"], "done": bool(row.done)}, status=201)
             case "GET", ["todos"]:
                 found = await db.prepare("SELECT id, title, done FROM todos ORDER BY id").all()
-                return Response.json({"todos": found.results, "ok": found["success"], "read": found.meta["rows_read"] >= 0})
+                return Response.json(
+                    {"todos": found.results, "ok": found["success"], "read": found.meta["rows_read"] >= 0}
+                )
             case "PUT", ["todos", number]:
                 done = await db.prepare("UPDATE todos SET done = ? WHERE id = ?").bind(True, int(number)).run()
                 return Response.json({"changed": done.meta.changes})
@@ -37,7 +43,9 @@ class Default(WorkerEntrypoint):
                 rows = result.results
                 titles = [row.title for row in rows]
                 one = await db.prepare("SELECT count(*) AS n FROM todos").first("n")
-                raw = await db.prepare("SELECT id, title FROM todos").raw(to_js({"columnNames": True}, dict_converter=Object.fromEntries))
+                raw = await db.prepare("SELECT id, title FROM todos").raw(
+                    to_js({"columnNames": True}, dict_converter=Object.fromEntries)
+                )
                 return Response.json({"titles": titles, "count": one, "raw": raw[:1]})
             case "GET", ["wrong"]:
                 try:

@@ -83,7 +83,12 @@ class Default(WorkerEntrypoint):
         return Response.json(
             {
                 "heard": await answer.json(),
-                "again": [again["number"], again["file"].name, await again["blob.py"].text(), again["blob.py"].content_type],
+                "again": [
+                    again["number"],
+                    again["file"].name,
+                    await again["blob.py"].text(),
+                    again["blob.py"].content_type,
+                ],
                 "third": third["field"],
                 "refused": refused,
                 "both": both.get_all("key"),

@@ -1,6 +1,6 @@
 """A workflow of three steps with a pause between."""
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 from workers import Response, WorkerEntrypoint, WorkflowEntrypoint
 from workers.workflows import NonRetryableError
@@ -21,7 +21,7 @@ class Order(WorkflowEntrypoint):
         total = await price()
         paid = await charge()
         await step.sleep("wait", "10 seconds")
-        await step.sleep_until("later", datetime.now(timezone.utc) + timedelta(seconds=1))
+        await step.sleep_until("later", datetime.now(UTC) + timedelta(seconds=1))
         sent = await step.wait_for_event("wait for parcel", "parcel", timeout="24 hours")
         return {"total": total, "paid": paid, "parcel": sent["payload"]}
 
