@@ -108,7 +108,7 @@ class Headers(sdk_headers.Headers, JsProxy):
     def over(cls, found: sdk_headers.Headers) -> Headers:
         """Headers of the SDK in JavaScript's style: what is changed in one is changed in both."""
         made = cls.__new__(cls)
-        made.__dict__ = vars(found)
+        object.__setattr__(made, "__dict__", vars(found))
         return made
 
     def get(self, name: str, failobj: object = None) -> object:
@@ -201,7 +201,7 @@ class Response(_Message, sdk_response.Response):  # pyright: ignore[reportIncomp
         if isinstance(found, cls):
             return found
         made = cls.__new__(cls)
-        made.__dict__ = vars(found)
+        object.__setattr__(made, "__dict__", vars(found))
         return made
 
     @classmethod
@@ -247,7 +247,7 @@ class Request(_Message, sdk_request.Request):  # pyright: ignore[reportIncompati
         if isinstance(found, cls):
             return found
         made = cls.__new__(cls)
-        made.__dict__ = vars(found)
+        object.__setattr__(made, "__dict__", vars(found))
         return made
 
     @property

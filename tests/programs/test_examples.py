@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 
 import pytest
 
@@ -90,7 +91,9 @@ async def test_04_query(world) -> None:
 
 @program("cron")
 async def test_05_cron(world) -> None:
-    await world.advance(minutes=21)
+    for minute in (10, 20):
+        await world.scheduled("*/10 * * * *", datetime.datetime(2026, 1, 1, 0, minute))
+    await world.settle()
     status, found = await ask(world, "GET /")
     assert status == 200
     assert [entry["cron"] for entry in found["entries"]] == ["*/10 * * * *"] * 2
@@ -275,7 +278,7 @@ async def test_16_functions_of_the_module(world) -> None:
     world.on_fetch("https://api.test/", lambda request: _plain())
     assert await ask(world, "GET /") == (200, "legacy baz")
     assert await ask(world, "GET /out") == (200, "plain")
-    await world.advance(minutes=6)
+    await world.scheduled("*/5 * * * *")
     assert await ask(world, "GET /seen") == (200, "*/5 * * * *")
 
 

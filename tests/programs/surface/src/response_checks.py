@@ -138,8 +138,3 @@ async def check_static(env, ctx):
 
 async def check_repr(env, ctx):
     assert repr(Response.json([])) == "Response(status=200, status_text='OK', content_type='application/json')"
-
-
-async def check_web_socket(env, ctx):
-    response = Response(None, status=101, web_socket=js.WebSocket.new("ws://example.com/ignore"))
-    assert response.status == 101
