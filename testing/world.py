@@ -288,6 +288,14 @@ class World:
         """Ask the program's Worker. `url`: a path, or absolute. `options`: method, headers, body, or `json` (a POST)."""
         return self.loop.through(self._front.fetch(url, options))
 
+    def scheduled(self, cron: str = "", at: datetime.datetime | None = None) -> Awaitable[None]:
+        """Run the Worker's `scheduled` as a cron would, for the moment `at` (now); raises what the handler raises.
+
+        Crons do not come by themselves in a world, however far time moves.
+        """
+        moment = self.now if at is None else at if at.tzinfo is not None else at.replace(tzinfo=datetime.UTC)
+        return self.loop.through(self._front.scheduled(cron, round(moment.timestamp() * 1000)))
+
     def on_fetch(self, prefix: str, handler: Answer) -> None:
         """What `fetch` of the program finds at URLs that begin with `prefix`: `handler(request)` gives a Response, or what one
         is made of (text, bytes, a status, a dict or list as JSON); raising OSError is a network error. Call after the start.
