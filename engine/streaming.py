@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from .exports import Exports, Parcel
 
 AHEAD_ITEMS = 16
-_PULL = ("pull",)
 
 
 def cut_early() -> PerdureError:
@@ -164,7 +163,7 @@ class RemoteStream(AsyncIterator[object]):
         self._ended = False
 
     def _ask(self) -> asyncio.Future[object]:
-        return self.stub._import().call(_PULL, (), {}, inside=True)  # pyright: ignore[reportPrivateUsage]
+        return self.stub._import().call((), None, {}, inside=True)  # pyright: ignore[reportPrivateUsage]
 
     def __anext__(self) -> Awaitable[object]:
         return cast("Awaitable[object]", self.stub._imported.exports.through(self._one()))  # pyright: ignore[reportPrivateUsage]
