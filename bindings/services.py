@@ -66,7 +66,7 @@ class InProcessCalls:
                 if parcel is not None:
                     parcel.returned()
 
-        return send_out(run)
+        return send_out(run, parcel=parcel)
 
     def scheduled(self, target: Target, cron: str, scheduled_ms: int | None) -> Awaitable[JsDict]:
         at_ms = round(time.time() * 1000) if scheduled_ms is None else scheduled_ms

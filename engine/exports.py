@@ -228,7 +228,7 @@ class Exports:
         if isinstance(value, RpcStub | RemoteStream):
             value.dispose()
         elif isinstance(value, Producer):
-            value.stop()
+            value.stop(export.context)
 
     # ------------------------------------------------------------------ in
     def unpack(self, payload: bytes, way: Way, borrowed: list[RpcStub] | None = None) -> object:

@@ -156,7 +156,11 @@ class Stub:
         parcel = self._transport.exports.pack(args)
         extras = Extras(key=None if self._extras is None else self._extras.key, parcel=parcel)
         unique, raw, name = self._key.unique, self.id.raw, self.id.name
-        return self._transport.call(unique, raw, name, method, parcel.payload, None, self._on_reset, extras)
+        try:
+            return self._transport.call(unique, raw, name, method, parcel.payload, None, self._on_reset, extras)
+        except BaseException:
+            parcel.withdraw()
+            raise
 
     def _parts(self) -> list[object]:
         """What names the object to another process."""
