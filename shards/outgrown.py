@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -133,6 +134,7 @@ class Outgrown:
             return
         if self._gave_back_s is None or self._loop.time() - self._gave_back_s >= _GIVE_BACK_S:
             self._gave_back_s = self._loop.time()
+            gc.collect()  # the shard sleeps: nobody waits
             await self._loop.run_in_executor(None, give_back)
             self._in_vain = self._is_outgrown(began)
         if not self._in_vain:

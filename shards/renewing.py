@@ -15,7 +15,7 @@ from .children import Child
 from .machine_memory import resident_bytes
 from .succession import Processes, Succession, Tell
 
-PAUSE_S = 600.0
+PAUSE_S = 300.0
 """From one renewal of a shard to its next, and after the first failure."""
 PAUSE_S_MAX = 21_600.0
 ASKED_S_MAX = 10.0

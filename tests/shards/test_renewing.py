@@ -235,7 +235,7 @@ def test_pauses_double_up_to_six_hours_and_a_success_begins_anew() -> None:
     schedule = Schedule()
     assert schedule.allows(0, 0.0)
     pauses = [schedule.failed(0, 0.0) for _ in range(9)]
-    assert pauses[:3] == [600, 1200, 2400]
+    assert pauses[:3] == [300, 600, 1200]
     assert max(pauses) == PAUSE_S_MAX
     assert not schedule.allows(0, PAUSE_S_MAX - 1)
     assert schedule.allows(1, 0.0)
