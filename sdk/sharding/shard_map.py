@@ -54,7 +54,7 @@ class ShardMap(DurableObject):
         super().__init__(ctx, env)
         self._kept = ctx.storage.kv
         self._map = cast("dict[str, Any]", self._kept.get(MAP) or self._first())
-        """epoch; rows: [[low, shard, since ms], …]; splits: [[number, source, at, target], …]; made; next; rest_ms."""
+        """epoch; rows: [[low, shard, since ms], …]; splits: [[number, source, at, target], …]; made; next; rest_ms; to."""
 
     def _first(self) -> dict[str, Any]:
         lows = ["", *sorted(self.bounds)] if self.bounds else [""]
@@ -82,7 +82,7 @@ class ShardMap(DurableObject):
             await spread(self._spans(), self._make)
             self._map["made"] = True
             self._save()
-        if self._map["splits"] and await self.ctx.storage.getAlarm() is None:
+        if (self._map["splits"] or "to" in self._map) and await self.ctx.storage.getAlarm() is None:
             await self._wake(0)
         rows = [[low, name] for low, name, _ in self._map["rows"]]
         targets = [target for _, _, _, target in self._map["splits"]]
@@ -98,22 +98,36 @@ class ShardMap(DurableObject):
         await self._stub(name).shard_own(low, high, self.order, self._hot())
 
     async def grow(self, to: int | None = None) -> int:
-        """Split until there are `to` shards (None: twice as many); how many there will be. It goes on by itself.
+        """Split until there are `to` shards (None: twice as many); how many there are to be. It goes on by itself.
 
-        Raises InvalidArgument for fewer than there are.
+        There may be fewer in the end: what cannot be split stays. Raises InvalidArgument for fewer than there are.
         """
         await self.current()
-        now = len(self._map["rows"]) + len(self._map["splits"])
+        now = max(self._planned(), self._map.get("to", 0))
         wanted = checked_count(now * 2 if to is None else to)
-        if wanted < now:
-            raise InvalidArgument(f"there are {now} shards already: they do not grow to {wanted}")
+        if wanted < self._planned():
+            raise InvalidArgument(f"there are {self._planned()} shards already: they do not grow to {wanted}")
+        self._map["to"] = wanted
+        self._save()
+        await self._go_on()
+        return wanted
+
+    def _planned(self) -> int:
+        return len(self._map["rows"]) + len(self._map["splits"])
+
+    async def _go_on(self) -> None:
+        """Begin what splits are missing; a shard that is being split waits for its end, then it may be split again."""
         busy = {source for _, source, _, _ in self._map["splits"]}
         spans = [(name, span) for name, span in self._spans() if name not in busy]
         if self.order == HASHED:
             spans.sort(key=lambda shard: -_width(shard[1]))
-        for name, _ in spans[: wanted - now]:
+        for name, _ in spans:
+            if self._planned() >= self._map.get("to", 0):
+                break
             await self._begin(name, None)
-        return len(self._map["rows"]) + len(self._map["splits"])
+        if "to" in self._map and (not self._map["splits"] or self._planned() >= self._map["to"]):
+            del self._map["to"]  # reached, or nothing more can be split
+            self._save()
 
     async def split(self, shard: str, at: str | None = None) -> str | None:
         """Split one shard at a position (None: in its middle); the new one's name, None: it has no middle.
@@ -129,6 +143,7 @@ class ShardMap(DurableObject):
             raise InvalidArgument(f"the map has no shard {source!r}")
         if at is None:
             at = middle(span) if self.order == HASHED else (await self._stub(source).shard_load())[2]
+            span = dict(self._spans())[source]  # it may have been split meanwhile
         running = [target for _, name, _, target in self._map["splits"] if name == source]
         if at is None or running:
             return running[0] if running else None
@@ -170,7 +185,7 @@ class ShardMap(DurableObject):
             return None
         load = await self._load((shard, ("", None)))
         since_s = time.time() - row[2] / 1000
-        at = self.policy.where(load, len(self._map["rows"]) + len(self._map["splits"]), since_s)
+        at = self.policy.where(load, self._planned(), since_s)
         span = dict(self._spans()).get(shard)
         if at is None or span is None or not within(at, span) or at <= span[0]:
             return None
@@ -195,7 +210,11 @@ class ShardMap(DurableObject):
                 calm = False
 
         await spread([list(split) for split in self._map["splits"]], drive, _SPLITS_AT_ONCE)
-        if not self._map["splits"]:
+        try:
+            await self._go_on()
+        except PerdureError:
+            calm = False
+        if not self._map["splits"] and "to" not in self._map:
             await self.ctx.storage.deleteAlarm()
         elif self._rests():
             await self._wake(max(self._map["rest_ms"] - int(time.time() * 1000), 1))

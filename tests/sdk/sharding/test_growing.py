@@ -125,7 +125,7 @@ def test_a_map_grows_from_n_to_2n_and_an_old_copy_still_finds_its_way() -> None:
         totals = [await world.storage(world.namespace("Counters").getByName(f"m:{at}")).list() for at in range(4)]
         kept = [name for found in totals for name in found if name.startswith("__items")]
         assert len(kept) == len(set(kept)) == 12  # no copy is left behind
-        await grown(counters, 8)
+        await grown(counters, 16)  # more than each of them once
         assert [await old.at(key).get() for key in KEYS] == list(range(12))
 
     in_a_world(script)
@@ -171,6 +171,20 @@ def test_sorted_keys_are_asked_for_by_range_and_split_in_the_middle() -> None:
         assert len(found) == 3
         assert await counters.map.split("s:0") == "s:3"
         assert await counters.map.split("s:1") is None  # nothing is in it
+        assert await counters.map.grow(100) == 100  # as far as there is anything to part
+        await world.advance(seconds=60)
+        assert len((await counters.map.status())["shards"]) == 19
+        assert await world.storage(counters.map).alarm() is None
+        found = await counters.over("b", "y", "keys_between")
+        assert [key for part in found for key in part] == sorted(name for name in names if "b" <= name < "y")
+
+
+def test_sorted_shards_part_where_half_of_the_keys_are() -> None:
+    async def script(world: World) -> None:
+        counters = by_map(world, "s", "Sorted", ByRange)
+        for name in [f"{letter}{number}" for letter in "abcxyz" for number in range(3)]:
+            await counters.at(name).add(1)
+        await counters.map.split("s:0")
         status = await grown(counters, 4)
         assert [shard["low"] for shard in status["shards"]] == ["", "b1", "h", "p"]
         found = await counters.over("a1", "b2", "keys_between")
