@@ -156,4 +156,4 @@ class GatedTransport:
     def _leave(self, scope: Scope | None, send: Callable[[], Awaitable[T]], extras: Extras | None) -> Awaitable[T]:
         if scope is None or extras is None:
             return outside().run(send)
-        return leave(scope, send, extras.trail[-1][0], self._loop)
+        return leave(scope, send, extras.trail[-1][0], self._loop, extras.parcel)

@@ -168,7 +168,11 @@ class Stub:
         parcel = self._transport.exports.pack(args)
         extras = Extras(key=None if self._extras is None else self._extras.key, parcel=parcel)
         unique, raw, name, within_s = self._key.unique, self.id.raw, self.id.name, self._deadline_s
-        return self._transport.call(unique, raw, name, method, parcel.payload, within_s, self._on_reset, extras)
+        try:
+            return self._transport.call(unique, raw, name, method, parcel.payload, within_s, self._on_reset, extras)
+        except BaseException:
+            parcel.withdraw()
+            raise
 
     def _parts(self) -> list[object]:
         """What names the object to another process."""

@@ -236,6 +236,7 @@ class Acceptor:
             TypeError,
             ValueError,
             IndexError,
+            KeyError,
             AttributeError,
         ) as error:  # a frame of another shape than it must have
             self._refuse(peer, ProtocolError(f"malformed frame: {error!r}"))

@@ -13,6 +13,7 @@ from typing import cast
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from ..engine.values import JsList
 from .blob import Blob, File
 from .headers import as_text
 from .urls import URLSearchParams, parse_form
@@ -139,8 +140,11 @@ class FormData(MutableMapping[str, FormDataValue | None]):
     def __repr__(self) -> str:
         return f"FormData({self._fields!r})"
 
+    def getAll(self, key: str) -> JsList:
+        """The same in JavaScript's style."""
+        return JsList(self.get_all(key))
+
     entries = items
-    getAll = get_all
 
 
 # ---------------------------------------------------------------------- writing

@@ -137,7 +137,10 @@ class Response(BodyReader):
 
     @property
     def js_object(self) -> Response:
-        return self
+        """The same response in JavaScript's style: one body, the same headers."""
+        from .js.web import Response as InJavaScript  # most programs never ask
+
+        return InJavaScript.of(self)
 
     def clone(self) -> Response:
         """A second response of the same; a streamed body is read by both, and kept for the slower one. Raises OSError."""
