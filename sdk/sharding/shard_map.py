@@ -25,6 +25,7 @@ _AGAIN_MS = 5_000
 """A run that is killed goes on after that at the latest."""
 _FAILED_MS, _FAILED_MS_MAX = 125, 30_000
 """After a step that failed: twice as long each time."""
+_DOUBLINGS_MAX = 10
 REST_MS_MAX = 5_000
 
 
@@ -55,18 +56,24 @@ class ShardMap(DurableObject):
         super().__init__(ctx, env)
         self._kept = ctx.storage.kv
         self._map = cast("dict[str, Any]", self._kept.get(MAP) or self._first())
-        """epoch; rows: [[low, shard, since ms], …]; splits: [[number, source, at, target], …]; made; next; rest_ms; to."""
-
-        self._failed = 0
-        self._errors: dict[int, str] = {}
-        """What a split's last step failed with."""
+        """epoch; rows: [[low, shard, since ms], …]; splits: [[number, source, at, target], …]; made; next; rest_ms; to; failed; errors."""
 
     def _first(self) -> dict[str, Any]:
         lows = ["", *sorted(self.bounds)] if self.bounds else [""]
         if self.order == HASHED:
             lows = evenly(checked_count(self.count))
         rows = [[low, self._name(number), 0] for number, low in enumerate(lows)]
-        return {"epoch": 1, "rows": rows, "splits": [], "made": False, "next": len(rows), "rest_ms": 0, "to": 0}
+        return {
+            "epoch": 1,
+            "rows": rows,
+            "splits": [],
+            "made": False,
+            "next": len(rows),
+            "rest_ms": 0,
+            "to": 0,
+            "failed": 0,
+            "errors": {},
+        }
 
     def _name(self, number: int) -> str:
         return f"{self.ctx.id.name or self.ctx.id}:{number}"
@@ -174,7 +181,7 @@ class ShardMap(DurableObject):
             for load, (_, span) in zip(loads, self._spans(), strict=False)
         ]
         splits = [
-            {"from": source, "at": at, "to": target, "error": self._errors.get(number)}
+            {"from": source, "at": at, "to": target, "error": self._map["errors"].get(str(number))}
             for number, source, at, target in self._map["splits"]
         ]
         return {"epoch": self._map["epoch"], "shards": shards, "splits": splits}
@@ -205,29 +212,31 @@ class ShardMap(DurableObject):
         await self._wake(_AGAIN_MS)
         until_s = time.time() + _RUN_S
         calm = True
+        errors: dict[str, str] = {}
 
         async def drive(split: list[Any]) -> None:
             nonlocal calm
             try:
                 while time.time() < until_s and not self._rests() and await self._step(split):
                     pass
-                self._errors.pop(split[0], None)
             except PerdureError as error:  # a shard is not there, or too busy: it will be
                 calm = False
-                self._errors[split[0]] = str(error)
+                errors[str(split[0])] = str(error)
 
         await spread([list(split) for split in self._map["splits"]], drive, _SPLITS_AT_ONCE)
         try:
             await self._go_on()
         except PerdureError:
             calm = False
+        failed = 0 if calm else min(self._map["failed"] + 1, _DOUBLINGS_MAX)
+        if failed != self._map["failed"] or errors != self._map["errors"]:
+            self._save(failed=failed, errors=errors)
         if not self._map["splits"] and not self._map["to"]:
             await self.ctx.storage.deleteAlarm()
         elif self._rests():
             await self._wake(max(self._map["rest_ms"] - int(time.time() * 1000), 1))
         else:
-            self._failed = 0 if calm else self._failed + 1
-            await self._wake(0 if calm else min(_FAILED_MS << self._failed, _FAILED_MS_MAX))
+            await self._wake(0 if calm else min(_FAILED_MS << self._map["failed"], _FAILED_MS_MAX))
 
     def _rests(self) -> bool:
         return time.time() * 1000 < self._map["rest_ms"]
