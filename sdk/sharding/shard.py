@@ -69,7 +69,7 @@ class Shard(DurableObject):
     # ------------------------------------------------------------------ state
     def _save(self, **changed: object) -> None:
         """First to storage: what memory says must not be more than what is kept."""
-        own = {**self._own, **changed}
+        own: dict[str, Any] = {**self._own, **changed}
         self._kept.put(OWN, own)
         self._own = own
         self._moves += 1

@@ -55,32 +55,23 @@ class ShardMap(DurableObject):
     def __init__(self, ctx: DurableObjectContext, env: object) -> None:
         super().__init__(ctx, env)
         self._kept = ctx.storage.kv
-        self._map = cast("dict[str, Any]", self._kept.get(MAP) or self._first())
-        """epoch; rows: [[low, shard, since ms], …]; splits: [[number, source, at, target], …]; made; next; rest_ms; to; failed; errors."""
+        self._map: dict[str, Any] = cast("dict[str, Any]", self._kept.get(MAP)) or self._first()
+        """epoch, rows [[low, shard, since ms]], splits [[number, source, at, target]], made, next, rest_ms, to, failed, errors"""
 
     def _first(self) -> dict[str, Any]:
         lows = ["", *sorted(self.bounds)] if self.bounds else [""]
         if self.order == HASHED:
             lows = evenly(checked_count(self.count))
         rows = [[low, self._name(number), 0] for number, low in enumerate(lows)]
-        return {
-            "epoch": 1,
-            "rows": rows,
-            "splits": [],
-            "made": False,
-            "next": len(rows),
-            "rest_ms": 0,
-            "to": 0,
-            "failed": 0,
-            "errors": {},
-        }
+        kept: dict[str, Any] = {"epoch": 1, "rows": rows, "splits": [], "made": False, "next": len(rows)}
+        return {**kept, "rest_ms": 0, "to": 0, "failed": 0, "errors": {}}
 
     def _name(self, number: int) -> str:
         return f"{self.ctx.id.name or self.ctx.id}:{number}"
 
     def _save(self, **changed: object) -> None:
         """First to storage: what memory says must not be more than what is kept."""
-        changed_map = {**self._map, **changed}
+        changed_map: dict[str, Any] = {**self._map, **changed}
         self._kept.put(MAP, changed_map)
         self._map = changed_map
 
