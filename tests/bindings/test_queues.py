@@ -296,6 +296,21 @@ def test_what_was_being_delivered_when_a_shard_died_comes_again(queue_world):
     queue_world(test, max_batch_timeout=0)
 
 
+def test_a_message_whose_handler_takes_the_process_down_becomes_a_dead_letter(queue_world):
+    async def test(world, jobs, seen):
+        await jobs.send({"do": "nap", "seconds": 100})
+        for attempt in (1, 2):
+            await world.advance(seconds=10)
+            assert [attempts for batch in await seen() for _, attempts in batch][-1] == attempt
+            await world.crash(jobs._shards.getByName("jobs/0"))
+        await world.advance(seconds=10)
+        assert len(await seen()) == 2
+        dead = world.storage(jobs._shards.getByName("dead/0"))
+        assert await dead.sql("select attempts, state from messages") == [{"attempts": 0, "state": 0}]
+
+    queue_world(test, max_batch_timeout=0, max_retries=1, dead_letter_queue="dead")
+
+
 @pytest.mark.parametrize(("do", "seconds", "deliveries"), [("nap", 5, [1]), ("nap", 20, [1, 1]), ("sleep", 5, [1, 1])])
 def test_a_stop_waits_for_handlers_and_counts_no_attempt_of_those_that_it_ends(queue_world, do, seconds, deliveries):
     async def test(world, jobs, seen):
