@@ -21,7 +21,7 @@ from ..engine.ids import ObjectId
 from ..engine.retrying import RetryPolicy
 from ..engine.stubs import Namespace, Stub, Transport
 from .client import DEADLINE_S, Client, connect
-from .retries import with_key, with_retry
+from .retries import with_deadline, with_key, with_retry
 
 T = TypeVar("T")
 
@@ -58,6 +58,9 @@ class BlockingStub:
 
     def _with_key(self, key: str) -> BlockingStub:
         return BlockingStub(self._client, with_key(self._stub, key))
+
+    def _with_deadline(self, seconds: float) -> BlockingStub:
+        return BlockingStub(self._client, with_deadline(self._stub, seconds))
 
     @property
     def name(self) -> str | None:

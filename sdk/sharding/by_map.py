@@ -7,10 +7,11 @@ never a wrong answer. `gather` sees each part of the space once, also while span
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-from ...engine.errors import Overloaded
+from ...engine.errors import Overloaded, PerdureError
 from .positions import Span, cover, index_of, meet, position_of
 from .shard import DONE, MOVED
 from .spreading import CONCURRENCY, Objects, spread
@@ -37,7 +38,6 @@ class ByMap:
         self._names: list[str] = []
         self._order = ""
         self._epoch = 0
-        self._asked: asyncio.Task[list[str]] | None = None
 
     def at(self, key: str) -> Keyed:
         """The object of the key, as a stub: its methods are called with the key first."""
@@ -52,10 +52,7 @@ class ByMap:
         for _ in range(_HOPS_MAX):
             answer = await cast("Any", self._namespace.getByName(name)).shard_call(key, method, list(args))
             if answer[0] == DONE:
-                if not direct:
-                    await self._refresh()
-                if len(answer) > 2:
-                    await self.map.hot(name)
+                await self._tell(name, moved=not direct, hot=len(answer) > 2)
                 return answer[1]
             direct = False
             if answer[0] == MOVED:
@@ -64,6 +61,14 @@ class ByMap:
                 await self._refresh()
                 name = self._shard_of(position)
         raise Overloaded(f"the shard of {key!r} was not found: the map changes too fast", hint="call again")
+
+    async def _tell(self, shard: str, *, moved: bool, hot: bool) -> None:
+        """What the answer of a call says beside its value. The call has run: whatever fails here is told with a later call."""
+        with contextlib.suppress(PerdureError):
+            if moved:
+                await self._refresh()
+            if hot:
+                await self.map.hot(shard)
 
     def _shard_of(self, position: str) -> str:
         return self._names[index_of(position, self._lows)]

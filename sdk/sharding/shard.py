@@ -59,7 +59,7 @@ class Shard(DurableObject):
         return self.items.read(span)
 
     def write_span(self, items: Iterable[Item]) -> None:
-        """Keep what another shard has read."""
+        """Keep what another shard has read. It may be asked for again with the same items."""
         self.items.write(items)
 
     def erase_span(self, span: Span) -> None:
@@ -67,8 +67,11 @@ class Shard(DurableObject):
         self.items.erase(span)
 
     # ------------------------------------------------------------------ state
-    def _save(self) -> None:
-        self._kept.put(OWN, self._own)
+    def _save(self, **changed: object) -> None:
+        """First to storage: what memory says must not be more than what is kept."""
+        own: dict[str, Any] = {**self._own, **changed}
+        self._kept.put(OWN, own)
+        self._own = own
         self._moves += 1
         self._changed.set()
         self._changed = asyncio.Event()
@@ -87,9 +90,8 @@ class Shard(DurableObject):
     async def shard_own(self, low: str, high: str | None, order: str, hot: float) -> None:
         """It has the span, as part of a new map. Once."""
         if not self._own:
-            self._own = {"span": [low, high], "order": order, "hot": hot}
+            self._save(span=[low, high], order=order, hot=hot)
             self.items.order = order
-            self._save()
 
     # ------------------------------------------------------------------ calls
     async def shard_call(self, key: str, method: str, args: list[object]) -> list[object]:
@@ -183,9 +185,10 @@ class Shard(DurableObject):
         if not await self._emptied(part):
             return BUSY
         number = out["number"] + 1 if out is not None and out["split"] == split else 1
-        self._own["out"] = {"split": split, "number": number, "low": part[0], "high": part[1], "target": target}
-        self._closing = None
-        self._save()
+        try:
+            self._save(out={"split": split, "number": number, "low": part[0], "high": part[1], "target": target})
+        finally:
+            self._reopen()
         return [number, part[0], part[1], self.read_span(part)]
 
     async def _emptied(self, part: Span) -> bool:
@@ -201,10 +204,13 @@ class Shard(DurableObject):
             return False
         finally:
             if not kept:
-                self._closing = None
-                self._changed.set()
-                self._changed = asyncio.Event()
+                self._reopen()
         return True
+
+    def _reopen(self) -> None:
+        self._closing = None
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     async def shard_take(
         self, split: str, number: int, low: str, high: str | None, items: list[Item], order: str, hot: float
@@ -214,14 +220,14 @@ class Shard(DurableObject):
         if taken is not None and (taken[0] != split or number <= taken[1]):
             return
         if not self._own:
-            self._own = {"span": [low, high], "order": order, "hot": hot}
+            self.write_span(items)
+            self._save(span=[low, high], order=order, hot=hot, taken=[split, number])
             self.items.order = order
-        elif taken is None or self._own["span"][0] != high:
+            return
+        if taken is None or self._own["span"][0] != high:
             raise ProgramBug(f"part {number} of {split} ends at {high!r}, where {self._own['span']} does not begin")
-        self._own["span"] = [low, self._own["span"][1]]
-        self._own["taken"] = [split, number]
         self.write_span(items)
-        self._save()
+        self._save(span=[low, self._own["span"][1]], taken=[split, number])
 
     async def shard_drop(self, split: str, number: int) -> None:
         """The other shard has the part: forget it, and tell callers who has it."""
@@ -229,15 +235,13 @@ class Shard(DurableObject):
         if out is None or out["split"] != split or out["number"] != number or "low" not in out:
             return
         low, high, target = out["low"], out["high"], out["target"]
-        gone = cast("list[list[Any]]", self._own.setdefault("gone", []))
+        gone = [list(span) for span in self._own.get("gone", ())]
         if gone and gone[-1][2] == target and gone[-1][0] == high:
             gone[-1][0] = low
         else:
             gone.append([low, high, target])
-        self._own["span"] = [cast("Span", self.span)[0], low]
-        self._own["out"] = {"split": split, "number": number}
         self.erase_span((low, high))
-        self._save()
+        self._save(span=[self._own["span"][0], low], gone=gone, out={"split": split, "number": number})
 
 
 async def _result(value: object) -> object:

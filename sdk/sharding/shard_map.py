@@ -23,7 +23,9 @@ _RUN_S = 2.0
 """How long one alarm works: the next one follows at once."""
 _AGAIN_MS = 5_000
 """A run that is killed goes on after that at the latest."""
-_FAILED_MS = 250
+_FAILED_MS, _FAILED_MS_MAX = 125, 30_000
+"""After a step that failed: twice as long each time."""
+_DOUBLINGS_MAX = 10
 REST_MS_MAX = 5_000
 
 
@@ -53,21 +55,25 @@ class ShardMap(DurableObject):
     def __init__(self, ctx: DurableObjectContext, env: object) -> None:
         super().__init__(ctx, env)
         self._kept = ctx.storage.kv
-        self._map = cast("dict[str, Any]", self._kept.get(MAP) or self._first())
-        """epoch; rows: [[low, shard, since ms], …]; splits: [[number, source, at, target], …]; made; next; rest_ms."""
+        self._map: dict[str, Any] = cast("dict[str, Any]", self._kept.get(MAP)) or self._first()
+        """epoch, rows [[low, shard, since ms]], splits [[number, source, at, target]], made, next, rest_ms, to, failed, errors"""
 
     def _first(self) -> dict[str, Any]:
         lows = ["", *sorted(self.bounds)] if self.bounds else [""]
         if self.order == HASHED:
             lows = evenly(checked_count(self.count))
         rows = [[low, self._name(number), 0] for number, low in enumerate(lows)]
-        return {"epoch": 1, "rows": rows, "splits": [], "made": False, "next": len(rows), "rest_ms": 0}
+        kept: dict[str, Any] = {"epoch": 1, "rows": rows, "splits": [], "made": False, "next": len(rows)}
+        return {**kept, "rest_ms": 0, "to": 0, "failed": 0, "errors": {}}
 
     def _name(self, number: int) -> str:
         return f"{self.ctx.id.name or self.ctx.id}:{number}"
 
-    def _save(self) -> None:
-        self._kept.put(MAP, self._map)
+    def _save(self, **changed: object) -> None:
+        """First to storage: what memory says must not be more than what is kept."""
+        changed_map: dict[str, Any] = {**self._map, **changed}
+        self._kept.put(MAP, changed_map)
+        self._map = changed_map
 
     def _stub(self, name: str) -> Any:
         return cast("Objects", getattr(self.env, self.shards)).getByName(name)
@@ -80,9 +86,8 @@ class ShardMap(DurableObject):
         """{"epoch", "order", "rows": [[low, shard], …], "targets": shards that are being filled}."""
         if not self._map["made"]:
             await spread(self._spans(), self._make)
-            self._map["made"] = True
-            self._save()
-        if self._map["splits"] and await self.ctx.storage.getAlarm() is None:
+            self._save(made=True)
+        if (self._map["splits"] or self._map["to"]) and await self.ctx.storage.getAlarm() is None:
             await self._wake(0)
         rows = [[low, name] for low, name, _ in self._map["rows"]]
         targets = [target for _, _, _, target in self._map["splits"]]
@@ -98,22 +103,34 @@ class ShardMap(DurableObject):
         await self._stub(name).shard_own(low, high, self.order, self._hot())
 
     async def grow(self, to: int | None = None) -> int:
-        """Split until there are `to` shards (None: twice as many); how many there will be. It goes on by itself.
+        """Split until there are `to` shards (None: twice as many); how many there are to be. It goes on by itself.
 
-        Raises InvalidArgument for fewer than there are.
+        There may be fewer in the end: what cannot be split stays. Raises InvalidArgument for fewer than there are.
         """
         await self.current()
-        now = len(self._map["rows"]) + len(self._map["splits"])
+        now = max(self._planned(), self._map["to"])
         wanted = checked_count(now * 2 if to is None else to)
-        if wanted < now:
-            raise InvalidArgument(f"there are {now} shards already: they do not grow to {wanted}")
+        if wanted < self._planned():
+            raise InvalidArgument(f"there are {self._planned()} shards already: they do not grow to {wanted}")
+        self._save(to=wanted)
+        await self._go_on()
+        return wanted
+
+    def _planned(self) -> int:
+        return len(self._map["rows"]) + len(self._map["splits"])
+
+    async def _go_on(self) -> None:
+        """Begin what splits are missing; a shard that is being split waits for its end, then it may be split again."""
         busy = {source for _, source, _, _ in self._map["splits"]}
         spans = [(name, span) for name, span in self._spans() if name not in busy]
         if self.order == HASHED:
             spans.sort(key=lambda shard: -_width(shard[1]))
-        for name, _ in spans[: wanted - now]:
+        for name, _ in spans:
+            if self._planned() >= self._map["to"]:
+                break
             await self._begin(name, None)
-        return len(self._map["rows"]) + len(self._map["splits"])
+        if self._map["to"] and (not self._map["splits"] or self._planned() >= self._map["to"]):
+            self._save(to=0)  # reached, or nothing more can be split
 
     async def split(self, shard: str, at: str | None = None) -> str | None:
         """Split one shard at a position (None: in its middle); the new one's name, None: it has no middle.
@@ -129,6 +146,7 @@ class ShardMap(DurableObject):
             raise InvalidArgument(f"the map has no shard {source!r}")
         if at is None:
             at = middle(span) if self.order == HASHED else (await self._stub(source).shard_load())[2]
+            span = dict(self._spans())[source]  # it may have been split meanwhile
         running = [target for _, name, _, target in self._map["splits"] if name == source]
         if at is None or running:
             return running[0] if running else None
@@ -137,26 +155,26 @@ class ShardMap(DurableObject):
         if self._map["next"] >= SHARDS_MAX:
             raise InvalidArgument(f"a map has at most {SHARDS_MAX} shards")
         number = self._map["next"]
-        self._map["next"] = number + 1
-        self._map["splits"].append([number, source, at, self._name(number)])
-        self._save()
+        self._save(next=number + 1, splits=[*self._map["splits"], [number, source, at, self._name(number)]])
         await self._wake(0)
         return self._name(number)
 
     async def rest(self, ms: int) -> None:
         """Move nothing for so long (at most 5 s)."""
-        self._map["rest_ms"] = int(time.time() * 1000) + min(ms, REST_MS_MAX)
-        self._save()
+        self._save(rest_ms=int(time.time() * 1000) + min(ms, REST_MS_MAX))
 
     async def status(self) -> dict[str, Any]:
-        """{"epoch", "shards": [{"name", "low", "calls_per_s"}, …], "splits": [{"from", "at", "to"}, …]}."""
+        """{"epoch", "shards": [{"name", "low", "calls_per_s"}, …], "splits": [{"from", "at", "to", "error"}, …]}."""
         await self.current()
         loads = await spread(self._spans(), self._load)
         shards = [
             {"name": load.name, "low": span[0], "calls_per_s": load.calls_per_s}
             for load, (_, span) in zip(loads, self._spans(), strict=False)
         ]
-        splits = [{"from": source, "at": at, "to": target} for _, source, at, target in self._map["splits"]]
+        splits = [
+            {"from": source, "at": at, "to": target, "error": self._map["errors"].get(str(number))}
+            for number, source, at, target in self._map["splits"]
+        ]
         return {"epoch": self._map["epoch"], "shards": shards, "splits": splits}
 
     async def _load(self, shard: tuple[str, Span]) -> Load:
@@ -170,7 +188,7 @@ class ShardMap(DurableObject):
             return None
         load = await self._load((shard, ("", None)))
         since_s = time.time() - row[2] / 1000
-        at = self.policy.where(load, len(self._map["rows"]) + len(self._map["splits"]), since_s)
+        at = self.policy.where(load, self._planned(), since_s)
         span = dict(self._spans()).get(shard)
         if at is None or span is None or not within(at, span) or at <= span[0]:
             return None
@@ -185,22 +203,31 @@ class ShardMap(DurableObject):
         await self._wake(_AGAIN_MS)
         until_s = time.time() + _RUN_S
         calm = True
+        errors: dict[str, str] = {}
 
         async def drive(split: list[Any]) -> None:
             nonlocal calm
             try:
                 while time.time() < until_s and not self._rests() and await self._step(split):
                     pass
-            except PerdureError:  # a shard is not there, or too busy: it will be
+            except PerdureError as error:  # a shard is not there, or too busy: it will be
                 calm = False
+                errors[str(split[0])] = str(error)
 
         await spread([list(split) for split in self._map["splits"]], drive, _SPLITS_AT_ONCE)
-        if not self._map["splits"]:
+        try:
+            await self._go_on()
+        except PerdureError:
+            calm = False
+        failed = 0 if calm else min(self._map["failed"] + 1, _DOUBLINGS_MAX)
+        if failed != self._map["failed"] or errors != self._map["errors"]:
+            self._save(failed=failed, errors=errors)
+        if not self._map["splits"] and not self._map["to"]:
             await self.ctx.storage.deleteAlarm()
         elif self._rests():
             await self._wake(max(self._map["rest_ms"] - int(time.time() * 1000), 1))
         else:
-            await self._wake(0 if calm else _FAILED_MS)
+            await self._wake(0 if calm else min(_FAILED_MS << self._map["failed"], _FAILED_MS_MAX))
 
     def _rests(self) -> bool:
         return time.time() * 1000 < self._map["rest_ms"]
@@ -224,14 +251,13 @@ class ShardMap(DurableObject):
         if split not in self._map["splits"]:
             return
         _, source, at, target = split
-        self._map["splits"].remove(split)
         now_ms = int(time.time() * 1000)
-        for row in self._map["rows"]:
-            if row[1] == source:
-                row[2] = now_ms
-        self._map["rows"] = sorted([*self._map["rows"], [at, target, now_ms]])
-        self._map["epoch"] += 1
-        self._save()
+        rows = [[low, name, now_ms if name == source else since_ms] for low, name, since_ms in self._map["rows"]]
+        self._save(
+            epoch=self._map["epoch"] + 1,
+            rows=sorted([*rows, [at, target, now_ms]]),
+            splits=[other for other in self._map["splits"] if other != split],
+        )
 
 
 def _width(span: Span) -> int:

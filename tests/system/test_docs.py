@@ -24,6 +24,7 @@ pytestmark = pytest.mark.system
         "docs/point-in-time.md",
         "docs/schema.md",
         "docs/examples.md",
+        "docs/patterns.md",
     ],
 )
 def test_pages(tmp_path, page: str) -> None:

@@ -604,7 +604,7 @@ def test_a_call_of_a_reference_has_a_deadline_and_is_cancelled():
             ended.append(True)
 
     async def work(world, a):
-        with pytest.raises(PerdureError, match="no answer within 30 s"):
+        with pytest.raises(PerdureError, match="no answer within 29.9 s: Host/a → a callback"):
             await a.call_back(hangs)
         await world.settle()
         assert ended == [True]

@@ -76,8 +76,7 @@ class Doubling(Counters):
         self._own.pop("taken", None)
         if self._own:
             self.write_span(items)
-            self._own["span"] = [low, self._own["span"][1]]
-            self._save()
+            self._save(span=[low, self._own["span"][1]])
             return
         await super().shard_take(split, number, low, high, items, order, hot)
 
@@ -125,7 +124,7 @@ def test_a_map_grows_from_n_to_2n_and_an_old_copy_still_finds_its_way() -> None:
         totals = [await world.storage(world.namespace("Counters").getByName(f"m:{at}")).list() for at in range(4)]
         kept = [name for found in totals for name in found if name.startswith("__items")]
         assert len(kept) == len(set(kept)) == 12  # no copy is left behind
-        await grown(counters, 8)
+        await grown(counters, 16)  # more than each of them once
         assert [await old.at(key).get() for key in KEYS] == list(range(12))
 
     in_a_world(script)
@@ -171,6 +170,20 @@ def test_sorted_keys_are_asked_for_by_range_and_split_in_the_middle() -> None:
         assert len(found) == 3
         assert await counters.map.split("s:0") == "s:3"
         assert await counters.map.split("s:1") is None  # nothing is in it
+        assert await counters.map.grow(100) == 100  # as far as there is anything to part
+        await world.advance(seconds=60)
+        assert len((await counters.map.status())["shards"]) == 19
+        assert await world.storage(counters.map).alarm() is None
+        found = await counters.over("b", "y", "keys_between")
+        assert [key for part in found for key in part] == sorted(name for name in names if "b" <= name < "y")
+
+
+def test_sorted_shards_part_where_half_of_the_keys_are() -> None:
+    async def script(world: World) -> None:
+        counters = by_map(world, "s", "Sorted", ByRange)
+        for name in [f"{letter}{number}" for letter in "abcxyz" for number in range(3)]:
+            await counters.at(name).add(1)
+        await counters.map.split("s:0")
         status = await grown(counters, 4)
         assert [shard["low"] for shard in status["shards"]] == ["", "b1", "h", "p"]
         found = await counters.over("a1", "b2", "keys_between")
@@ -247,5 +260,49 @@ def test_a_shard_of_no_map_says_so() -> None:
         assert await world.namespace("Counters").getByName("alone").shard_call("a", "add", [1]) == ["unknown"]
         assert issubclass(Counters, Shard)
         assert isinstance(by_map(world), ByMap)
+
+    in_a_world(script)
+
+
+class Refusing(Counters):
+    """Its items cannot be written: as for one that has too much."""
+
+    def write_span(self, items):
+        raise ValueError("no room")
+
+
+def test_a_split_that_fails_says_why_and_goes_on_later() -> None:
+    async def inside() -> None:
+        shown = type("Counters", (Refusing,), {"__module__": __name__})
+        async with World([shown, Map], shards=2) as world:
+            counters = by_map(world)
+            await asyncio.gather(*[counters.at(key).add(1) for key in KEYS])
+            await counters.map.grow(4)
+            await world.advance(seconds=90)
+            status = await counters.map.status()
+            assert len(status["shards"]) == 2
+            assert all("no room" in split["error"] for split in status["splits"])
+            assert len(status["splits"]) == 2
+            tries = len([record for record in world.log if record.event == "raised"])
+            assert tries < 40  # less and less often
+            shown.write_span = Counters.write_span
+            await grown(counters, 4)
+            assert [await counters.at(key).get() for key in KEYS] == [1] * 12
+
+    run(inside())
+
+
+def test_what_is_told_beside_an_answer_does_not_fail_the_call() -> None:
+    async def script(world: World) -> None:
+        counters = by_map(world)
+        await counters.gather("total")
+        other = by_map(world)
+        await grown(other, 4)
+
+        async def fail() -> None:
+            raise PerdureError("the map is away")
+
+        counters._refresh = fail
+        assert [await counters.at(key).add(1) for key in KEYS] == [1] * 12
 
     in_a_world(script)
