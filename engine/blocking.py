@@ -71,6 +71,28 @@ class Steps(Coroutine[Any, Any, object]):
         self._stack: _Stack | None = None
         """Where a step of it is blocked."""
 
+    # What `inspect` asks of a coroutine: libraries that cancel tasks look at their state first.
+    @property
+    def cr_running(self) -> bool:
+        """A step runs now: not while one is blocked, although its frame is on a stack."""
+        return self._stack is None and bool(getattr(self._coroutine, "cr_running", False))
+
+    @property
+    def cr_suspended(self) -> bool:
+        return self._stack is not None or bool(getattr(self._coroutine, "cr_suspended", False))
+
+    @property
+    def cr_frame(self) -> object:
+        return getattr(self._coroutine, "cr_frame", None)
+
+    @property
+    def cr_await(self) -> object:
+        return getattr(self._coroutine, "cr_await", None)
+
+    @property
+    def cr_code(self) -> object:
+        return getattr(self._coroutine, "cr_code", None)
+
     def __await__(self) -> Generator[Any, Any, object]:
         return cast("Generator[Any, Any, object]", self)
 
