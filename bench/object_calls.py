@@ -1,6 +1,7 @@
 """What it costs that objects call objects: a chain of them, and one that calls a thousand and waits for all.
 
 `chain`: the bound is 3.3 times the time of one hop, measured in turn; the first hop is a client's call, the others an object's.
+`stream_hops`: a stream that an object makes, a second one passes on piece by piece, and a client reads.
 `fan_out`: calls a second to a thousand objects, each one durable write, beside what the bare path does with a thousand objects.
 """
 
@@ -18,13 +19,17 @@ from .ceiling import Caller
 from .load import drive
 from .report import Row
 from .rigs import Bare
-from .running import Runtime
+from .running import Runtime, forget_memory_peak, memory_peak_kib
 
-NAMES = ("chain", "fan_out")
+NAMES = ("chain", "fan_out", "stream_hops")
 _TIMES_ONE_HOP_MAX = 3.3
 _OBJECTS = 1_000
 _IN_FLIGHT = 64
 _SHARE_OF_THE_CEILING = 0.4
+_STREAM_MB = 10
+_STREAM_MB_A_SECOND = 200
+_STREAM_GROWTH_MIB_MAX = 32
+"""What shards may take more while a hundred times as much passes through: what is under way, not the stream."""
 
 
 async def _hops(address: str, calls: int) -> tuple[list[float], list[float]]:
@@ -60,6 +65,20 @@ async def _bare(endpoint: str, objects: int, seconds: float) -> float:
     return (await drive(calls, _IN_FLIGHT, seconds)).rate
 
 
+async def _streamed(address: str, mebibytes: int, times: int) -> list[float]:
+    """MB a second through two hops, each time."""
+    found: list[float] = []
+    async with perdure.connect(address) as client:
+        second = client.namespace("Link").getByName("second")
+        for _ in range(times):
+            began, total = time.perf_counter(), 0
+            async for piece in await second.pass_stream("first", mebibytes):
+                total += len(piece)
+            assert total == mebibytes << 20
+            found.append(total / 1e6 / (time.perf_counter() - began))
+    return found
+
+
 def _on_uvloop(work):
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work)
@@ -91,6 +110,21 @@ def _fan_out(runtime: Runtime, folder: str | None, *, quick: bool) -> Row:
     return Row("fan_out", goal, round(baseline), round(found), round(ratio, 3), "/s")
 
 
+def _stream_hops(runtime: Runtime, *, quick: bool) -> Row:
+    """The ratio is of the speed; over the bound of memory it is 0."""
+    _on_uvloop(_streamed(runtime.address, _STREAM_MB, 2))
+    pids = runtime.pids("shard")
+    before = {pid: forget_memory_peak(pid) for pid in pids}
+    rates = _on_uvloop(_streamed(runtime.address, _STREAM_MB, 3 if quick else 30))
+    rates += _on_uvloop(_streamed(runtime.address, _STREAM_MB * (2 if quick else 100), 1))
+    growth = max(memory_peak_kib(pid) - before[pid] for pid in pids) / 1024
+    rate = statistics.median(rates)
+    flat = growth <= _STREAM_GROWTH_MIB_MAX
+    details = {"growth_MiB": round(growth, 1), "of_1_GB": round(rates[-1])}
+    ratio = round(rate / _STREAM_MB_A_SECOND, 3) if flat else 0.0
+    return Row("stream_hops", None if quick else 1.0, _STREAM_MB_A_SECOND, round(rate), ratio, "MB/s", details)
+
+
 def measure(wanted: Sequence[str], folder: str | None, *, quick: bool = False) -> list[Row]:
     """The rows that are wanted."""
     rows: list[Row] = []
@@ -100,5 +134,7 @@ def measure(wanted: Sequence[str], folder: str | None, *, quick: bool = False) -
             rows.append(_chain(runtime, quick=quick))
         if "fan_out" in wanted:
             rows.append(_fan_out(runtime, folder, quick=quick))
+        if "stream_hops" in wanted:
+            rows.append(_stream_hops(runtime, quick=quick))
         runtime.stop()
     return rows

@@ -33,6 +33,17 @@ class Link(DurableObject):
             return 1
         return await self.env.Link.getByName(names[0]).pass_on(names[1:])
 
+    async def stream(self, mebibytes):
+        """That many MiB, in pieces of a quarter."""
+        piece = bytes(256 << 10)
+        for _ in range(mebibytes * 4):
+            yield piece
+
+    async def pass_stream(self, name, mebibytes):
+        """Another object's stream, piece by piece."""
+        async for piece in await self.env.Link.getByName(name).stream(mebibytes):
+            yield piece
+
     async def fan_out(self, count):
         """One durable write in each of that many objects, all at once; the sum of the answers."""
         probes = [self.env.Probe.getByName(f"probe {number:05d}") for number in range(count)]

@@ -65,33 +65,33 @@ class Steps(Coroutine[Any, Any, object]):
     __slots__ = ("__name__", "__qualname__", "_coroutine", "_stack")
 
     def __init__(self, coroutine: Coroutine[Any, Any, object]) -> None:
-        self._coroutine = coroutine
+        self._coroutine = cast("types.CoroutineType[Any, Any, object]", coroutine)
         self.__name__ = getattr(coroutine, "__name__", "steps")
         self.__qualname__ = getattr(coroutine, "__qualname__", "steps")
         self._stack: _Stack | None = None
         """Where a step of it is blocked."""
 
-    # What `inspect` asks of a coroutine: libraries that cancel tasks look at their state first.
+    # What `inspect` asks to tell whether a task has begun: anyio cancels those that have.
     @property
     def cr_running(self) -> bool:
-        """A step runs now: not while one is blocked, although its frame is on a stack."""
-        return self._stack is None and bool(getattr(self._coroutine, "cr_running", False))
+        """A step runs now: not while one is blocked, although its frame is on a stack then."""
+        return self._stack is None and self._coroutine.cr_running
 
     @property
     def cr_suspended(self) -> bool:
-        return self._stack is not None or bool(getattr(self._coroutine, "cr_suspended", False))
+        return self._stack is not None or self._coroutine.cr_suspended
 
     @property
-    def cr_frame(self) -> object:
-        return getattr(self._coroutine, "cr_frame", None)
+    def cr_frame(self) -> types.FrameType | None:
+        return self._coroutine.cr_frame
 
     @property
     def cr_await(self) -> object:
-        return getattr(self._coroutine, "cr_await", None)
+        return self._coroutine.cr_await
 
     @property
-    def cr_code(self) -> object:
-        return getattr(self._coroutine, "cr_code", None)
+    def cr_code(self) -> types.CodeType:
+        return self._coroutine.cr_code
 
     def __await__(self) -> Generator[Any, Any, object]:
         return cast("Generator[Any, Any, object]", self)

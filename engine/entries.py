@@ -114,9 +114,9 @@ def value_of(entry: Entry) -> object:
 
 def check_key(key: object, operation: str) -> str:
     """The key as text: numbers are taken as JavaScript writes them. Raises InvalidArgument for what is neither."""
-    if isinstance(key, int | float):
-        return key_text(key)
     if not isinstance(key, str):
+        if isinstance(key, int | float):
+            return key_text(key)
         raise InvalidArgument(
             f"Failed to execute '{operation}' on 'DurableObjectStorage': parameter 1 is not of type 'string', "
             f"got {type(key).__name__}"

@@ -70,13 +70,13 @@ class ObjectId:
     @classmethod
     def from_name(cls, key: ClassKey, name: str) -> ObjectId:
         """The id of a name; cached, since most calls go through names."""
-        if isinstance(name, int | float):  # pyright: ignore[reportUnnecessaryIsInstance] - programs pass anything
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] - programs pass anything
+            if not isinstance(name, int | float):
+                raise InvalidArgument(
+                    f"Failed to execute 'idFromName' on 'DurableObjectNamespace': parameter 1 is not of type 'string', "
+                    f"got {type(name).__name__}"
+                )
             name = key_text(name)
-        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidArgument(
-                f"Failed to execute 'idFromName' on 'DurableObjectNamespace': parameter 1 is not of type 'string', "
-                f"got {type(name).__name__}"
-            )
         return cls(_named(key.unique, name), name)
 
     @classmethod

@@ -12,13 +12,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
 
 from ..engine.calls import REQUEST_ID, Extras, MadeCall, Result
-from ..engine.errors import DeadlineExceeded, PerdureError, ProtocolError, VersionMismatch, from_wire
+from ..engine.errors import DeadlineExceeded, Overloaded, PerdureError, ProtocolError, VersionMismatch, from_wire
 from ..engine.exports import HOST_BYTES, ID_BYTES, Exports, Parcel
 from ..engine.reference_calls import begin
 from ..engine.references import Received, host_gone
 from ..engine.values import unpack
 from .wire import REF_CALL, REF_CANCEL, REF_DROP, REF_ERROR, REF_GONE, REF_KEEP, REF_REPLY, Frame
 
+RUNNING_MAX = 10_000
+"""Calls over one link that run at a time."""
 Send = Callable[[Frame, int], None]
 
 
@@ -167,6 +169,8 @@ class Port:
             if cancel is not None:
                 cancel()
         elif kind == REF_KEEP:
+            if type(frame[2]) is not bytes:
+                raise ProtocolError("malformed reference")
             self._held[number] = frame[2]
             self.exports.keep(number)
         elif kind == REF_DROP:
@@ -179,8 +183,12 @@ class Port:
 
     def _on_call(self, frame: Frame) -> None:
         _, export_id, call_id, path, payload, fields, request_id, carries = frame
-        if type(call_id) is not bytes or len(call_id) != ID_BYTES:
+        if type(call_id) is not bytes or len(call_id) != ID_BYTES or call_id in self._running:
             raise ProtocolError("malformed reference")
+        if type(request_id) is not str or not isinstance(path, list) or not isinstance(payload, bytes | None):
+            raise ProtocolError("malformed call of a reference")
+        names = tuple(str(name) for name in cast("list[object]", path))
+        extras = None if fields is None else Extras.from_wire(fields)
         export = self.exports.find(export_id)
         received: Received | None = self.exports.received(self) if carries else None
 
@@ -202,8 +210,9 @@ class Port:
         try:
             if export is None:
                 raise host_gone()
-            extras = None if fields is None else Extras.from_wire(fields)
-            cancel = begin(self.exports, export, tuple(path), payload, received, extras, request_id, answer)
+            if len(self._running) > RUNNING_MAX:
+                raise Overloaded("too many calls of functions and targets run here", hint="back off, and try again")
+            cancel = begin(self.exports, export, names, payload, received, extras, request_id, answer)
         except PerdureError as error:
             answer(error)
             return

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import random
+import secrets
 
 import pytest
 from perdure.engine.durable import DurableObject
-from perdure.engine.errors import PerdureError, VersionMismatch
+from perdure.engine.errors import PerdureError, ProtocolError, VersionMismatch
+from perdure.engine.exports import Exports
 from perdure.engine.rpc_target import RpcTarget
+from perdure.engine.values import EMPTY_ARGS, pack
+from perdure.router.ports import Port
+from perdure.router.wire import REF_CALL, REF_DROP, REF_FRAMES, REF_KEEP, REF_REPLY
 
 from tests.router.landing import landing
 
@@ -237,3 +243,53 @@ def test_an_older_side_is_told(tmp_path):
             await a.counter()
 
     on_landing(tmp_path, False, work)
+
+
+def test_nothing_that_a_peer_sends_raises_anything_else(tmp_path):
+    """What an acceptor makes of malformed frames is told; what was sent before lives on."""
+
+    async def script():
+        exports = Exports(asyncio.get_running_loop(), secrets.token_bytes)
+        sent = []
+        port = Port(exports, lambda frame, _size: sent.append(frame), 30.0)
+        parcel = exports.pack([lambda: 7])
+        port.hand_over(parcel)
+        (export_id,) = parcel.ids
+        rng = random.Random(7)
+        parts = [
+            None,
+            0,
+            -1,
+            b"",
+            b"x" * 8,
+            b"x" * 16,
+            export_id,
+            "",
+            "=",
+            [],
+            ["a"],
+            [None],
+            [[]],
+            {},
+            True,
+            1 << 70,
+            0.5,
+        ]
+        for _ in range(20_000):
+            frame = [rng.choice([*REF_FRAMES, 99]), rng.choice(parts)]
+            frame += [rng.choice(parts) for _ in range(rng.randrange(8))]
+            if frame[0] in (REF_DROP, REF_KEEP) and frame[1] == export_id:  # it would be let go, rightly
+                continue
+            try:
+                port.receive(frame)
+            except (ProtocolError, TypeError, ValueError, IndexError, AttributeError):
+                pass
+        await asyncio.sleep(0.01)
+        sent.clear()
+        port.receive([REF_CALL, export_id, b"c" * 16, [], EMPTY_ARGS, None, "", False])
+        await asyncio.sleep(0.01)
+        assert sent == [[REF_REPLY, b"c" * 16, pack(7), None]]
+        port.lost()
+        assert exports.count == 0
+
+    asyncio.run(script())

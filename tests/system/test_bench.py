@@ -85,9 +85,10 @@ def test_it_measures_what_history_costs(tmp_path) -> None:
 
 @pytest.mark.timeout(110)
 def test_it_measures_objects_that_call_objects(tmp_path) -> None:
-    rows = quick_rows(tmp_path, "chain", "fan_out")
+    rows = quick_rows(tmp_path, "chain", "fan_out", "stream_hops")
     assert rows["chain"]["times_one_hop"] > 1
     assert rows["fan_out"]["measured"] > 0
+    assert rows["stream_hops"]["ratio"] > 0
 
 
 def test_it_measures_fairness(tmp_path) -> None:

@@ -674,3 +674,28 @@ def test_a_function_is_called_before_it_is_there():
             await a.get()(1)
 
     in_world(work)
+
+
+@pytest.mark.parametrize("how", ["restart", "lose_power", "evict"])
+def test_the_end_of_the_host_in_other_ways(how):
+    async def work(world, a):
+        add = await a.counter()
+        await a.keep(lambda: 1)
+        before = world.now
+        if how == "restart":
+            await world.restart()
+        elif how == "lose_power":
+            await world.lose_power()
+        else:
+            world._process(a).instance(a.id.raw).evict()
+        assert (world.now - before).total_seconds() < 5, "what is held holds no shutdown up"
+        with pytest.raises(PerdureError, match="execution context which hosts this callback.*no longer running"):
+            await add(1)
+        await world.settle()
+        fresh = await world.namespace("Host").getByName("a").counter()
+        assert await fresh(1) == 1
+        gc.collect()
+        await world.settle()
+        assert world.network.exports_of(None).count == 0, "what the old instance had kept is let go"
+
+    in_world(work)
