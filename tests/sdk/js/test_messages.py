@@ -39,7 +39,7 @@ def test_both_styles_of_a_message_have_the_same_headers() -> None:
     assert response.headers["b"] == "2"
     response.headers["c"] = "3"
     assert response.js_object.headers.get("c") == "3"
-    assert [list(pair)[0] for pair in response.js_object.headers] == ["a", "b", "c", "content-type"]
+    assert [name for name, _ in response.js_object.headers] == ["a", "b", "c", "content-type"]
     assert type(response.headers) is sdk_headers.Headers
     assert response.to_wire().headers == [
         ("A", "1"),
