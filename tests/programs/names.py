@@ -8,7 +8,7 @@ from __future__ import annotations
 WORKERS = """
 Blob BlobEnding BlobValue Body Context DurableObject FetchKwargs FetchResponse File FormData FormDataValue Headers
 JSBody Request RequestInitCfProperties Response WorkerEntrypoint WorkflowEntrypoint env fetch handler
-import_from_javascript patch_env python_from_rpc python_to_rpc waitUntil wait_until asgi wsgi workflows entrypoints
+import_from_javascript patch_env python_from_rpc python_to_rpc waitUntil wait_until HTMLRewriter asgi wsgi workflows entrypoints
 rpc utils _to_js_headers NonRetryableError cloudflare.workers
 """
 RESPONSE = """
@@ -37,9 +37,10 @@ create_once_callable run_sync JsException JsProxy JsBuffer jsnull destroy_proxie
 relaxed_call to_py to_bytes to_memoryview object_values object_entries object_keys as_object_map then slice buffer
 byteLength
 """
-FRAMEWORKS = (
-    "asgi.fetch wsgi.fetch asgi.env asgi.entrypoint wsgi.entrypoint request_to_scope raw toArray rowsRead rowsWritten"
-)
+FRAMEWORKS = """
+asgi.fetch wsgi.fetch asgi.env asgi.entrypoint run_in_background wsgi.entrypoint request_to_scope raw toArray
+rowsRead rowsWritten
+"""
 SECTIONS = {
     "workers": WORKERS,
     "Response": RESPONSE,

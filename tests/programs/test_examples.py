@@ -346,3 +346,11 @@ async def test_every_other_name(world, suite) -> None:
     assert status == 200, results
     wrong = {name: said for name, said in results.items() if said != "passed"}
     assert not wrong, "\n" + "\n".join(f"{name}: {said}" for name, said in wrong.items())
+
+
+@program("idioms")
+async def test_habits_of_programs_in_public(world) -> None:
+    status, results = await ask(world, "GET /")
+    assert status == 200, results
+    wrong = {name: said for name, said in results.items() if said != "passed"}
+    assert not wrong, "\n" + "\n".join(f"{name}: {said}" for name, said in wrong.items())
