@@ -470,7 +470,7 @@ def unpack_crossing(data: bytes, import_value: Callable[[int, object], object]) 
         return unpacked(data)
     except DataCloneError:
         raise
-    except (ValueError, msgpack.UnpackException) as error:
+    except Exception as error:  # also what a class makes of parts that it did not expect
         raise DataCloneError(f"malformed value: {error}") from error
 
 

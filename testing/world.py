@@ -24,6 +24,8 @@ from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
+from ..bindings import blob_store
+from ..bindings.blob_store import MemoryStores
 from ..bindings.kinds import environments
 from ..bindings.surroundings import Surroundings
 from ..engine.errors import ClassNotFound, InvalidArgument
@@ -144,6 +146,7 @@ class World:
         self._outer = Outside()
         self._stack.callback(fetching.install(self._outer))
         self._stack.callback(caches.install(CacheStore()))
+        self._stack.callback(blob_store.install(MemoryStores()))
         self._programs = self._load()
         self.network = Network(self.loop, self._schedule, self.story)
         self.network.classes = {key: name for name, key in self._programs.keys().items()}
