@@ -10,9 +10,6 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import cast
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
-
 from ..engine.values import JsList
 from .blob import Blob, File
 from .headers import as_text
@@ -230,6 +227,9 @@ class _Parts:
 
 def parse(data: bytes, content_type: str | None) -> FormData:
     """The form that a body of that content type has. Raises TypeError when it is none."""
+    from python_multipart.exceptions import FormParserError  # most processes never read a form
+    from python_multipart.multipart import MultipartParser, parse_options_header
+
     kind, options = parse_options_header(content_type or "")
     if kind == URLENCODED.encode():
         return FormData(URLSearchParams(parse_form(data.decode("utf-8", "replace"))))
