@@ -74,11 +74,12 @@ class Steps(Coroutine[Any, Any, object]):
     # What `inspect` asks to tell whether a task has begun: anyio cancels those that have.
     @property
     def cr_running(self) -> bool:
-        return self._coroutine.cr_running
+        """A step runs now: not while one is blocked, although its frame is on a stack then."""
+        return self._stack is None and self._coroutine.cr_running
 
     @property
     def cr_suspended(self) -> bool:
-        return self._coroutine.cr_suspended
+        return self._stack is not None or self._coroutine.cr_suspended
 
     @property
     def cr_frame(self) -> types.FrameType | None:

@@ -17,7 +17,7 @@ from .http import HttpRequest, HttpResponse
 from .ids import ClassKey, ObjectId
 from .retrying import RetryPolicy, again
 from .rpc_target import check_depth
-from .values import EMPTY_ARGS, pack
+from .values import EMPTY_ARGS, UNDEFINED, pack
 
 if TYPE_CHECKING:
     from .exports import Exports
@@ -229,6 +229,24 @@ def _fail_again(error: PerdureError) -> MadeCall:
     return failed
 
 
+def _option(options: object, more: dict[str, object], name: str, alias: str = "") -> object:
+    """One option: of keyword arguments, of a dict, or of an object with attributes; None when nobody gives it."""
+    for key in (name, alias) if alias else (name,):
+        if key in more:
+            return more[key]
+        found = options.get(key) if isinstance(options, dict) else getattr(options, key, None)
+        if found is not None:
+            return cast("object", found)
+    return None
+
+
+def _check_routing(options: object, more: dict[str, object]) -> None:
+    """Raises OutOfRange for a `routingMode` that does not exist."""
+    mode = _option(options, more, "routingMode", "routing_mode")
+    if mode not in (None, "primary-only"):
+        raise OutOfRange(f"unknown routingMode: {mode}")
+
+
 class Namespace:
     """All objects of one class, as a binding in `env` or `client.namespace()` gives access to them."""
 
@@ -258,7 +276,8 @@ class Namespace:
         return ObjectId.from_string(self._key, hex)
 
     def newUniqueId(self, options: object = None, **kwargs: object) -> ObjectId:
-        """A fresh random id without a name."""
+        """A fresh random id without a name. Raises InvalidArgument (Error) when a `jurisdiction` is asked for."""
+        self._check_jurisdiction(_option(options, kwargs, "jurisdiction"))
         return ObjectId(self._key.unique_id(secrets.token_bytes))
 
     def get(self, id: ObjectId, options: object = None, **kwargs: object) -> Stub:
@@ -269,14 +288,14 @@ class Namespace:
             )
         if not self._key.owns(id.raw):
             raise InvalidArgument("Durable Object ID is not valid for this namespace.")
-        given = dict(cast("dict[str, object]", options)) if isinstance(options, dict) else {}
-        mode = {**given, **kwargs}.get("routingMode")
-        if mode not in (None, "primary-only"):
-            raise OutOfRange(f"unknown routingMode: {mode}")
+        if options is not None or kwargs:
+            _check_routing(options, kwargs)
         return self._stub(id)
 
     def getByName(self, name: str, options: object = None, **kwargs: object) -> Stub:
-        """The same as `get(idFromName(name))`."""
+        """The same as `get(idFromName(name), options)`."""
+        if options is not None or kwargs:
+            _check_routing(options, kwargs)
         return self._stub(ObjectId.from_name(self._key, name))
 
     def _parts(self) -> list[object]:
@@ -285,9 +304,13 @@ class Namespace:
 
     def jurisdiction(self, name: str | None = None) -> Namespace:
         """`None` gives an unrestricted copy; jurisdictions themselves are not implemented on one machine."""
-        if name is not None:
-            raise InvalidArgument("Jurisdiction restrictions are not implemented in perdure", name="Error")
+        self._check_jurisdiction(name)
         return self
+
+    @staticmethod
+    def _check_jurisdiction(name: object) -> None:
+        if name is not None and name is not UNDEFINED:
+            raise InvalidArgument("Jurisdiction restrictions are not implemented in perdure", name="Error")
 
     id_from_name = idFromName
     id_from_string = idFromString

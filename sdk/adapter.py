@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 
-from ..engine.errors import PerdureError
+from ..engine.errors import InvalidArgument, PerdureError
 from ..engine.http import HttpRequest, HttpResponse
 from ..engine.outgoing import end_body, leaving_body
 from . import crossing as crossing
 from .fetching import REDIRECTS, follow
 from .request import Request
 from .response import Response
+from .urls import normalise
 
 
 class SdkHttp:
@@ -73,8 +74,12 @@ class _Begun:
 def fetch_through(
     send: Callable[[HttpRequest], Awaitable[HttpResponse]], request: object, init: dict[str, object]
 ) -> Fetching:
-    """`stub.fetch(request, method=…)`. Raises TypeError for a relative URL; awaiting it raises what the call raises."""
-    made = request if isinstance(request, Request) and not init else Request(request, **init)
+    """`stub.fetch(request, method=…)`. Raises InvalidArgument for a relative URL; awaiting it raises what the call raises."""
+    try:
+        made = request if isinstance(request, Request) and not init else Request(request, **init)
+    except TypeError:
+        _check_url(request)
+        raise
     wire = made.to_wire()
     if "#" in wire.url:  # stays with who asks
         wire.url = wire.url.partition("#")[0]
@@ -87,6 +92,17 @@ def fetch_through(
     else:  # it fails without having left
         end_body(body)
     return Fetching(sent, wire, made.redirect, send)
+
+
+def _check_url(url: object) -> None:
+    """Raises InvalidArgument when it is what a request could not be made of."""
+    try:
+        if isinstance(url, str):
+            normalise(url)
+    except TypeError:
+        raise InvalidArgument(
+            f"Fetch API cannot load: {url}", hint="give a URL with scheme and host, whatever host: http://object/path"
+        ) from None
 
 
 def _end_unsent(sent: asyncio.Future[HttpResponse], body: AsyncIterator[bytes]) -> None:

@@ -10,6 +10,7 @@ object: in its turns), and what is left of it after the response goes on as with
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
@@ -27,7 +28,7 @@ from .wait_until import keep
 if TYPE_CHECKING:
     from .request import Request
 
-__all__ = ["entrypoint", "fetch", "request_to_scope", "websocket"]
+__all__ = ["entrypoint", "fetch", "request_to_scope", "run_in_background", "websocket"]
 
 
 def request_to_scope(
@@ -115,6 +116,20 @@ async def _call(app: Application, scope: Message, exchange: Exchange) -> None:
     with adopted():
         await app(scope, exchange.receive, exchange.send)
     exchange.returned()
+
+
+def run_in_background(coroutine: Coroutine[Any, Any, object]) -> asyncio.Task[None]:
+    """Let it go on beside the event, as with `waitUntil`; what it raises is logged by the logger `asgi`."""
+
+    async def run() -> None:
+        try:
+            await coroutine
+        except Exception as error:
+            LOG.error("Exception in a background task", exc_info=error)
+
+    task = asyncio.get_running_loop().create_task(run(), name="asgi background")
+    keep(task)
+    return task
 
 
 async def websocket(app: Application, request: Request | Incoming, env: object = None) -> Response:

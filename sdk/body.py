@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from typing import cast
 
 from ..engine.http import Body
-from ..engine.values import Buffer
+from ..engine.values import Buffer, JsDict
 from .blob import Blob
 from .form_data import FormData, parse, write_multipart
 from .headers import value_of
@@ -134,8 +134,12 @@ class BodyReader:
         return (await self.bytes()).decode("utf-8", "replace").removeprefix("\ufeff")
 
     async def read_json(self, **options: object) -> object:
-        """The whole body as JSON; options are those of `json.loads`. Raises json.JSONDecodeError."""
-        return json_module.loads(await self.text(), **options)  # pyright: ignore[reportArgumentType]
+        """The whole body as JSON; options are those of `json.loads`. Raises json.JSONDecodeError.
+
+        The keys of an object can be read as attributes too: pages of the reference show `(await request.json()).name`.
+        """
+        found: object = json_module.loads(await self.text(), **options)  # pyright: ignore[reportArgumentType]
+        return JsDict(cast("dict[str, object]", found)) if type(found) is dict else found
 
     async def blob(self) -> Blob:
         """The whole body with its content type."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 from ..engine.context import DurableObjectContext
 from ..engine.durable import DurableObject
 from ..engine.rpc_target import RpcTarget
@@ -70,4 +72,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    if name == "HTMLRewriter":  # few need it, and it needs `js`
+        return importlib.import_module(f"{__name__.rpartition('.')[0]}.js.rewriter").HTMLRewriter
     raise AttributeError(f"module 'workers' has no attribute {name!r}")

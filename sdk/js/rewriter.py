@@ -148,6 +148,8 @@ class HTMLRewriter(JsProxy):
         self._document.append(handlers)
         return self
 
+    on_document = onDocument
+
     def transform(self, response: object) -> Response:
         """The same response with a body that passes the handlers when it is read."""
         if not isinstance(response, sdk_response.Response):

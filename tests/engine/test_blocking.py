@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import inspect
 import sys
 import time
 import weakref
@@ -474,3 +475,31 @@ async def test_an_alarm_wakes_an_object_whose_constructor_waits():
         await stub.wake_later()
         await here.advance(seconds=65)
         assert "alarm" in await stub.log()
+
+
+@timeless
+async def test_inspect_knows_the_state_of_steps() -> None:
+    """Libraries that cancel tasks ask it: anyio does for each task of a group."""
+    blocked = asyncio.get_running_loop().create_future()
+
+    async def work():
+        states.append(inspect.getcoroutinestate(steps))
+        await asyncio.sleep(0)
+        run_sync(blocked)
+        await asyncio.sleep(0)
+
+    states: list[str] = []
+    steps = Steps(work())
+    states.append(inspect.getcoroutinestate(steps))
+    steps.send(None)
+    states.append(inspect.getcoroutinestate(steps))
+    assert steps.send(None) is blocked
+    states.append(inspect.getcoroutinestate(steps))
+    blocked.set_result(None)
+    steps.send(None)
+    states.append(inspect.getcoroutinestate(steps))
+    with pytest.raises(StopIteration):
+        steps.send(None)
+    states.append(inspect.getcoroutinestate(steps))
+    created, running, suspended, closed = "CORO_CREATED", "CORO_RUNNING", "CORO_SUSPENDED", "CORO_CLOSED"
+    assert states == [created, running, suspended, suspended, suspended, closed]

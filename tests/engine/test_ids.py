@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import types
 
 import pytest
 from hypothesis import given
@@ -109,3 +110,33 @@ def test_get_checks_its_arguments() -> None:
     with pytest.raises(OutOfRange, match="routingMode"):
         space.get(space.idFromName("a"), routingMode="anywhere")
     assert space.get(space.idFromName("a"), {"locationHint": "weur"}).id == space.idFromName("a")
+    for wrong in ({"routingMode": "anywhere"}, types.SimpleNamespace(routing_mode="anywhere")):
+        with pytest.raises(OutOfRange, match="^RangeError: unknown routingMode: anywhere$"):
+            space.get(space.idFromName("a"), wrong)
+        with pytest.raises(OutOfRange, match="^RangeError: unknown routingMode: anywhere$"):
+            space.getByName("a", wrong)
+    assert space.getByName("a", routingMode="primary-only").name == "a"
+
+
+def test_jurisdictions_are_refused_not_ignored() -> None:
+    space = Namespace(KEY, Sent())
+    for call in (
+        lambda: space.jurisdiction("eu"),
+        lambda: space.newUniqueId(jurisdiction="eu"),
+        lambda: space.newUniqueId({"jurisdiction": "eu"}),
+        lambda: space.newUniqueId(types.SimpleNamespace(jurisdiction="eu")),
+    ):
+        with pytest.raises(InvalidArgument, match="Jurisdiction restrictions are not implemented") as caught:
+            call()
+        assert caught.value.name == "Error"
+    assert space.jurisdiction(None).idFromName("a") == space.idFromName("a")
+    assert space.idFromName("a").jurisdiction is None
+
+
+def test_a_stub_has_an_id_and_a_name_and_what_is_set_stays_here() -> None:
+    sent = Sent()
+    stub = Namespace(KEY, sent).getByName("a")
+    stub.note = "mine"
+    assert (stub.note, stub.name, str(stub.id)) == ("mine", "a", stub.id.toString())
+    assert Namespace(KEY, sent).get(Namespace(KEY, sent).idFromString(str(stub.id))).name is None
+    assert sent.calls == []

@@ -87,9 +87,15 @@ async def test_10_errors_cross(world) -> None:
     assert "'alarm' is a reserved method" in found["alarm"]
     assert found["private"] != "none"
     assert "TypeError" in found["arity"]
+    assert "TypeError: Fetch API cannot load: /relative" in found["relative"]
     caught = (await ask(world, "GET /exception"))[1]
     assert caught["name"] == "TypeError"
     assert caught["stack"] is True
+
+
+@RPC
+async def test_10_a_dict_through_the_env_of_the_module_is_a_dict(world) -> None:
+    assert (await ask(world, "GET /errors"))[1]["global"] == "dict"
 
 
 @RPC

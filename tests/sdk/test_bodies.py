@@ -246,7 +246,7 @@ def test_properties_of_a_request() -> None:
         5,
         "manual",
     )
-    assert (request.body, request.body_used, request.signal, request.js_object) == (None, False, None, request)
+    assert (request.body, request.body_used, request.signal, request.js_object.url) == (None, False, None, request.url)
     assert (request.cache, request.credentials, request.destination, request.integrity) == (None, "same-origin", "", "")
     assert (request.keepalive, request.mode, request.referrer, request.referrer_policy) == (
         False,
@@ -272,7 +272,7 @@ def test_properties_of_a_response() -> None:
         False,
     )
     assert (response.url, response.type, response.redirected) == ("", "default", False)
-    assert response.js_object is response.js_response is response
+    assert response.js_object.status == response.js_response.status == 404
     assert Response("x", status_text="Fine").status_text == "Fine"
     assert "url='http://a/'" in repr(_of("http://a/"))
     with pytest.raises(OSError, match="^404 Client Error: Not Found for url: $"):

@@ -24,7 +24,7 @@ class Default(WorkerEntrypoint):
         return await route(request) if route else Response("Hello world!")
 
     async def on_name(self, request):
-        name = (await request.json())["name"]
+        name = (await request.json()).name
         return Response(greet(name))
 
     async def on_log(self, request):

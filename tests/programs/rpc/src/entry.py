@@ -17,6 +17,9 @@ from workers import (
     wait_until,
     waitUntil,
 )
+from workers import (
+    env as everywhere,
+)
 
 FROM_ENTRIES = js.Object.fromEntries
 
@@ -235,6 +238,8 @@ class Default(WorkerEntrypoint):
             "attribute": await error_in(lambda: counter.text()),
             "alarm": await error_in(lambda: counter.alarm()),
             "private": await error_in(lambda: counter._hidden()),
+            "relative": await error_in(lambda: counter.fetch("/relative")),
+            "global": type(await everywhere.ECHO.identity({"a": {"b": 1}})).__mro__[1].__name__,
             "arity": await error_in(lambda: counter.increment(1, 2, 3)),
         }
 
