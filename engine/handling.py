@@ -122,13 +122,13 @@ class Handler:
             call.payload, call.received
         )
 
-    async def _once(self, event: Event, call: Call) -> bytes:
+    async def _once(self, event: Event, call: Call) -> bytes | Parcel:
         """A call with an idempotency key."""
         if call.kind == FETCH:
             raise InvalidArgument("fetch() takes no idempotency key", hint="call a method")
 
-        async def perform() -> bytes:
-            return cast("bytes", await self.handle(event, call, begun=True))
+        async def perform() -> bytes | Parcel:
+            return cast("bytes | Parcel", await self.handle(event, call, begun=True))
 
         return await self._instance.storage.answers().once(call, perform, as_remote)
 

@@ -14,6 +14,7 @@ from .calls import Extras, MadeCall
 from .errors import Disposed, HostGone, MethodNotFound, PerdureError, from_wire
 from .outgoing import depart
 from .rpc_target import RESERVED_ON_TARGETS, check_depth
+from .values import REFERENCE, pack, unpack_crossing
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -229,6 +230,14 @@ class Received:
     def unpack(self, payload: bytes) -> object:
         """The arguments. Raises DataCloneError."""
         return self._exports.unpack(payload, self._way, self._borrowed)
+
+    def comparable(self, payload: bytes) -> bytes:
+        """The arguments without the numbers of what travels by reference, which are new at each call. Raises DataCloneError."""
+        return pack(
+            unpack_crossing(
+                payload, lambda code, found: [code, found[:1] if code == REFERENCE and isinstance(found, bytes) else found]
+            )
+        )
 
     def returned(self) -> None:
         """The call is about to be answered."""
