@@ -2,7 +2,8 @@
 
 What always holds: the answer is written in the commit of the call's last turn, so a call whose writes are made in that turn
 has its effects exactly once, whatever dies when; an answer is never given for another call than it was kept for; an error
-that a repeat may cure is not kept, nor what an answer holds by reference: it lives as long as who has it. What earlier turns of the same call wrote is there at least once.
+that a repeat may cure is not kept, nor what an answer holds by reference, which lives no longer than who has it. What earlier
+turns of the same call wrote is there at least once.
 """
 
 from __future__ import annotations
@@ -222,7 +223,8 @@ def _given(key: str, digest: bytes, kept_for: bytes, answer: bytes) -> bytes:
         )
     if kind == BY_REFERENCE:
         raise InvalidArgument(
-            f"the call with the idempotency key {key!r} has run; its answer held functions, targets or streams, which are not kept",
+            f"the call with the idempotency key {key!r} has run; its answer held functions, targets or streams, "
+            "which are not kept",
             name="Error",
             hint="let the call with the key do the work, and get what travels by reference with another one",
         )

@@ -132,6 +132,10 @@ class Handler:
 
         return await self._instance.storage.answers().once(call, perform, as_remote)
 
+    def forget(self) -> None:
+        """The object has left memory."""
+        self._methods.clear()
+
     def ready(self, call: Call) -> tuple[Method, bytes] | None:
         """The method of a call that needs nothing else first, and its record; None: take the long way (`handle`)."""
         instance = self._instance

@@ -453,6 +453,12 @@ class Instance:
         resetting.failed(self, error, dropped)
 
     # ------------------------------------------------------------------ eviction
+    def forget_program(self) -> None:
+        """It has left memory. Whatever its program's object held goes with it now, not when garbage is collected: stubs, too,
+        are let go of, and what they lead to may leave memory in its turn."""
+        self.object = self.context = None
+        self.handler.forget()
+
     def at_rest(self) -> bool:
         """No turn is open, everything is durable, nobody needs the storage."""
         return (

@@ -41,9 +41,7 @@ class _Ending:
             found.cancel()
 
 
-def send_out(
-    send: Callable[[], Awaitable[T]], *, ends: bool = False, parcel: Parcel | None = None
-) -> Awaitable[T]:
+def send_out(send: Callable[[], Awaitable[T]], *, ends: bool = False, parcel: Parcel | None = None) -> Awaitable[T]:
     """Begin `send()` outside of the running object, past its output gate; where no object runs, at once.
 
     It is begun also when the result is not awaited; cancelling the result cancels it; it keeps the object awake.

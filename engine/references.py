@@ -235,7 +235,8 @@ class Received:
         """The arguments without the numbers of what travels by reference, which are new at each call. Raises DataCloneError."""
         return pack(
             unpack_crossing(
-                payload, lambda code, found: [code, found[:1] if code == REFERENCE and isinstance(found, bytes) else found]
+                payload,
+                lambda code, found: [code, found[:1] if code == REFERENCE and isinstance(found, bytes) else found],
             )
         )
 

@@ -12,7 +12,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
 
 from ..engine.calls import REQUEST_ID, Extras, MadeCall, Result
-from ..engine.errors import DataCloneError, DeadlineExceeded, Overloaded, PerdureError, ProtocolError, VersionMismatch, from_wire
+from ..engine.errors import (
+    DataCloneError,
+    DeadlineExceeded,
+    Overloaded,
+    PerdureError,
+    ProtocolError,
+    VersionMismatch,
+    from_wire,
+)
 from ..engine.exports import HOST_BYTES, ID_BYTES, Exports, Parcel
 from ..engine.reference_calls import begin
 from ..engine.references import Received, host_gone

@@ -58,7 +58,12 @@ class RelayedReferences:
     # ------------------------------------------------------------------ who comes and goes
     def guest_came(self, guest: Guest, host: object) -> None:
         """A guest has said how its numbers begin. Raises ProtocolError."""
-        if type(host) is not bytes or len(host) != HOST_BYTES or self._guests.get(host, guest) is not guest or guest.host not in (b"", host):
+        if (
+            type(host) is not bytes
+            or len(host) != HOST_BYTES
+            or self._guests.get(host, guest) is not guest
+            or guest.host not in (b"", host)
+        ):
             raise ProtocolError("malformed name of a process")
         guest.host = host
         self._guests[host] = guest

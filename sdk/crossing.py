@@ -132,7 +132,9 @@ class _SentWriter:
         scope = self._context.get(SCOPE)
         if self._ended or self._loop.is_closed() or (scope is not None and scope.instance.broken is not None):
             return
-        error = HostGone("WritableStream received over RPC was disconnected because the remote execution context has ended")
+        error = HostGone(
+            "WritableStream received over RPC was disconnected because the remote execution context has ended"
+        )
         self._loop.call_soon_threadsafe(self._writer.abort, error, context=self._context)
 
 

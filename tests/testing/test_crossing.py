@@ -295,7 +295,7 @@ def test_a_client_that_has_not_loaded_the_sdk_knows_them_when_they_come() -> Non
 
 @pytest.mark.parametrize("how", ["keep", "let go"])
 def test_a_sink_whose_writer_is_gone_breaks_and_its_reader_is_told(how: str) -> None:
-    """A reset, or the end of the process, or a writer that nobody has any more: who reads the other end does not wait for ever."""
+    """A reset, or a writer that nobody has any more: who reads the other end does not wait for ever."""
 
     async def work(world, stub):
         pair = TransformStream()
