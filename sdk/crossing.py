@@ -145,8 +145,8 @@ class _RemoteSink:
         self._functions = [function.dup() for function in parts]  # they outlive the call that brought them
 
     async def _call(self, which: int, *args: object) -> None:
-        try:
-            await cast("Callable[..., Awaitable[object]]", self._functions[which])(*args)
+        try:  # a sink takes as long as it wants: who writes is held up
+            await self._functions[which]._call_patiently(*args)
         except HostGone:
             raise HostGone("The WritableStream's remote execution context has ended") from None
 
