@@ -7,7 +7,7 @@ read is; a stream whose other end is gone fails, it never just ends.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextvars import copy_context
 from typing import Any, cast
 
