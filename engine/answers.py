@@ -2,7 +2,8 @@
 
 What always holds: the answer is written in the commit of the call's last turn, so a call whose writes are made in that turn
 has its effects exactly once, whatever dies when; an answer is never given for another call than it was kept for; an error
-that a repeat may cure is not kept. What earlier turns of the same call wrote is there at least once.
+that a repeat may cure is not kept, nor what an answer holds by reference, which lives no longer than who has it. What earlier
+turns of the same call wrote is there at least once.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from .errors import CallCycle, InvalidArgument, Overloaded, PerdureError, ValueT
 from .limits import Limits
 
 if TYPE_CHECKING:
+    from .exports import Parcel
     from .turns import Event
 
 _CREATE = "create table if not exists _cf_ANSWERS(key TEXT PRIMARY KEY, expires INTEGER, call BLOB, answer BLOB) WITHOUT ROWID"
@@ -32,7 +34,7 @@ _EXPIRE = "delete from _cf_ANSWERS where expires <= ?"
 _USE = "select count(*), coalesce(sum(length(answer)), 0) from _cf_ANSWERS"
 _SWEEP_EVERY = 256
 """Answers kept between two looks for expired ones."""
-RESULT, ERROR, TOO_LARGE = range(3)
+RESULT, ERROR, TOO_LARGE, BY_REFERENCE = range(4)
 
 
 class AnswersHost(Protocol):
@@ -63,8 +65,11 @@ class Answers:
         self._until_sweep = _SWEEP_EVERY
 
     async def once(
-        self, call: Call, perform: Callable[[], Awaitable[bytes]], typed: Callable[[BaseException], PerdureError]
-    ) -> bytes:
+        self,
+        call: Call,
+        perform: Callable[[], Awaitable[bytes | Parcel]],
+        typed: Callable[[BaseException], PerdureError],
+    ) -> bytes | Parcel:
         """The answer kept for the call's key, or what `perform()` gives, which is then kept. In a turn of the object.
 
         Raises the error kept; InvalidArgument when the key belongs to another call; Overloaded when no more can be kept;
@@ -87,7 +92,14 @@ class Answers:
             except Exception as error:
                 self._keep_error(key, digest, typed(error))
                 raise
-            self._keep(key, digest, RESULT, result)
+            if isinstance(result, bytes):
+                self._keep(key, digest, RESULT, result)
+                return result
+            try:
+                self._keep(key, digest, BY_REFERENCE, b"")
+            except PerdureError:
+                result.withdraw()
+                raise
             return result
         finally:
             del self._running[key]
@@ -190,7 +202,8 @@ def _check_leads_elsewhere(first: Call, repeat: Call) -> None:
 
 
 def _digest(call: Call) -> bytes:
-    return hashlib.blake2b(call.payload, digest_size=16).digest() + call.method.encode()
+    payload = call.payload if call.received is None else call.received.comparable(call.payload)
+    return hashlib.blake2b(payload, digest_size=16).digest() + call.method.encode()
 
 
 def _given(key: str, digest: bytes, kept_for: bytes, answer: bytes) -> bytes:
@@ -207,5 +220,12 @@ def _given(key: str, digest: bytes, kept_for: bytes, answer: bytes) -> bytes:
         raise ValueTooLarge(
             f"the call with the idempotency key {key!r} has run; its answer of {size} bytes was not kept",
             hint="raise idempotency_answer_bytes_max, or read the result with another call",
+        )
+    if kind == BY_REFERENCE:
+        raise InvalidArgument(
+            f"the call with the idempotency key {key!r} has run; its answer held functions, targets or streams, "
+            "which are not kept",
+            name="Error",
+            hint="let the call with the key do the work, and get what travels by reference with another one",
         )
     return packed

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import types
-from collections.abc import AsyncIterator, Generator
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import suppress
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .errors import DurableObjectAbort, PerdureError
@@ -131,5 +133,39 @@ class OutgoingBody(AsyncIterator[bytes]):
             self._task.cancel()
 
 
+class ArrivingBody(AsyncIterator[bytes]):
+    """The body of an answer that an object has got from outside: it is closed when the object leaves memory."""
+
+    def __init__(self, instance: Instance, body: AsyncIterator[bytes], context: Context) -> None:
+        """`context`: of no object."""
+        self._body = body
+        self._loop = instance.turns.loop
+        self._context = context
+        if instance.arriving is None:
+            instance.arriving = weakref.WeakSet()
+        instance.arriving.add(self)
+
+    def __anext__(self) -> Awaitable[bytes]:
+        return self._body.__anext__()
+
+    async def aclose(self) -> None:
+        """The reader does not want the rest."""
+        closer = cast("Callable[[], Awaitable[None]] | None", getattr(self._body, "aclose", None))
+        if closer is not None:
+            await closer()
+
+    def end(self) -> None:
+        """The same, once the reader has been stopped."""
+        task = self._loop.create_task(self._end(), name="body", context=self._context)
+        _ending.add(task)
+        task.add_done_callback(_ending.discard)
+
+    async def _end(self) -> None:
+        with suppress(RuntimeError):  # its reader, which was cancelled, is just closing it
+            await self.aclose()
+
+
+_ending: set[asyncio.Task[None]] = set()
+"""The loop alone does not keep them."""
 entry(cast("types.FunctionType", next_of))
 entry(cast("types.FunctionType", OutgoingBody._pump))  # pyright: ignore[reportPrivateUsage]

@@ -122,15 +122,19 @@ class Handler:
             call.payload, call.received
         )
 
-    async def _once(self, event: Event, call: Call) -> bytes:
+    async def _once(self, event: Event, call: Call) -> bytes | Parcel:
         """A call with an idempotency key."""
         if call.kind == FETCH:
             raise InvalidArgument("fetch() takes no idempotency key", hint="call a method")
 
-        async def perform() -> bytes:
-            return cast("bytes", await self.handle(event, call, begun=True))
+        async def perform() -> bytes | Parcel:
+            return cast("bytes | Parcel", await self.handle(event, call, begun=True))
 
         return await self._instance.storage.answers().once(call, perform, as_remote)
+
+    def forget(self) -> None:
+        """The object has left memory."""
+        self._methods.clear()
 
     def ready(self, call: Call) -> tuple[Method, bytes] | None:
         """The method of a call that needs nothing else first, and its record; None: take the long way (`handle`)."""

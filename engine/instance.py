@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -19,7 +20,7 @@ from . import call_cycles, leaving, rates, resetting
 from .ages import TOO_LONG, late
 from .alarm_calls import blame
 from .awake import Pending
-from .bodies import OutgoingBody
+from .bodies import ArrivingBody, OutgoingBody
 from .bookmarks import History
 from .busy import end_active
 from .callbacks import enter_otherwise
@@ -68,6 +69,7 @@ class Instance:
         "abandoned",
         "active_s",
         "active_since_s",
+        "arriving",
         "backlog",
         "bodies",
         "broken",
@@ -133,6 +135,8 @@ class Instance:
         self.pending: Pending | None = None
         """Timers and outgoing calls, once it has had any (`awake`)."""
         self.bodies: set[OutgoingBody] = set()
+        self.arriving: weakref.WeakSet[ArrivingBody] | None = None
+        """Bodies of answers that it has got from outside, once it has had any."""
         self.circling: dict[Event, float | None] = {}
         """Events that this object's own calls have led to; `call_cycles` watches them."""
         self.calls_max = self.calls_left = rates.first_bound(self)
@@ -456,6 +460,14 @@ class Instance:
         resetting.failed(self, error, dropped)
 
     # ------------------------------------------------------------------ eviction
+    def forget_program(self) -> None:
+        """It has left memory. Whatever its program's object held goes with it now, not when garbage is collected: stubs, too,
+        are let go of, and what they lead to may leave memory in its turn."""
+        self.object = self.context = None
+        self.handler.forget()
+        for body in list(self.arriving or ()):
+            body.end()
+
     def at_rest(self) -> bool:
         """No turn is open, everything is durable, nobody needs the storage."""
         return (

@@ -23,6 +23,7 @@ def hibernate(instance: Instance) -> None:
     instance.abandoned = True
     if instance.pending is not None:
         instance.pending.end()
+    instance.forget_program()
     take_meters(instance)
     release(instance)
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from .awake import add_piece, counted
-from .bodies import OutgoingBody
+from .bodies import ArrivingBody, OutgoingBody
 from .call_chains import extras_of
 from .calls import Extras, MadeCall
 from .deadlines import left_s
@@ -127,6 +127,14 @@ def leaving_body(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     if scope is None or scope.instance.broken is not None or isinstance(body, OutgoingBody):
         return body
     return OutgoingBody(scope.instance, body)
+
+
+def arriving_body(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The body of an answer from outside: an object's is closed when the object leaves memory. Call in its turn."""
+    scope = SCOPE.get()
+    if scope is None or scope.instance.broken is not None:
+        return body
+    return ArrivingBody(scope.instance, body, outside())
 
 
 def end_body(body: object) -> None:

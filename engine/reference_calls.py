@@ -79,8 +79,12 @@ def begin(
     extras: Extras | None,
     request_id: str,
     answer: Callable[[Result], None],
+    *,
+    patient: bool = False,
 ) -> Callable[[], None]:
-    """Begin a call of an export. `answer(result)` is called once; what is given back cancels the call."""
+    """Begin a call of an export. `answer(result)` is called once; what is given back cancels the call.
+
+    `patient`: its caller waits without a deadline, and so does who passes it on."""
     check_depth(path)
     value, instance = export.value, export.instance
     if instance is not None and (instance.broken is not None or instance.abandoned):
@@ -88,7 +92,7 @@ def begin(
     if isinstance(value, Producer):
         return _as_task(exports, export, request_id, _pull(export, value, exports), answer)
     if isinstance(value, RemoteStream | RpcStub | RemotePath):
-        return _as_task(exports, export, request_id, _pass_on(exports, value, path, payload, received), answer)
+        return _as_task(exports, export, request_id, _pass_on(exports, value, path, payload, received, patient), answer)
     reading = payload is None
     reached = Reached(exports, value, path, reading=reading, section=export.section)
     if instance is None:
@@ -122,11 +126,12 @@ async def _pass_on(
     path: Sequence[str],
     payload: bytes | None,
     received: Received | None,
+    patient: bool,
 ) -> bytes | Parcel:
     """Forwarded to a third party: its calls pass through here."""
     stub = value.stub if isinstance(value, RemoteStream) else value
     if received is None:
-        found = await stub._forward(path, payload)  # pyright: ignore[reportPrivateUsage]
+        found = await stub._forward(path, payload, patient)  # pyright: ignore[reportPrivateUsage]
         return found if isinstance(found, bytes) else exports.pack_result(found[0])
     target: object = stub
     for name in path:

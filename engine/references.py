@@ -14,6 +14,7 @@ from .calls import Extras, MadeCall
 from .errors import Disposed, HostGone, MethodNotFound, PerdureError, from_wire
 from .outgoing import depart
 from .rpc_target import RESERVED_ON_TARGETS, check_depth
+from .values import REFERENCE, pack, unpack_crossing
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -30,12 +31,23 @@ class Way(Protocol):
     """Set when the process or the connection is gone."""
 
     def call(
-        self, export_id: bytes, path: Sequence[str], payload: bytes | None, parcel: Parcel | None, extras: Extras | None
+        self,
+        export_id: bytes,
+        path: Sequence[str],
+        payload: bytes | None,
+        parcel: Parcel | None,
+        extras: Extras | None,
+        *,
+        patient: bool = False,
     ) -> MadeCall:
-        """Call what the path leads to, or read it (`payload` None). The future gives the value or raises PerdureError."""
+        """Call what the path leads to, or read it (`payload` None). The future gives the value or raises PerdureError.
+
+        `patient`: the answer may take as long as it wants, as one's who takes from a stream."""
         ...
 
-    def forward(self, export_id: bytes, path: Sequence[str], payload: bytes | None) -> Awaitable[bytes | tuple[object]]:
+    def forward(
+        self, export_id: bytes, path: Sequence[str], payload: bytes | None, *, patient: bool
+    ) -> Awaitable[bytes | tuple[object]]:
         """The same for whoever only passes on: the packed result, or (value,) if that holds references."""
         ...
 
@@ -78,17 +90,27 @@ class Import:
             self.way.keep(self.export_id)
 
     def call(
-        self, path: Sequence[str], args: tuple[object, ...] | None, kwargs: dict[str, object], *, inside: bool = False
+        self,
+        path: Sequence[str],
+        args: tuple[object, ...] | None,
+        kwargs: dict[str, object],
+        *,
+        inside: bool = False,
+        patient: bool = False,
     ) -> MadeCall:
-        """Leave for what the path leads to; `args` None: read it. What is sent is copied now. `inside`: on this very loop."""
+        """Leave for what the path leads to; `args` None: read it. What is sent is copied now. `inside`: on this very loop.
+
+        `patient`: without a deadline."""
         check_depth(path)
         enter = self.exports.enter
         if enter is not None and asyncio._get_running_loop() is not self.exports.loop:
-            return cast("MadeCall", enter(lambda: self._depart(path, args, kwargs)))
-        call = self._depart(path, args, kwargs)
+            return cast("MadeCall", enter(lambda: self._depart(path, args, kwargs, patient)))
+        call = self._depart(path, args, kwargs, patient)
         return call if inside else cast("MadeCall", self.exports.through(call))
 
-    def _depart(self, path: Sequence[str], args: tuple[object, ...] | None, kwargs: dict[str, object]) -> MadeCall:
+    def _depart(
+        self, path: Sequence[str], args: tuple[object, ...] | None, kwargs: dict[str, object], patient: bool
+    ) -> MadeCall:
         if self.way.broken is not None:
             raise from_wire(self.way.broken.to_wire())
         payload: bytes | None = None
@@ -97,7 +119,7 @@ class Import:
             payload, parcel = self.exports.pack_arguments([*args, kwargs] if kwargs else list(args))
 
         def send(extras: Extras | None) -> MadeCall:
-            return self.way.call(self.export_id, path, payload, parcel, extras)
+            return self.way.call(self.export_id, path, payload, parcel, extras, patient=patient)
 
         try:
             return cast("MadeCall", depart(self.exports.loop, send, parcel))
@@ -106,11 +128,11 @@ class Import:
                 parcel.withdraw()
             raise
 
-    def forward(self, path: Sequence[str], payload: bytes | None) -> Awaitable[bytes | tuple[object]]:
+    def forward(self, path: Sequence[str], payload: bytes | None, patient: bool) -> Awaitable[bytes | tuple[object]]:
         """Pass a call on as it came. The awaitable gives the packed result, or (value,) if that holds references."""
         if self.way.broken is not None:
             raise from_wire(self.way.broken.to_wire())
-        return self.way.forward(self.export_id, path, payload)
+        return self.way.forward(self.export_id, path, payload, patient=patient)
 
 
 class RpcStub:
@@ -134,8 +156,12 @@ class RpcStub:
     def __call__(self, *args: object, **kwargs: object) -> MadeCall:
         return self._import().call((), args, kwargs)
 
-    def _forward(self, path: Sequence[str], payload: bytes | None) -> Awaitable[bytes | tuple[object]]:
-        return self._import().forward(path, payload)
+    def _call_patiently(self, *args: object) -> MadeCall:
+        """Call it without a deadline."""
+        return self._import().call((), args, {}, patient=True)
+
+    def _forward(self, path: Sequence[str], payload: bytes | None, patient: bool) -> Awaitable[bytes | tuple[object]]:
+        return self._import().forward(path, payload, patient)
 
     def __getattr__(self, name: str) -> RemotePath:
         if name.startswith("__"):
@@ -206,8 +232,8 @@ class RemotePath:
     def __call__(self, *args: object, **kwargs: object) -> MadeCall:
         return self._stub._import().call(self._path, args, kwargs)  # pyright: ignore[reportPrivateUsage]
 
-    def _forward(self, path: Sequence[str], payload: bytes | None) -> Awaitable[bytes | tuple[object]]:
-        return self._stub._import().forward((*self._path, *path), payload)  # pyright: ignore[reportPrivateUsage]
+    def _forward(self, path: Sequence[str], payload: bytes | None, patient: bool) -> Awaitable[bytes | tuple[object]]:
+        return self._stub._import().forward((*self._path, *path), payload, patient)  # pyright: ignore[reportPrivateUsage]
 
     def __await__(self) -> Generator[object, None, object]:
         return self._stub._import().call(self._path, None, {}).__await__()  # pyright: ignore[reportPrivateUsage]
@@ -229,6 +255,15 @@ class Received:
     def unpack(self, payload: bytes) -> object:
         """The arguments. Raises DataCloneError."""
         return self._exports.unpack(payload, self._way, self._borrowed)
+
+    def comparable(self, payload: bytes) -> bytes:
+        """The arguments without the numbers of what travels by reference, which are new at each call. Raises DataCloneError."""
+        return pack(
+            unpack_crossing(
+                payload,
+                lambda code, found: [code, found[:1] if code == REFERENCE and isinstance(found, bytes) else found],
+            )
+        )
 
     def returned(self) -> None:
         """The call is about to be answered."""

@@ -93,6 +93,7 @@ def let_go(instance: Instance, error: PerdureError, to: State, *, discard: bool 
         instance.pending.end()
     for body in list(instance.bodies):
         body.fail(error)
+    instance.forget_program()
     if discard:
         close_storage(instance, discard=True)
     elif instance.touched <= instance.output.commits.durable():

@@ -186,7 +186,7 @@ class RemoteStream(AsyncIterator[object]):
         self._ended = False
 
     def _ask(self) -> asyncio.Future[object]:
-        return self.stub._import().call((), None, {}, inside=True)  # pyright: ignore[reportPrivateUsage]
+        return self.stub._import().call((), None, {}, inside=True, patient=True)  # pyright: ignore[reportPrivateUsage]
 
     def __anext__(self) -> Awaitable[object]:
         return cast("Awaitable[object]", self.stub._imported.exports.through(self._one()))  # pyright: ignore[reportPrivateUsage]

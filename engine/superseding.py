@@ -97,6 +97,7 @@ def _superseded(residents: Residents, instance: Instance) -> bool:
         instance.abandoned = True
         if instance.pending is not None:
             instance.pending.end()
+        instance.forget_program()
     residents.left(instance, busy=busy)
     return True
 

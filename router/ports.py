@@ -23,6 +23,7 @@ from .wire import REF_CALL, REF_CANCEL, REF_DROP, REF_ERROR, REF_GONE, REF_KEEP,
 
 RUNNING_MAX = 10_000
 """Calls over one link that run at a time."""
+CARRIES, PATIENT = 1, 2
 Send = Callable[[Frame, int], None]
 
 
@@ -69,19 +70,34 @@ class Port:
 
     # ------------------------------------------------------------------ Way
     def call(
-        self, export_id: bytes, path: Sequence[str], payload: bytes | None, parcel: Parcel | None, extras: Extras | None
+        self,
+        export_id: bytes,
+        path: Sequence[str],
+        payload: bytes | None,
+        parcel: Parcel | None,
+        extras: Extras | None,
+        *,
+        patient: bool = False,
     ) -> MadeCall:
         """See `Way`."""
-        return self._begin(export_id, path, payload, parcel, extras)
+        return self._begin(export_id, path, payload, parcel, extras, patient)
 
-    def forward(self, export_id: bytes, path: Sequence[str], payload: bytes | None) -> Awaitable[bytes | tuple[object]]:
+    def forward(
+        self, export_id: bytes, path: Sequence[str], payload: bytes | None, *, patient: bool
+    ) -> Awaitable[bytes | tuple[object]]:
         """See `Way`."""
-        future = self._begin(export_id, path, payload, None, None)
+        future = self._begin(export_id, path, payload, None, None, patient)
         future.call_passed_on = True
         return cast("Awaitable[bytes | tuple[object]]", future)
 
     def _begin(
-        self, export_id: bytes, path: Sequence[str], payload: bytes | None, parcel: Parcel | None, extras: Extras | None
+        self,
+        export_id: bytes,
+        path: Sequence[str],
+        payload: bytes | None,
+        parcel: Parcel | None,
+        extras: Extras | None,
+        patient: bool,
     ) -> PortCall:
         future = PortCall(loop=self.exports.loop)
         if self.broken is not None:
@@ -92,13 +108,14 @@ class Port:
         future.call_port, future.export_id, future.call_id = self, export_id, self.exports.new_id()
         future.call_given = parcel
         self._calls[future.call_id] = future
-        if path or payload is not None:  # a stream is read itself, and its next item may take as long as it wants
+        if not patient:
             seconds = self._deadline_s if extras is None else min(self._deadline_s, extras.within_s)
             future.call_deadline = self.exports.loop.call_later(seconds, self._too_late, future, seconds, extras)
         fields = None if extras is None else extras.to_wire()
         if fields is not None and extras is not None and extras.within_s < inf:
             fields[2:] = [extras.parcel is not None, int(extras.within_s * 1000)]
-        frame = [REF_CALL, export_id, future.call_id, list(path), payload, fields, REQUEST_ID.get(), parcel is not None]
+        flags = (CARRIES if parcel is not None else 0) | (PATIENT if patient else 0)
+        frame = [REF_CALL, export_id, future.call_id, list(path), payload, fields, REQUEST_ID.get(), flags]
         self._send(frame, len(payload or b""))
         return future
 
@@ -192,7 +209,7 @@ class Port:
             raise ProtocolError(f"a frame of kind {kind!r} is not for references")
 
     def _on_call(self, frame: Frame) -> None:
-        _, export_id, call_id, path, payload, fields, request_id, carries = frame
+        _, export_id, call_id, path, payload, fields, request_id, flags = frame
         if type(call_id) is not bytes or len(call_id) != ID_BYTES or call_id in self._running:
             raise ProtocolError("malformed reference")
         if type(request_id) is not str or not isinstance(path, list) or not isinstance(payload, bytes | None):
@@ -200,7 +217,7 @@ class Port:
         names = tuple(str(name) for name in cast("list[object]", path))
         extras = None if fields is None else Extras.from_wire(fields)
         export = self.exports.find(export_id)
-        received: Received | None = self.exports.received(self) if carries else None
+        received: Received | None = self.exports.received(self) if flags & CARRIES else None
 
         def answer(result: Result) -> None:
             if received is not None:
@@ -222,7 +239,8 @@ class Port:
                 raise host_gone()
             if len(self._running) > RUNNING_MAX:
                 raise Overloaded("too many calls of functions and targets run here", hint="back off, and try again")
-            cancel = begin(self.exports, export, names, payload, received, extras, request_id, answer)
+            patient = bool(flags & PATIENT)
+            cancel = begin(self.exports, export, names, payload, received, extras, request_id, answer, patient=patient)
         except PerdureError as error:
             answer(error)
             return

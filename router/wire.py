@@ -22,7 +22,7 @@ Both ends that name themselves in the fields of HELLO and WELCOME (`references`:
 
     REPLY_CARRYING  call, payload, [number, …]  a reply that holds what travels by reference; its numbers
     REF_CALL   number, call, path, payload,     call: a number of the caller; payload nil: what the path leads to is read
-               extras, request id, carries      carries: the arguments hold what travels by reference
+               extras, request id, flags        flags: 1: the arguments hold what travels by reference; 2: no deadline
     REF_REPLY  call, payload, numbers or nil
     REF_ERROR  call, fields
     REF_CANCEL number, call

@@ -6,12 +6,15 @@ read is; a stream whose other end is gone fails, it never just ends.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator
+from contextvars import copy_context
 from typing import Any, cast
 
 from ..engine.errors import HostGone
 from ..engine.http import Body, HttpRequest, HttpResponse
 from ..engine.streaming import RemoteStream
+from ..engine.turns import SCOPE
 from ..engine.value_types import register
 from ..engine.values import Buffer
 from .blob import Blob, File
@@ -23,7 +26,7 @@ from .request import Request
 from .response import Response
 from .stream_members import as_bytes
 from .urls import URLSearchParams
-from .writable_stream import WritableStream
+from .writable_stream import WritableStream, WritableStreamDefaultWriter
 
 REQUEST, RESPONSE, HEADERS, BLOB, FILE, FORM_DATA, READABLE, WRITABLE, SEARCH_PARAMS = range(16, 25)
 """Codes on the wire: never change one, never give one anew."""
@@ -101,18 +104,38 @@ def _readable(parts: list[Any]) -> ReadableStream:
 
 
 def _writable_parts(stream: WritableStream) -> object:
-    writer = stream.getWriter()
+    sent = _SentWriter(stream.getWriter())
+    return [sent.write, sent.close, sent.abort]
 
-    async def write(chunk: object) -> None:
-        await writer.write(chunk)
 
-    async def close() -> None:
-        await writer.close()
+class _SentWriter:
+    """The writer of a stream that was sent: who has it calls these. If they let go of it before its end, it breaks."""
 
-    async def abort(reason: object) -> None:
-        await writer.abort(reason)
+    def __init__(self, writer: WritableStreamDefaultWriter) -> None:
+        self._writer = writer
+        self._ended = False
+        self._loop = asyncio.get_running_loop()
+        self._context = copy_context()
 
-    return [write, close, abort]
+    async def write(self, chunk: object) -> None:
+        await self._writer.write(chunk)
+
+    async def close(self) -> None:
+        self._ended = True
+        await self._writer.close()
+
+    async def abort(self, reason: object) -> None:
+        self._ended = True
+        await self._writer.abort(reason)
+
+    def __del__(self) -> None:
+        scope = self._context.get(SCOPE)
+        if self._ended or self._loop.is_closed() or (scope is not None and scope.instance.broken is not None):
+            return
+        error = HostGone(
+            "WritableStream received over RPC was disconnected because the remote execution context has ended"
+        )
+        self._loop.call_soon_threadsafe(self._writer.abort, error, context=self._context)
 
 
 class _RemoteSink:
@@ -122,8 +145,8 @@ class _RemoteSink:
         self._functions = [function.dup() for function in parts]  # they outlive the call that brought them
 
     async def _call(self, which: int, *args: object) -> None:
-        try:
-            await cast("Callable[..., Awaitable[object]]", self._functions[which])(*args)
+        try:  # a sink takes as long as it wants: who writes is held up
+            await self._functions[which]._call_patiently(*args)
         except HostGone:
             raise HostGone("The WritableStream's remote execution context has ended") from None
 

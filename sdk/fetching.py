@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from ..engine.errors import NetworkError
 from ..engine.http import HttpRequest, HttpResponse
-from ..engine.outgoing import end_body, leaving_body, send_out
+from ..engine.outgoing import arriving_body, end_body, leaving_body, send_out
 from .headers import value_of
 from .request import Request
 from .response import Response
@@ -92,6 +92,8 @@ async def fetch(resource: object, **options: object) -> Response:
     except BaseException:
         end_body(wire.body)
         raise
+    if isinstance(found.response.body, AsyncIterator):
+        found.response.body = arriving_body(found.response.body)
     response = Response.from_wire(found.response)
     response.url, response.redirected = found.url, found.redirected
     if request.signal is not None and isinstance(found.response.body, AsyncIterator):

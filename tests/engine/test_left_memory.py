@@ -17,6 +17,10 @@ from .shelf import LoopClock, Shard
 
 
 class Thing(DurableObject):
+    def __init__(self, ctx, env):
+        super().__init__(ctx, env)
+        self.itself = self  # only a collection takes it away
+
     async def touch(self):
         await self.ctx.storage.put("touched", True)
 

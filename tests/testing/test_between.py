@@ -7,6 +7,7 @@ import gc
 
 import pytest
 from perdure.engine.errors import PerdureError
+from perdure.router.retries import with_key
 from perdure.sdk.workers import DurableObject, RpcTarget
 from perdure.testing import World
 from perdure.testing.virtual import run
@@ -104,6 +105,23 @@ class Host(DurableObject):
             given = [(), (lambda: 1,), (stream(),), ("x",), (counter.dup(),), (stream(), lambda: 1)][number % 6]
             calls.append(counter.add(*given))
         return await asyncio.gather(*calls)
+
+    async def counted(self):
+        await self.ctx.storage.put("often", (await self.ctx.storage.get("often") or 0) + 1)
+        return Counter()
+
+    async def counts(self, function, more):
+        await self.ctx.storage.put("often", (await self.ctx.storage.get("often") or 0) + 1)
+        return await function() + 2
+
+    async def keep_session_of(self, name):
+        self.session = await self.env.Host.getByName(name).counter()
+
+    async def abort(self):
+        self.ctx.abort("as asked")
+
+    async def how_often(self):
+        return await self.ctx.storage.get("often")
 
 
 def in_world(work, **options):
@@ -238,5 +256,60 @@ def test_calls_of_a_target_arrive_in_order_whatever_they_carry_and_whatever_they
     async def work(world, a):
         assert await a.make_calls("b", 24) == list(range(1, 25))
         assert await a.make_calls("a", 12) == list(range(1, 13))
+
+    in_world(work)
+
+
+def test_keys_and_references():
+    """What was answered by reference is not kept; a repeat is told, and runs nothing."""
+
+    async def work(world, a):
+        keyed = with_key(a, "k1")
+        add = await keyed.counted()
+        assert await add.add() == 1
+        with pytest.raises(
+            PerdureError, match="has run; its answer held functions, targets or streams, which are not kept"
+        ):
+            await with_key(a, "k1").counted()
+        assert await a.how_often() == 1
+        assert await with_key(a, "k2").counts(lambda: 5, {"x": [1]}) == 7
+        assert await with_key(a, "k2").counts(lambda: 5, {"x": [1]}) == 7
+        assert await a.how_often() == 2
+        with pytest.raises(PerdureError, match="was used for another call"):
+            await with_key(a, "k2").counts(lambda: 5, {"x": [2]})
+        with pytest.raises(PerdureError, match="was used for another call"):
+            await with_key(a, "k2").counts(5, {"x": [1]})
+        await world.crash(a)
+        assert await with_key(world.namespace("Host").getByName("a"), "k2").counts(lambda: 5, {"x": [1]}) == 7
+        assert await world.namespace("Host").getByName("a").how_often() == 2
+
+    in_world(work)
+
+
+@pytest.mark.parametrize("how", ["hibernates", "is reset", "is evicted"])
+def test_what_an_object_kept_is_let_go_when_it_leaves_memory_and_not_when_garbage_is_collected(how):
+    """Else what it kept of others would keep those in memory for as long as nothing makes garbage."""
+
+    async def work(world, a):
+        b = world.namespace("Host").getByName("b")
+        await a.keep(lambda: 1)
+        await a.keep_session_of("b")
+        assert {found.count for found in world.network._exports.values()} == {0, 1}
+        gc.collect()
+        gc.disable()
+        try:
+            if how == "hibernates":
+                await world.advance(seconds=60)
+                assert world._process(a).instance(a.id.raw) is None
+            elif how == "is reset":
+                with pytest.raises(PerdureError, match="as asked"):
+                    await a.abort()
+            else:
+                world._process(a).instance(a.id.raw).evict()
+            await asyncio.sleep(60)
+            assert {found.count for found in world.network._exports.values()} == {0}
+            assert world._process(b).instance(b.id.raw) is None
+        finally:
+            gc.enable()
 
     in_world(work)

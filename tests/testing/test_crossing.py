@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import subprocess
 import sys
@@ -83,6 +84,13 @@ class Mirror(DurableObject):
 
     async def give_up(self, sink):
         await sink.getWriter().abort("enough")
+
+    async def begin(self, sink, how):
+        """Writes once, and then has it, or not."""
+        writer = sink.getWriter()
+        await writer.write(b"begun;")
+        if how == "keep":
+            self.kept = writer
 
     async def sink(self):
         return WritableStream(
@@ -283,3 +291,27 @@ def test_a_client_that_has_not_loaded_the_sdk_knows_them_when_they_come() -> Non
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [[], "Blob", "a/b"]
+
+
+@pytest.mark.parametrize("how", ["keep", "let go"])
+def test_a_sink_whose_writer_is_gone_breaks_and_its_reader_is_told(how: str) -> None:
+    """A reset, or a writer that nobody has any more: who reads the other end does not wait for ever."""
+
+    async def work(world, stub):
+        pair = TransformStream()
+        reader = pair.readable.getReader()
+        begun = stub.begin(pair.writable, how)
+        assert bytes((await reader.read()).value) == b"begun;"
+        await begun
+        reading = asyncio.ensure_future(reader.read())
+        if how == "keep":
+            await asyncio.sleep(5)
+            assert not reading.done()
+            with pytest.raises(PerdureError, match="as asked"):
+                await stub.abort()
+        await asyncio.sleep(1)
+        gc.collect()
+        with pytest.raises(PerdureError, match="WritableStream received over RPC was disconnected"):
+            await asyncio.wait_for(reading, 60)
+
+    in_world(work)
