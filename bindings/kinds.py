@@ -12,6 +12,7 @@ from ..engine.class_runtime import ClassRuntime
 from ..engine.durable import DurableObject
 from ..engine.errors import ConfigError
 from ..sdk.adapter import SdkHttp
+from ..sdk.binding_names import bound_names
 from ..sdk.compatibility import ASSETS_FOR_NAVIGATION, applies
 from ..sdk.config import Config
 from ..sdk.doors import DEFAULT
@@ -51,13 +52,18 @@ _WITH_OTHERS = frozenset({"unsafe"})
 
 
 def check(config: Config) -> None:
-    """Raises ConfigError: a section is wrong, or nothing here serves it."""
+    """Raises ConfigError: a section is wrong, nothing here serves it, or a name in `env` is given twice."""
     known = {kind.section for kind in KINDS}
     for section in config.sections:
         if section not in known and section not in _WITH_OTHERS:
             raise ConfigError(f"{config.path}: '{section}' cannot be served by this version of perdure")
     for kind in KINDS:
         kind.check(config)
+    taken = set(config.vars)
+    for name in bound_names(config):
+        if name in taken:
+            raise ConfigError(f"{config.path}: two bindings or variables are named {name}", hint="rename one of them")
+        taken.add(name)
 
 
 def environments(programs: Programs, around: Surroundings) -> dict[str, Env]:
@@ -92,12 +98,7 @@ def _values(programs: Programs, program: Program, around: Surroundings, calls: I
     for kind in KINDS:
         if kind.section in config.sections or _WITH_OTHERS & config.sections.keys():
             bound += kind.bind(config, around).items()
-    values = dict(config.vars)
-    for name, value in bound:
-        if name in values:
-            raise ConfigError(f"{config.path}: two bindings or variables are named {name}", hint="rename one of them")
-        values[name] = value
-    return values
+    return {**config.vars, **dict(bound)}
 
 
 def _asset_files(config: Config) -> AssetFiles | None:

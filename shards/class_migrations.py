@@ -38,10 +38,13 @@ class ClassMigrations:
         meta: Meta,
         report: Callable[[str, str, dict[str, object]], None],
         exported: Exported | None = None,
+        check: Callable[[Config], None] = lambda _: None,
     ) -> None:
+        """`check`: raises ConfigError for a configuration that cannot be served for reasons of others."""
         self._meta = meta
         self._report = report
         self._exported = exported or import_apart
+        self._check = check
         self._done: dict[tuple[str, str], set[int]] = {}
         """(program, class key) → shards that have nothing of it any more."""
 
@@ -64,6 +67,8 @@ class ClassMigrations:
         deployments = self._read()[1]
         found = [(path, described(path, env_name, deployments)) for path in programs]
         check_together([config for _, config in found])
+        for _, config in found:  # all of them before anything of one is written
+            self._check(config)
         ready: dict[str, Config] = {}
         order = sorted(found, key=lambda each: not _takes_over(each[1]))  # sources change before they are looked at
         for path, config in [*order, *(each for each in order if _expects(each[1]))]:  # what was promised meanwhile

@@ -107,7 +107,7 @@ class Supervisor:
             self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
             self._watch_owner()
             await self.commands.listen(self._data.run)
-            self._migrations = ClassMigrations(self._meta, self._tell)
+            self._migrations = ClassMigrations(self._meta, self._tell, check=check)
             await self.prepare()
             self._watched.start(self._loop)
             self._crons.adopt(self._next_crons)
@@ -144,8 +144,6 @@ class Supervisor:
     async def prepare(self) -> None:
         """Read the configuration and apply its migrations: before any process of it starts. Raises ConfigError."""
         found = await self._migrations.prepare_all(self._setup.programs, self._setup.env_name)
-        for config in found:
-            check(config)
         self._next_crons = tuple(cron for config in found for cron in config.crons)
 
     def _serving_gateways(self) -> list[Child]:
