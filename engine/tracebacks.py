@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import traceback
 
-from .errors import PerdureError
+from .errors import PerdureError, ProgramBug
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _OURS = tuple(
@@ -39,8 +39,8 @@ def _trim(found: traceback.TracebackException, error: BaseException) -> None:
         first, last = programs[0], programs[-1]
         end = last + 1 if isinstance(error, PerdureError) else len(frames)
         found.stack[:] = frames[first:end]
-    elif isinstance(error, PerdureError) and error.remote:
-        found.stack[:] = []  # it came over the wire: its text says where it was raised
+    elif isinstance(error, ProgramBug) or (isinstance(error, PerdureError) and error.remote):
+        found.stack[:] = []  # what we say of the program, or what came over the wire: the text says what and where
     for chained, cause in ((found.__cause__, error.__cause__), (found.__context__, error.__context__)):
         if chained is not None and cause is not None:
             _trim(chained, cause)

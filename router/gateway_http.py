@@ -161,7 +161,7 @@ class Front:
             if found is not None:
                 return found
         if self._make_worker is None:
-            raise PerdureError(
+            raise ProgramBug(
                 "Handler does not export a fetch() function: the program has no `Default` WorkerEntrypoint",
                 hint="declare `class Default(WorkerEntrypoint)` with `async def fetch(self, request)` in the main module",
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from perdure.engine.errors import DataCloneError, PerdureError
+from perdure.engine.errors import DataCloneError, PerdureError, ProgramBug
 from perdure.engine.tracebacks import shown
 from perdure.engine.values import pack
 from perdure.sdk.worker_handlers import call_handler
@@ -54,10 +54,19 @@ def test_what_is_ours_alone_is_shown_whole() -> None:
     assert "values.py" in shown(typed.value)
 
 
+@pytest.mark.parametrize("error", [ProgramBug("fetch() must return"), PerdureError("from afar", remote=True)])
+def test_what_we_say_of_a_program_comes_without_our_lines(error: PerdureError) -> None:
+    try:
+        call_handler(None, "fetch", None).throw(error)
+    except PerdureError as raised:
+        raised.__traceback__ = raised.__traceback__.tb_next
+        assert "File" not in shown(raised)
+        assert error.message in shown(raised)
+
+
 def test_an_error_that_cannot_be_shown_is_named() -> None:
     class Odd(Exception):
         def __str__(self) -> str:
             raise RuntimeError("no")
 
     assert "Odd" in shown(Odd())
-    assert "remote" not in shown(PerdureError("from afar", remote=True))
