@@ -163,6 +163,8 @@ def _find(path: str) -> str:
                 hint="name a Python file instead, or make a program with `perdure new NAME`",
             )
         path = found
+    elif not os.path.exists(path):
+        raise ConfigError(f"there is no program at {path}", hint="`perdure new NAME` makes one")
     return path
 
 
@@ -183,8 +185,6 @@ def load(
         return Program(settings, module, _bound(settings, module), modules)
     if env_name is not None:
         raise ConfigError("--env-name needs a wrangler file")
-    if not os.path.isfile(path):
-        raise ConfigError(f"there is no program at {path}")
     name = _name_of(path)
     modules = ProgramModules(name, os.path.dirname(path)) if apart else None
     module = _import(path, {}, modules)

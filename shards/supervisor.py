@@ -257,6 +257,8 @@ class Supervisor:
             error = from_wire(cast("dict[str, object]", message["error"]))
             if self._reload is not None and not child.served:
                 return  # the reload says it: reload_failed
+            if not self._announced:
+                return  # it ends the start, which raises it
             self._log.error("failed", process=child.name, error=error.message, hint=error.hint or None)
 
     def _on_upgrade(self, class_key: str) -> None:
@@ -359,9 +361,12 @@ class Supervisor:
             self.bury(child)
         if self._signals:
             return
+        if not self._announced and child.failure is not None:
+            self._fail(child)
+            return
         decision = self._reviving.decide(child.name, child.served)
         self._log.warning("died", process=child.name, pid=child.pid, code=child.returncode, again_in_s=decision.delay_s)
-        if not self._announced and (child.failure is not None or decision.crash_loop):
+        if not self._announced and decision.crash_loop:
             self._fail(child)
             return
         if decision.crash_loop:
