@@ -323,7 +323,8 @@ def check_exports(keys: Collection[str], bound: Collection[str], exported: Colle
         if name not in exported:
             raise ConfigError(
                 f"{where}: a binding refers to class '{name}', that is not exported by the script [code: {NOT_CONFIGURED}]",
-                hint=f"There is no '{name}' class defined in the main module: declare it, or remove the binding",
+                hint=f"There is no '{name}' class defined in the main module: declare `class {name}(DurableObject)`, or "
+                "remove the binding",
             )
     for name in keys:
         if name not in exported:

@@ -113,3 +113,10 @@ def test_a_misspelt_class_of_a_binding_is_guessed(tmp_path) -> None:
     with pytest.raises(ConfigError, match="10061") as found:
         warned(tmp_path, MAIN_OF_CRONS, durable_objects=bindings)
     assert found.value.hint.startswith("did you mean Room?")
+
+
+def test_a_class_that_does_not_derive_from_durable_object_is_none(tmp_path) -> None:
+    with pytest.raises(ConfigError, match="10061") as found:
+        warned(tmp_path, "from workers import WorkerEntrypoint\nclass Room: pass\n")
+    assert "There is no 'Room' class defined" in found.value.hint
+    assert "class Room(DurableObject)" in found.value.hint

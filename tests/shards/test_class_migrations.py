@@ -151,10 +151,10 @@ def test_the_program_is_imported_apart(tmp_path) -> None:
     scene.write(V1)
     with open(f"{scene.path}/entry.py", "w") as file:
         file.write(
-            "from workers import DurableObject\nprint('hello')\nclass Room(DurableObject): pass\nclass Old: pass\n"
+            "from workers import DurableObject\nprint('hello')\nclass Room(DurableObject): pass\nclass Old(DurableObject): pass\nclass Plain: pass\n"
         )
     found = asyncio.run(import_apart(scene.path, None, {}))
-    assert {"Room", "Old"} <= found
+    assert found == {"Room", "Old"}
     with open(f"{scene.path}/entry.py", "w") as file:
         file.write("import nothing_of_that_name\n")
     with pytest.raises(ConfigError, match="nothing_of_that_name"):
