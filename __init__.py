@@ -17,12 +17,13 @@ _PUBLIC = {
     "local": ".cli.local",
     "Retry": ".router.retries",
     "with_retry": ".router.retries",
+    "with_deadline": ".router.retries",
     "with_key": ".router.retries",
     "DurableObject": ".engine.durable",
     "PerdureError": ".engine.errors",
     "RpcTarget": ".engine.rpc_target",
 }
-_MODULES = frozenset({"migrations"})
+_MODULES = frozenset({"migrations", "sharding"})
 """Public modules: `import perdure` is enough to use them."""
 __all__ = [
     "Client",
@@ -34,6 +35,8 @@ __all__ = [
     "connect_blocking",
     "local",
     "migrations",
+    "sharding",
+    "with_deadline",
     "with_key",
     "with_retry",
 ]

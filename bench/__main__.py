@@ -15,7 +15,7 @@ import sys
 
 import click
 
-from . import alarms, fairness, hazards, history_cost, idle, object_calls, reloads, stalls, starts, storage
+from . import alarms, fairness, hazards, history_cost, idle, object_calls, queues, reloads, stalls, starts, storage
 from .load import Sample
 from .report import Row, show
 from .rigs import Bare, Product
@@ -30,6 +30,7 @@ PARTS = (
     idle,
     alarms,
     object_calls,
+    queues,
     hazards,
 )
 """Scenarios that start runtimes of their own."""

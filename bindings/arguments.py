@@ -7,6 +7,7 @@ attributes or keyword arguments, and what is None or undefined counts as not giv
 from __future__ import annotations
 
 import asyncio
+import datetime
 import json
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from dataclasses import dataclass
@@ -88,6 +89,11 @@ def to_json(value: object) -> str:
 def _unknown(value: object) -> object:
     if isinstance(value, StandIn):
         return value.plain()
+    if value is UNDEFINED:
+        return None
+    if isinstance(value, datetime.datetime):
+        moment = value.astimezone(datetime.UTC).isoformat(timespec="milliseconds")
+        return moment.replace("+00:00", "Z")
     raise InvalidArgument(f"a {type(value).__name__} cannot be written as JSON")
 
 

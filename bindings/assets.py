@@ -15,8 +15,6 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from urllib.parse import quote, unquote, urlsplit
 
-import pathspec
-
 from ..engine.http import HttpRequest, HttpResponse
 from ..engine.outgoing import send_out
 from ..sdk.adapter import fetch_through
@@ -50,6 +48,8 @@ class AssetFiles:
         self._settings = settings
         self._root = settings.folder
         self._prefers_navigation = prefers_navigation
+        import pathspec  # a process that serves no files should not pay for it
+
         self._ignored = pathspec.GitIgnoreSpec.from_lines([*_NO_ASSETS, *self._lines(".assetsignore")])
         self._redirects = parse_redirects("\n".join(self._lines("_redirects")))
         self._headers = parse_headers("\n".join(self._lines("_headers")))

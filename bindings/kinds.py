@@ -20,9 +20,12 @@ from ..sdk.env import Env
 from ..sdk.program import Program
 from ..sdk.programs import Programs
 from ..sdk.service import Exports, Service, Target
+from .ai import AiModels
 from .assets import AssetFiles, AssetsBinding
 from .d1 import D1Databases
 from .kv import KvNamespaces
+from .queues import Queues
+from .r2 import R2Buckets
 from .rate_limits import RateLimits, UnsafeRateLimits
 from .services import InProcessCalls
 from .surroundings import Surroundings
@@ -46,24 +49,35 @@ class Kind(Protocol):
         ...
 
 
-KINDS: tuple[Kind, ...] = (KvNamespaces(), RateLimits(), UnsafeRateLimits(), D1Databases())
-_WITH_OTHERS = frozenset({"unsafe"})
-"""Sections that kinds look into beside their own."""
+KINDS: tuple[Kind, ...] = (
+    KvNamespaces(),
+    RateLimits(),
+    UnsafeRateLimits(),
+    D1Databases(),
+    Queues(),
+    R2Buckets(),
+    AiModels(),
+)
 
 
 def check(config: Config) -> None:
     """Raises ConfigError: a section is wrong, nothing here serves it, or a name in `env` is given twice."""
     known = {kind.section for kind in KINDS}
     for section in config.sections:
-        if section not in known and section not in _WITH_OTHERS:
+        if section not in known:
             raise ConfigError(f"{config.path}: '{section}' cannot be served by this version of perdure")
     for kind in KINDS:
+<<<<<<< HEAD
         kind.check(config)
     taken = set(config.vars)
     for name in bound_names(config):
         if name in taken:
             raise ConfigError(f"{config.path}: two bindings or variables are named {name}", hint="rename one of them")
         taken.add(name)
+=======
+        if kind.section in config.sections:
+            kind.check(config)
+>>>>>>> next
 
 
 def environments(programs: Programs, around: Surroundings) -> dict[str, Env]:
@@ -76,6 +90,7 @@ def environments(programs: Programs, around: Surroundings) -> dict[str, Env]:
         env = found[program.name] = Env(_values(programs, program, around, calls))
         doors = around.doors[program.name] = program.doors(env)
         doors.exports = _exports(program, around, calls, doors.names)
+        _check_consumers(program, around)
     return found
 
 
@@ -96,9 +111,18 @@ def _values(programs: Programs, program: Program, around: Surroundings, calls: I
     if files is not None and config.assets is not None and config.assets.binding is not None:
         bound.append((config.assets.binding, AssetsBinding(files)))
     for kind in KINDS:
-        if kind.section in config.sections or _WITH_OTHERS & config.sections.keys():
+        if kind.section in config.sections:
             bound += kind.bind(config, around).items()
     return {**config.vars, **dict(bound)}
+
+
+def _check_consumers(program: Program, around: Surroundings) -> None:
+    queues = [queue for queue, consumer in around.consumers.items() if consumer.program == program.name]
+    if queues and not around.doors[program.name].handles("queue"):
+        raise ConfigError(
+            f"{program.config.path}: the program consumes the queue '{queues[0]}' and has no queue() handler",
+            hint="write `async def queue(self, batch)` in its `Default` WorkerEntrypoint",
+        )
 
 
 def _asset_files(config: Config) -> AssetFiles | None:

@@ -1,7 +1,7 @@
 """Workers called by code of the same process: bindings to services, and `ctx.exports`.
 
 What always holds: a Worker runs in the process of its caller, outside of any object's turn and past its output gate; it gets
-copies and gives copies; what it raises arrives as from afar.
+copies and gives copies, and none of its caller's context variables; what it raises arrives as from afar.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..engine.blocking import run_worker
+from ..engine.calls import REQUEST_ID
 from ..engine.errors import DurableObjectAbort, InvalidArgument, MethodNotFound
 from ..engine.http import HttpRequest, HttpResponse
 from ..engine.outgoing import send_out
@@ -45,7 +47,7 @@ class InProcessCalls:
     def fetch(self, target: Target, request: HttpRequest) -> Awaitable[HttpResponse]:
         files = self._around.assets.get(target.program) if target.entrypoint in (None, DEFAULT) else None
         if files is None:
-            return send_out(lambda: self._run(target, lambda worker: _fetch(worker, request)))
+            return send_out(lambda: _apart(self._run(target, lambda worker: _fetch(worker, request))))
 
         async def through() -> HttpResponse:
             if self._around.doors[target.program].maker() is None:
@@ -53,7 +55,7 @@ class InProcessCalls:
             found = None if files.worker_first(request.url) else await files.before_worker(request)
             return found or await self._run(target, lambda worker: _fetch(worker, request))
 
-        return send_out(through)
+        return send_out(lambda: _apart(through()))
 
     def call(self, target: Target, method: str, args: list[object]) -> Awaitable[object]:
         link = self._around.link
@@ -66,7 +68,7 @@ class InProcessCalls:
                 if parcel is not None:
                     parcel.returned()
 
-        return send_out(run)
+        return send_out(lambda: _apart(run()), parcel=parcel)
 
     def scheduled(self, target: Target, cron: str, scheduled_ms: int | None) -> Awaitable[JsDict]:
         at_ms = round(time.time() * 1000) if scheduled_ms is None else scheduled_ms
@@ -76,7 +78,7 @@ class InProcessCalls:
             await call_handler(worker, "scheduled", controller)
             return JsDict({"outcome": "ok", "noRetry": not controller.retries})
 
-        return send_out(lambda: self._run(target, run))
+        return send_out(lambda: _apart(self._run(target, run)))
 
     def queue(self, target: Target, queue: str, messages: Sequence[object]) -> Awaitable[JsDict]:
         batch = MessageBatch.of_plain(queue, cast("Sequence[dict[str, object]]", unpack(pack(list(messages)))))
@@ -85,7 +87,7 @@ class InProcessCalls:
             await call_handler(worker, "queue", batch)
             return batch.outcome()
 
-        return send_out(lambda: self._run(target, run))
+        return send_out(lambda: _apart(self._run(target, run)))
 
     async def _run(self, target: Target, work: Callable[[object], Awaitable[T]]) -> T:
         """Make the Worker and have `work` use it. Raises PerdureError, marked as remote."""
@@ -103,32 +105,44 @@ class InProcessCalls:
         return await work(self._around.make(target.program, target.entrypoint, context))
 
 
+def _apart(work: Coroutine[Any, Any, T], context: Context | None = None) -> asyncio.Task[T]:
+    """Begin `work` in a context of its own, or in one that it has had before."""
+    if context is None:
+        context = Context()
+        context.run(REQUEST_ID.set, REQUEST_ID.get())
+    return asyncio.get_running_loop().create_task(work, name="service", context=context)
+
+
 async def _fetch(worker: object, request: HttpRequest) -> HttpResponse:
     result = await call_handler(worker, "fetch", Request.from_wire(request))
     if not isinstance(result, Response):
         raise TypeError(f"fetch() must return a Response, it returned {type(result).__name__}")
     response = result.to_wire()
     if isinstance(response.body, AsyncIterator):
-        response.body = _outside(response.body)
+        response.body = _outside(response.body, copy_context())
     return response
 
 
-async def _outside(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The chunks of a body, each made outside of the turn that waits for it."""
+async def _outside(body: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+    """The chunks of a body, each made outside of the turn that waits for it, in the context of the Worker."""
     try:
         while True:
-            chunk = await send_out(lambda: _next(body))
+            chunk = await send_out(lambda: _apart(_next(body), context))
             if chunk is None:
                 return
             yield chunk
     finally:
         close = cast("Callable[[], Awaitable[None]] | None", getattr(body, "aclose", None))
         if close is not None:
-            await send_out(close)
+            await send_out(lambda: _apart(_close(close), context))
 
 
 async def _next(body: AsyncIterator[bytes]) -> bytes | None:
     return await anext(body, None)
+
+
+async def _close(close: Callable[[], Awaitable[None]]) -> None:
+    await close()
 
 
 async def _call(

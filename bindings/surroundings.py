@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..engine.blocking import run_worker
-from ..engine.errors import ConfigError
+from ..engine.errors import ConfigError, DurableObjectAbort
 from ..engine.exports import Exports, Parcel
 from ..engine.outgoing import send_out
+from ..engine.raised import as_remote
 from ..engine.references import Way
 from ..engine.stubs import Namespace, Transport
 from ..sdk.adapter import fetch_through
@@ -18,6 +19,7 @@ from ..sdk.doors import Doors
 from ..sdk.entrypoints import ExecutionContext
 from ..sdk.worker_handlers import call_handler
 from .assets import AssetFiles
+from .queue_rules import Consumer
 from .system_classes import key_of
 
 Report = Callable[[str, str, dict[str, object]], None]
@@ -53,6 +55,8 @@ class Surroundings:
     """Program name → its Workers."""
     assets: dict[str, AssetFiles] = field(default_factory=dict[str, AssetFiles])
     """Program name → the files that are served beside its default Worker."""
+    consumers: dict[str, Consumer] = field(default_factory=dict[str, Consumer])
+    """Queue → the program that gets its messages."""
     settings: Mapping[str, object] = field(default_factory=dict[str, object])
     _pending: set[asyncio.Future[object]] = field(default_factory=set[asyncio.Future[object]])
 
@@ -72,6 +76,10 @@ class Surroundings:
         context = ExecutionContext(self.report)
         try:
             return await run_worker(self._call(program, handler, args, context))
+        except asyncio.CancelledError:
+            raise
+        except (Exception, SystemExit, DurableObjectAbort) as error:
+            raise as_remote(error) from error
         finally:
             self.keep(context)
 

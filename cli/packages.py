@@ -18,7 +18,8 @@ import click
 from packaging.requirements import Requirement
 
 from ..engine.errors import ConfigError
-from ..sdk.requirements import SITE_VARIABLE, missing, required
+from ..sdk.installed import SITE_VARIABLE
+from ..sdk.requirements import missing, required
 
 Run = Callable[[Sequence[str]], int]
 

@@ -32,8 +32,15 @@ FLAGS: dict[str, type] = {
 }
 PROGRAMS = "programs"
 """A key of perdure.toml: a list, in the place of `program`."""
-_TABLES = {"limits": "bounds", "quotas": "quotas", "classes": "tables, one a class, of bounds"}
+_TABLES = {
+    "limits": "bounds",
+    "quotas": "quotas",
+    "classes": "tables, one a class, of bounds",
+    "r2": "tables, one a bucket",
+    "ai": "url, key, models",
+}
 """Tables of perdure.toml, and what they hold."""
+_OF_BINDINGS = ("r2", "ai")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 
@@ -127,7 +134,8 @@ def resolve(flags: Mapping[str, object], environment: Mapping[str, str], file: M
     for name, found in tables.items():
         if not isinstance(found, dict):
             raise ConfigError(f"{name} must be a table of {_TABLES[name]}")
-    limits, quotas, classes = (cast("dict[str, object]", tables[name]) for name in _TABLES)
+    bindings = {name: tables.pop(name) for name in _OF_BINDINGS}
+    limits, quotas, classes = (cast("dict[str, object]", found) for found in tables.values())
     listed = cast("Sequence[str] | None", merged.pop(PROGRAMS, None))
     if "program" in merged and PROGRAMS not in given:
         listed = [cast("str", merged["program"])]
@@ -140,7 +148,7 @@ def resolve(flags: Mapping[str, object], environment: Mapping[str, str], file: M
     merged["program"], merged["beside"] = paths[0], tuple(paths[1:])
     merged.setdefault("data", default_data(paths[0]))
     merged.setdefault("shards", min(os.cpu_count() or 1, 64))
-    setup = Setup(**merged, settings=limits, quotas=quotas, classes=classes)  # pyright: ignore[reportArgumentType]
+    setup = Setup(**merged, settings=limits, quotas=quotas, classes=classes, bindings=bindings)  # pyright: ignore[reportArgumentType]
     setup.check()
     return setup
 

@@ -65,11 +65,32 @@ class Steps(Coroutine[Any, Any, object]):
     __slots__ = ("__name__", "__qualname__", "_coroutine", "_stack")
 
     def __init__(self, coroutine: Coroutine[Any, Any, object]) -> None:
-        self._coroutine = coroutine
+        self._coroutine = cast("types.CoroutineType[Any, Any, object]", coroutine)
         self.__name__ = getattr(coroutine, "__name__", "steps")
         self.__qualname__ = getattr(coroutine, "__qualname__", "steps")
         self._stack: _Stack | None = None
         """Where a step of it is blocked."""
+
+    # What `inspect` asks to tell whether a task has begun: anyio cancels those that have.
+    @property
+    def cr_running(self) -> bool:
+        return self._coroutine.cr_running
+
+    @property
+    def cr_suspended(self) -> bool:
+        return self._coroutine.cr_suspended
+
+    @property
+    def cr_frame(self) -> types.FrameType | None:
+        return self._coroutine.cr_frame
+
+    @property
+    def cr_await(self) -> object:
+        return self._coroutine.cr_await
+
+    @property
+    def cr_code(self) -> types.CodeType:
+        return self._coroutine.cr_code
 
     def __await__(self) -> Generator[Any, Any, object]:
         return cast("Generator[Any, Any, object]", self)

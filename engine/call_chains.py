@@ -6,13 +6,15 @@ for a living one; events that make no calls have no number and cost nothing.
 
 from __future__ import annotations
 
+from math import inf
+
 from .calls import CHAIN_LENGTH_MAX, LABEL_CHARACTERS_MAX, Extras
 from .errors import CallChainTooLong
 from .turns import Event
 
 
-def extras_of(event: Event, given: Extras | None) -> Extras:
-    """What a call carries that this event makes now. Raises CallChainTooLong."""
+def extras_of(event: Event, given: Extras | None, within_s: float | None = None) -> Extras:
+    """What a call carries that this event makes now; `within_s`: what is left for it. Raises CallChainTooLong."""
     instance, call = event.instance, event.call
     before, trail = ((), ()) if call is None else (call.chain, call.trail)
     if len(before) >= CHAIN_LENGTH_MAX:
@@ -29,5 +31,5 @@ def extras_of(event: Event, given: Extras | None) -> Extras:
     chain = (*before, (instance.object_id, event.number))
     step = (turns.numbered, repr(instance)[:LABEL_CHARACTERS_MAX])
     if given is None:
-        return Extras(chain, (*trail, step))
+        return Extras(chain, (*trail, step), within_s=inf if within_s is None else within_s)
     return Extras(chain, (*trail, step), given.key, given.parcel)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .http import HttpRequest
@@ -49,6 +50,8 @@ class Extras:
     """What was exported for its arguments."""
     carries: bool = False
     """Of a call that arrives: its arguments need an importer."""
+    within_s: float = inf
+    """How long its caller waits. Travels here only with calls of references: others have it beside."""
 
     def to_wire(self) -> list[object]:
         """Plain values: [[[object id, event, call, label], …], key], and True if its arguments need an importer."""
@@ -69,7 +72,8 @@ class Extras:
             if type(number) is not int or type(label) is not str or len(label) > LABEL_CHARACTERS_MAX:
                 raise ValueError("no trail")
         chain, trail = tuple((link[0], link[1]) for link in links), tuple((link[2], link[3]) for link in links)
-        return cls(chain, trail, key, None, bool(more and more[0]))
+        within_s = more[1] / 1000 if len(more) > 1 else inf
+        return cls(chain, trail, key, None, bool(more and more[0]), within_s)
 
 
 class MadeCall(asyncio.Future[object]):
@@ -132,7 +136,9 @@ class Call:
     request: HttpRequest | None = None
     request_id: str = ""
     deadline_s: float | None = None
-    """Monotonic seconds; None: no deadline."""
+    """Of an operation: monotonic seconds; None: no deadline."""
+    within_s: float = inf
+    """How long its caller waits, from `arrived_s` on."""
     handle: object | None = None
     """What the receiving side needs to cancel it."""
     origin: Any = None

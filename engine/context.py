@@ -14,6 +14,7 @@ from .awake import counted
 from .background import wait_until
 from .call_chains import extras_of
 from .calls import Extras
+from .deadlines import left_s
 from .errors import DurableObjectAbort
 from .http import HttpRequest, HttpResponse
 from .ids import ObjectId
@@ -125,6 +126,7 @@ class GatedTransport:
         scope = SCOPE.get()
         if scope is not None:
             extras = extras_of(scope.event, extras)
+            deadline_s = left_s(scope.event, deadline_s)
 
         def send() -> Awaitable[object]:
             return self._inner.call(class_key, object_id, name, method, args, deadline_s, on_reset, extras)
@@ -144,6 +146,7 @@ class GatedTransport:
         scope = SCOPE.get()
         if scope is not None:
             extras = extras_of(scope.event, extras)
+            deadline_s = left_s(scope.event, deadline_s)
 
         def send() -> Awaitable[HttpResponse]:
             return self._inner.fetch(class_key, object_id, name, request, deadline_s, on_reset, extras)
@@ -153,4 +156,4 @@ class GatedTransport:
     def _leave(self, scope: Scope | None, send: Callable[[], Awaitable[T]], extras: Extras | None) -> Awaitable[T]:
         if scope is None or extras is None:
             return outside().run(send)
-        return leave(scope, send, extras.trail[-1][0], self._loop)
+        return leave(scope, send, extras.trail[-1][0], self._loop, extras.parcel)

@@ -211,11 +211,12 @@ class Exports:
         """What was sent with that number, as long as somebody may have it."""
         return self._by_id.get(export_id)
 
-    def keep(self, export_id: bytes) -> None:
-        """Its receiver has kept a parameter."""
+    def keep(self, export_id: bytes) -> bool:
+        """Its receiver has kept a parameter. False: it has been let go already, or was never sent."""
         export = self._by_id.get(export_id)
         if export is not None:
             export.kept = True
+        return export is not None
 
     def release(self, export_id: bytes) -> None:
         """Nobody has it any more."""
@@ -227,7 +228,7 @@ class Exports:
         if isinstance(value, RpcStub | RemoteStream):
             value.dispose()
         elif isinstance(value, Producer):
-            value.stop()
+            value.stop(export.context)
 
     # ------------------------------------------------------------------ in
     def unpack(self, payload: bytes, way: Way, borrowed: list[RpcStub] | None = None) -> object:

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from . import call_cycles, leaving, rates, resetting
-from .ages import TOO_LONG
+from .ages import TOO_LONG, late
 from .alarm_calls import blame
 from .awake import Pending
 from .bodies import OutgoingBody
@@ -304,8 +304,11 @@ class Instance:
             self.active_since_s = self.clock.monotonic_s()
         self.queued -= 1
         self.queued_bytes -= len(call.payload)
-        if (self.shelf.now_s - call.arrived_s) * 1000 > self.limits.mailbox_age_ms_max:
+        waited_s = self.shelf.now_s - call.arrived_s
+        if waited_s * 1000 > self.limits.mailbox_age_ms_max:
             return overloaded(self, TOO_LONG)
+        if waited_s > call.within_s:
+            return late(self, call)
         if call.kind != ALARM and call.kind != REFERENCE:  # a call of what another one gave is of its session
             self.meters.requests += 1
         return None

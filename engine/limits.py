@@ -89,6 +89,8 @@ class Limits:
     memory_mb: int = 128  # MiB that an object may have grown by, by estimate (spec: 128 MB an isolate)
     shard_memory_soft_mb: int = 0  # above it idle objects leave memory, then the largest one; 0: 60 % of its share
     shard_memory_hard_mb: int = 0  # above it the shard restarts; 0: 80 % of its share of the machine's memory
+    shard_renew: bool = True  # give a shard that sleeps a new process when it is much larger than it began
+    shard_renew_growth_mb: int = 8  # MiB, and a tenth of what it began with: above it
     quiescent_rounds: int = 4  # loop rounds without a resumed task after which a suspended turn ends
     alarm_wall_ms_max: int = 900_000  # one run (spec/limits.md: 15 min)
     alarms_per_second_max: int = 1_000  # begun by one shard: what an outage left over must not fire in one instant

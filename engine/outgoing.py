@@ -9,13 +9,17 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from .awake import add_piece, counted
 from .bodies import OutgoingBody
 from .call_chains import extras_of
 from .calls import Extras, MadeCall
+from .deadlines import left_s
 from .turns import SCOPE, Scope, outside
+
+if TYPE_CHECKING:
+    from .exports import Parcel
 
 T = TypeVar("T")
 
@@ -38,16 +42,16 @@ class _Ending:
             found.cancel()
 
 
-def send_out(send: Callable[[], Awaitable[T]], *, ends: bool = False) -> Awaitable[T]:
+def send_out(send: Callable[[], Awaitable[T]], *, ends: bool = False, parcel: Parcel | None = None) -> Awaitable[T]:
     """Begin `send()` outside of the running object, past its output gate; where no object runs, at once.
 
     It is begun also when the result is not awaited; cancelling the result cancels it; it keeps the object awake.
-    `ends`: it is cancelled when the object is reset or leaves memory.
+    `ends`: it is cancelled when the object is reset or leaves memory. `parcel`: what is let go if it never begins.
     """
     scope = SCOPE.get()
     if scope is None:
         return asyncio.ensure_future(send())
-    answer = leave(scope, lambda: asyncio.ensure_future(send()), 0, asyncio.get_running_loop())
+    answer = leave(scope, lambda: asyncio.ensure_future(send()), 0, asyncio.get_running_loop(), parcel)
     if not ends:
         return counted(answer)
     if scope.instance.broken is None and isinstance(answer, asyncio.Future):
@@ -55,17 +59,25 @@ def send_out(send: Callable[[], Awaitable[T]], *, ends: bool = False) -> Awaitab
     return answer
 
 
-def depart(loop: asyncio.AbstractEventLoop, send: Callable[[Extras | None], Awaitable[T]]) -> Awaitable[T]:
+def depart(
+    loop: asyncio.AbstractEventLoop, send: Callable[[Extras | None], Awaitable[T]], parcel: Parcel | None
+) -> Awaitable[T]:
     """The same for a call, which carries the chain of calls that led to it. Where no object runs it leaves at once."""
     scope = SCOPE.get()
     if scope is None:
         return send(None)
-    extras = extras_of(scope.event, None)
-    return counted(leave(scope, lambda: send(extras), extras.trail[-1][0], loop))
+    extras = extras_of(scope.event, None, left_s(scope.event, None))
+    return counted(leave(scope, lambda: send(extras), extras.trail[-1][0], loop, parcel))
 
 
-def leave(scope: Scope, send: Callable[[], Awaitable[T]], number: int, loop: asyncio.AbstractEventLoop) -> Awaitable[T]:
-    """`number`: of the call in its chain; 0: it has none."""
+def leave(
+    scope: Scope,
+    send: Callable[[], Awaitable[T]],
+    number: int,
+    loop: asyncio.AbstractEventLoop,
+    parcel: Parcel | None = None,
+) -> Awaitable[T]:
+    """`number`: of the call in its chain; 0: it has none. `parcel`: what it carries, which is let go if it never leaves."""
     # Tasks and callbacks of the client are not the object's: they must not run in its turns.
     context = outside()
     if scope.instance.broken is not None:
@@ -80,10 +92,18 @@ def leave(scope: Scope, send: Callable[[], Awaitable[T]], number: int, loop: asy
     future = cast("asyncio.Future[T]", MadeCall(loop=loop))
     cast("MadeCall", future).call_number = number
 
-    def start() -> None:
+    def start(carried: Parcel | None) -> None:
         if future.cancelled():
+            if carried is not None:
+                carried.withdraw()
             return
-        sent = cast("asyncio.Future[T]", context.run(asyncio.ensure_future, context.run(send)))
+        try:
+            sent = cast("asyncio.Future[T]", context.run(asyncio.ensure_future, context.run(send)))
+        except Exception as error:  # the client is closed: it is the caller's to know, not of what is made durable
+            if carried is not None:
+                carried.withdraw()
+            future.set_exception(error)
+            return
         sent.add_done_callback(finish, context=context)
         future.add_done_callback(lambda ended: ended.cancelled() and sent.cancel(), context=context)
 
@@ -97,7 +117,7 @@ def leave(scope: Scope, send: Callable[[], Awaitable[T]], number: int, loop: asy
         else:
             future.set_result(sent.result())
 
-    scope.instance.output.emit(start)
+    scope.instance.output.emit(start, parcel)  # `resetting.answer_dropped` lets go of it
     return future
 
 

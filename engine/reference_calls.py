@@ -105,7 +105,7 @@ def begin(
     )
     call.reached, call.received = reached, received
     if extras is not None:
-        call.chain, call.trail = extras.chain, extras.trail
+        call.chain, call.trail, call.within_s = extras.chain, extras.trail, extras.within_s
     instance.deliver(call)
     return lambda: cancel(instance, call)
 

@@ -99,7 +99,12 @@ class Import:
         def send(extras: Extras | None) -> MadeCall:
             return self.way.call(self.export_id, path, payload, parcel, extras)
 
-        return cast("MadeCall", depart(self.exports.loop, send))
+        try:
+            return cast("MadeCall", depart(self.exports.loop, send, parcel))
+        except BaseException:
+            if parcel is not None:
+                parcel.withdraw()
+            raise
 
     def forward(self, path: Sequence[str], payload: bytes | None) -> Awaitable[bytes | tuple[object]]:
         """Pass a call on as it came. The awaitable gives the packed result, or (value,) if that holds references."""

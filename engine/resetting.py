@@ -103,7 +103,7 @@ def let_go(instance: Instance, error: PerdureError, to: State, *, discard: bool 
 
 
 def answer_dropped(instance: Instance, dropped: Sequence[Effect], error: PerdureError) -> None:
-    """Replies that were held never leave: their callers get the reason instead."""
+    """Replies that were held never leave: their callers get the reason instead. What held calls carry is let go."""
     if error.durableObjectId is None:
         error.durableObjectId = instance.object_id.hex()
     error.durableObjectReset = True
@@ -111,6 +111,8 @@ def answer_dropped(instance: Instance, dropped: Sequence[Effect], error: Perdure
         if args and isinstance(args[0], Call):
             Parcel.lost(args[1])
             args[0].answer(args[0], error)
+        elif args:
+            Parcel.lost(args[0])
 
 
 def close_storage(instance: Instance, discard: bool = False) -> None:

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, ValuesView
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
-from .ages import expire
+from .ages import end_late, expire
 from .awake import Fate, fate_of, may_hibernate
 from .bookmarks import History, Position
 from .busy import take_meters
@@ -387,6 +387,8 @@ class Residents:
         for instance in part:
             if instance.calls_left != instance.calls_max:
                 self.rates.read(instance)
+            if instance.events:
+                end_late(instance)
             still_here = self._by_id.get(instance.object_id) is instance  # slices are ticks apart
             if still_here and instance.used_s <= idle_since:
                 self._look_at(instance)

@@ -168,7 +168,8 @@ class Sections:
 
     def cancel_later(self, event: Event) -> None:
         """Its caller is gone: cancel it when no section is open any more."""
-        self._late_cancels.append(event)
+        if event not in self._late_cancels:
+            self._late_cancels.append(event)
 
     def _cancel_now(self) -> None:
         events, self._late_cancels = self._late_cancels, []

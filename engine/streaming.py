@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import types
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import Context
 from typing import TYPE_CHECKING, cast
 
 import msgpack
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from .exports import Exports, Parcel
 
 AHEAD_ITEMS = 16
-_PULL = ("pull",)
 
 
 def cut_early() -> PerdureError:
@@ -88,9 +88,16 @@ class Producer:
             if not self._stopped:
                 self._emit(as_remote(error))
         finally:
-            closer = getattr(source, "aclose", None)
-            if closer is not None and (self._instance is None or self._instance.broken is None):
-                await closer()
+            await self._end_source()
+
+    async def _close(self) -> None:
+        """Nobody has begun to read it."""
+        await self._end_source()
+
+    async def _end_source(self) -> None:
+        closer = cast("Callable[[], Awaitable[None]] | None", getattr(self._source, "aclose", None))
+        if closer is not None and (self._instance is None or self._instance.broken is None):
+            await closer()
 
     def _emit(self, item: bytes | Parcel | PerdureError | None) -> None:
         if item is not None and not isinstance(item, PerdureError):
@@ -106,6 +113,8 @@ class Producer:
             self._error, self._ended = item, True
         elif item is None:
             self._ended = True
+        elif self._stopped:  # it waited at the gate
+            _lost(item)
         else:
             self._ready.append(item)
         _wake(self._come)
@@ -133,16 +142,29 @@ class Producer:
         parts = [item if isinstance(item, bytes) else item.payload for item in items]
         return b"".join((packer.bytes(), *parts)), [item for item in items if not isinstance(item, bytes)]
 
-    def stop(self) -> None:
-        """Nobody reads any more."""
+    def stop(self, context: Context) -> None:
+        """Nobody reads any more. `context`: in which the stream was sent."""
         self._stopped = True
         for item in self._ready:
-            if not isinstance(item, bytes):
-                item.withdraw()
+            _lost(item)
         self._ready.clear()
         if self._task is not None:
             self._task.cancel()
+        elif not isinstance(self._source, types.AsyncGeneratorType) and hasattr(self._source, "aclose"):
+            self._task = self._exports.loop.create_task(self._close(), name="stream", context=context.copy())
         _wake(self._come)
+
+
+def _lost(item: bytes | Parcel) -> None:
+    """It will never be read."""
+    if not isinstance(item, bytes):
+        item.withdraw()
+
+
+def _cancelled() -> bool:
+    """Whether the running task is being cancelled."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _size(item: bytes | Parcel) -> int:
@@ -164,7 +186,7 @@ class RemoteStream(AsyncIterator[object]):
         self._ended = False
 
     def _ask(self) -> asyncio.Future[object]:
-        return self.stub._import().call(_PULL, (), {}, inside=True)  # pyright: ignore[reportPrivateUsage]
+        return self.stub._import().call((), None, {}, inside=True)  # pyright: ignore[reportPrivateUsage]
 
     def __anext__(self) -> Awaitable[object]:
         return cast("Awaitable[object]", self.stub._imported.exports.through(self._one()))  # pyright: ignore[reportPrivateUsage]
@@ -186,11 +208,12 @@ class RemoteStream(AsyncIterator[object]):
         while not self._items:
             if self._ended:
                 raise StopAsyncIteration
-            asked, self._next = self._next or self._ask(), None
+            asked = self._next = self._next or self._ask()
             try:
                 ended, items = cast("tuple[bool, list[object]]", await asyncio.shield(asked))
-            except asyncio.CancelledError:
-                self._next = None if self._ended else asked  # what it brings is for the next time
+            except asyncio.CancelledError:  # what it brings is for the next time
+                if asked.cancelled() and not _cancelled():
+                    raise StopAsyncIteration from None  # it was closed meanwhile
                 raise
             except (HostGone, ShardLost):
                 self.dispose()
@@ -198,10 +221,12 @@ class RemoteStream(AsyncIterator[object]):
             except PerdureError:
                 self.dispose()
                 raise
+            if self._next is not asked:  # another reader has taken them
+                continue
             self._items.extend(items)
             if ended:
                 self.dispose()
-            elif not self._ended:  # while these are worked on the next ones come
+            else:  # while these are worked on the next ones come
                 self._next = self._ask()
         return self._items.popleft()
 
@@ -217,6 +242,7 @@ class RemoteStream(AsyncIterator[object]):
 
     async def aclose(self) -> None:
         """The reader does not want the rest."""
+        self._items.clear()
         self.dispose()
 
     def dispose(self) -> None:
@@ -228,4 +254,5 @@ class RemoteStream(AsyncIterator[object]):
         self.stub.dispose()
 
 
-entry(cast("types.FunctionType", Producer._pump))  # pyright: ignore[reportPrivateUsage]
+for _function in (Producer._pump, Producer._close):  # pyright: ignore[reportPrivateUsage]
+    entry(cast("types.FunctionType", _function))

@@ -29,6 +29,7 @@ RESERVED_METHODS = frozenset(
 )
 
 
+DEADLINE_S_MAX = 86_400.0
 OnReset = Callable[[PerdureError], None]
 
 
@@ -94,10 +95,18 @@ class Stub:
         self._broken: PerdureError | None = None
         self._retry: RetryPolicy | None = None
         self._extras: Extras | None = None
+        self._deadline_s: float | None = None
 
     def _with_retry(self, policy: RetryPolicy | None) -> Stub:
         stub = Stub(self._key, self.id, self._transport, self._fetch_adapter)
-        stub._retry, stub._extras = policy, self._extras
+        stub._retry, stub._extras, stub._deadline_s = policy, self._extras, self._deadline_s
+        return stub
+
+    def _with_deadline(self, seconds: float) -> Stub:
+        if not 0 < seconds <= DEADLINE_S_MAX:
+            raise InvalidArgument(f"a deadline is more than 0 and at most {DEADLINE_S_MAX:g} seconds, got {seconds!r}")
+        stub = self._with_retry(self._retry)
+        stub._deadline_s = float(seconds)
         return stub
 
     def _with_key(self, key: str) -> Stub:
@@ -126,10 +135,11 @@ class Stub:
             return cast("Awaitable[HttpResponse]", _fail_again(self._broken))
         if self._extras is not None:
             raise InvalidArgument("fetch() takes no idempotency key", hint="call a method")
+        within_s = self._deadline_s
         transport, unique, raw, name = self._transport, self._key.unique, self.id.raw, self.id.name
         if self._retry is not None and (request.body is None or isinstance(request.body, bytes)):
-            return again(self._retry, False, lambda: transport.fetch(unique, raw, name, request))
-        return transport.fetch(unique, raw, name, request, None, self._on_reset)
+            return again(self._retry, False, lambda: transport.fetch(unique, raw, name, request, within_s))
+        return transport.fetch(unique, raw, name, request, within_s, self._on_reset)
 
     def __getattr__(self, method: str) -> Remote:
         if method.startswith("__"):
@@ -142,12 +152,14 @@ class Stub:
         """Queue a call, or the reading of a property."""
         if self._broken is not None:
             return _fail_again(self._broken)
-        target, extras = self.id, self._extras
+        target, extras, within_s = self.id, self._extras, self._deadline_s
         unique, raw, name = self._key.unique, target.raw, target.name
         if self._retry is None:
-            return self._transport.call(unique, raw, name, method, payload, None, self._on_reset, extras)
+            return self._transport.call(unique, raw, name, method, payload, within_s, self._on_reset, extras)
         transport, keyed = self._transport, extras is not None
-        return again(self._retry, keyed, lambda: transport.call(unique, raw, name, method, payload, None, None, extras))
+        return again(
+            self._retry, keyed, lambda: transport.call(unique, raw, name, method, payload, within_s, None, extras)
+        )
 
     def _call_carrying(self, method: str, args: list[object]) -> Awaitable[object]:
         """The same with what travels by reference: that is let go when the call ends, so it is not made twice."""
@@ -155,8 +167,12 @@ class Stub:
             return _fail_again(self._broken)
         parcel = self._transport.exports.pack(args)
         extras = Extras(key=None if self._extras is None else self._extras.key, parcel=parcel)
-        unique, raw, name = self._key.unique, self.id.raw, self.id.name
-        return self._transport.call(unique, raw, name, method, parcel.payload, None, self._on_reset, extras)
+        unique, raw, name, within_s = self._key.unique, self.id.raw, self.id.name, self._deadline_s
+        try:
+            return self._transport.call(unique, raw, name, method, parcel.payload, within_s, self._on_reset, extras)
+        except BaseException:
+            parcel.withdraw()
+            raise
 
     def _parts(self) -> list[object]:
         """What names the object to another process."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Callable, Iterable
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import msgpack
 
@@ -101,9 +101,42 @@ class JsList(list[object]):
 
 
 class Buffer(bytes):
-    """Bytes with the style of a JavaScript buffer and of a memoryview beside their own."""
+    """Bytes with the style of a JavaScript buffer and of a memoryview beside their own; `isinstance` says that it is either."""
 
     __slots__ = ()
+
+    @property
+    def __class__(self) -> type:  # type: ignore[override]
+        """Programs ask `isinstance(value, memoryview)`, which asks this when the type itself says no."""
+        return memoryview
+
+    itemsize = ndim = 1
+    format = "B"
+    readonly = contiguous = c_contiguous = f_contiguous = True
+    strides, suboffsets = (1,), ()
+
+    @property
+    def obj(self) -> bytes:
+        return self
+
+    @property
+    def shape(self) -> tuple[int]:
+        return (len(self),)
+
+    def cast(self, *format: Any) -> memoryview:
+        return memoryview(self).cast(*format)
+
+    def toreadonly(self) -> memoryview:
+        return memoryview(self)
+
+    def release(self) -> None:
+        """There is nothing to let go."""
+
+    def __enter__(self) -> Buffer:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.release()
 
     @property
     def byteLength(self) -> int:
@@ -437,7 +470,7 @@ def unpack_crossing(data: bytes, import_value: Callable[[int, object], object]) 
         return unpacked(data)
     except DataCloneError:
         raise
-    except (ValueError, msgpack.UnpackException) as error:
+    except Exception as error:  # also what a class makes of parts that it did not expect
         raise DataCloneError(f"malformed value: {error}") from error
 
 

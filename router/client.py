@@ -20,10 +20,10 @@ from typing import TypeVar, cast
 import zmq
 
 from ..engine.calls import FETCH, OPERATE, REQUEST_ID, RPC, Extras
+from ..engine.deadlines import CALL_S, too_late
 from ..engine.errors import (
     ClassNotFound,
     ConfigError,
-    DeadlineExceeded,
     InvalidArgument,
     NotConnected,
     PerdureError,
@@ -47,9 +47,9 @@ from .ports import Port, loopback
 from .retries import with_retry
 from .slots import EMPTY, ShardPlace, SlotMap
 from .streams import Incoming
-from .wire import CALL, CANCEL, Frame, decode_response, encode_request
+from .wire import CALL, CALL_LENGTH, CANCEL, Frame, decode_response, encode_request
 
-DEADLINE_S = 30.0
+DEADLINE_S = CALL_S
 CONNECT_S = 5.0
 _SCAN_S = 0.1
 T = TypeVar("T")
@@ -429,12 +429,7 @@ class Client:
         for future in late:
             if future.call_sent:
                 future.send_also([CANCEL, future.call_id])
-            seconds = cast("int", future.call_frame[9]) / 1000
-            error = DeadlineExceeded(
-                f"no answer within {seconds:g} s",
-                hint="the call may have run; give a longer deadline if it takes that long",
-            )
-            self.failed(future, error)
+            self.failed(future, too_late(cast("int", future.call_frame[9]) / 1000, _path(future.call_frame)))
         if self.pending:
             self._timer = self._loop.call_later(_SCAN_S, self._scan)
 
@@ -456,6 +451,13 @@ def _values_of_the_sdk() -> None:
 
 
 look_further(_values_of_the_sdk)
+
+
+def _path(frame: Frame) -> list[str]:
+    """The objects that led to a call, and the one that is called."""
+    links = cast("list[list[str]]", frame[CALL_LENGTH][0]) if len(frame) > CALL_LENGTH else []
+    name = frame[5] or cast("bytes", frame[4]).hex()[:12]
+    return [*(link[3] for link in links), f"{frame[3]}/{name}" if frame[3] else "the shard"]
 
 
 def _returned(future: asyncio.Future[object]) -> None:

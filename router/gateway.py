@@ -25,7 +25,7 @@ from .client import Client
 from .control import Control, Message
 from .gateway_http import Front
 from .logs import reporter
-from .process import main, programs_of, settings_of, settle_garbage
+from .process import binding_settings_of, main, programs_of, settings_of, settle_garbage
 from .pulse import Pulse, beat_for_loop
 from .scheduled import ScheduledRuns
 from .slots import SlotMap
@@ -60,7 +60,9 @@ class Gateway:
         )
         outgoing = HttpClient()
         fetching.install(outgoing)
-        around = Surroundings(client, loop, self._report, cast("str", start.get("data") or ""), client.loopback())
+        data = cast("str", start.get("data") or "")
+        settings = binding_settings_of(start)
+        around = Surroundings(client, loop, self._report, data, client.loopback(), settings=settings)
         environments(programs, around)
         makers = {name: doors.maker() for name, doors in around.doors.items()}
         first = programs.first

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from math import inf
 from typing import cast
 
 from ..engine.calls import REQUEST_ID, Extras, MadeCall, Result
-from ..engine.errors import DeadlineExceeded, Overloaded, PerdureError, ProtocolError, VersionMismatch, from_wire
+from ..engine.deadlines import too_late
+from ..engine.errors import DataCloneError, Overloaded, PerdureError, ProtocolError, VersionMismatch, from_wire
 from ..engine.exports import HOST_BYTES, ID_BYTES, Exports, Parcel
 from ..engine.reference_calls import begin
 from ..engine.references import Received, host_gone
@@ -90,9 +92,12 @@ class Port:
         future.call_port, future.export_id, future.call_id = self, export_id, self.exports.new_id()
         future.call_given = parcel
         self._calls[future.call_id] = future
-        if path != ("pull",):  # a stream's next item may take as long as it wants
-            future.call_deadline = self.exports.loop.call_later(self._deadline_s, self._too_late, future)
+        if path or payload is not None:  # a stream is read itself, and its next item may take as long as it wants
+            seconds = self._deadline_s if extras is None else min(self._deadline_s, extras.within_s)
+            future.call_deadline = self.exports.loop.call_later(seconds, self._too_late, future, seconds, extras)
         fields = None if extras is None else extras.to_wire()
+        if fields is not None and extras is not None and extras.within_s < inf:
+            fields[2:] = [extras.parcel is not None, int(extras.within_s * 1000)]
         frame = [REF_CALL, export_id, future.call_id, list(path), payload, fields, REQUEST_ID.get(), parcel is not None]
         self._send(frame, len(payload or b""))
         return future
@@ -102,12 +107,11 @@ class Port:
         if self._ended(future):
             self._send([REF_CANCEL, future.export_id, future.call_id], 0)
 
-    def _too_late(self, future: PortCall) -> None:
+    def _too_late(self, future: PortCall, seconds: float, extras: Extras | None) -> None:
         self.give_up(future)
         if not future.done():
-            future.set_exception(
-                DeadlineExceeded(f"no answer within {self._deadline_s:g} s", hint="the call may have run")
-            )
+            led = () if extras is None else [label for _, label in extras.trail]
+            future.set_exception(too_late(seconds, [*led, "a callback"]))
 
     def _ended(self, future: PortCall) -> bool:
         if future.call_deadline is not None:
@@ -123,8 +127,9 @@ class Port:
 
     def keep(self, export_id: bytes) -> None:
         """See `Way`."""
-        self.imported(export_id)
-        self._send([REF_KEEP, export_id, self.exports.host], 0)
+        if self.broken is None:
+            self.imported(export_id)
+            self._send([REF_KEEP, export_id, self.exports.host], 0)
 
     def drop(self, export_id: bytes) -> None:
         """See `Way`."""
@@ -143,7 +148,12 @@ class Port:
         """A result that has come. Raises DataCloneError."""
         for export_id in ids:
             self.imported(export_id)
-        return self.exports.unpack(payload, self)
+        try:
+            return self.exports.unpack(payload, self)
+        except DataCloneError:
+            for export_id in ids:  # no stub may have been made of it
+                self.drop(export_id)
+            raise
 
     def refuse(self, ids: Sequence[bytes]) -> None:
         """A result that nobody waits for."""
@@ -161,9 +171,9 @@ class Port:
         elif kind == REF_REPLY:
             self._on_reply(number, frame)
         elif kind == REF_ERROR:
-            future = self._calls.get(number)
-            if future is not None and self._ended(future) and not future.done():
-                future.set_exception(from_wire(frame[2]))
+            error, future = from_wire(frame[2]), self._calls.get(number)
+            if future is not None:
+                self._fail(future, error)
         elif kind == REF_CANCEL:
             cancel = self._running.get(frame[2])
             if cancel is not None:
@@ -171,8 +181,8 @@ class Port:
         elif kind == REF_KEEP:
             if type(frame[2]) is not bytes:
                 raise ProtocolError("malformed reference")
-            self._held[number] = frame[2]
-            self.exports.keep(number)
+            if self.exports.keep(number):
+                self._held[number] = frame[2]
         elif kind == REF_DROP:
             if self._held.pop(number, None) is not None:
                 self.exports.release(number)
@@ -221,6 +231,8 @@ class Port:
 
     def _on_reply(self, number: bytes, frame: Frame) -> None:
         payload, ids = frame[2], frame[3]
+        if type(payload) is not bytes or not (ids is None or _are_numbers(ids)):
+            raise ProtocolError("malformed reply of a reference")
         future = self._calls.get(number)
         if future is None or not self._ended(future) or future.done():
             self.refuse(ids or ())
@@ -243,6 +255,8 @@ class Port:
         for export_id in [found for found, holder in self._held.items() if holder == host]:
             del self._held[export_id]
             self.exports.release(export_id)
+        for call_id in [found for found in self._running if found.startswith(host)]:
+            self._running.pop(call_id)()
 
     def _fail(self, future: PortCall, error: PerdureError) -> None:
         if self._ended(future) and not future.done():
@@ -283,6 +297,12 @@ def too_old() -> VersionMismatch:
     return VersionMismatch(
         "the result holds functions, targets or streams, and the caller is of an older version",
         hint="use the same version of perdure on both sides",
+    )
+
+
+def _are_numbers(ids: object) -> bool:
+    return isinstance(ids, list) and all(
+        type(found) is bytes and len(found) == ID_BYTES for found in cast("list[object]", ids)
     )
 
 

@@ -98,3 +98,8 @@ def programs_of(start: Message) -> Programs:
 
 def settings_of(start: Message) -> dict[str, object]:
     return cast("dict[str, object]", start.get("settings") or {})
+
+
+def binding_settings_of(start: Message) -> dict[str, object]:
+    """What the operator says of bindings."""
+    return cast("dict[str, object]", start.get("binding_settings") or {})

@@ -31,6 +31,7 @@ from .wire import (
     CHUNK,
     CREDIT,
     ERROR,
+    FLUSH_BYTES,
     HELLO,
     KINDS,
     LOOK_S,
@@ -55,7 +56,7 @@ _DRAIN = 64
 class Guest:
     """A connected client: which socket it came by, its numbers."""
 
-    __slots__ = ("calls", "host", "identity", "local", "queue", "socket", "version")
+    __slots__ = ("calls", "host", "identity", "local", "queue", "queued_bytes", "socket", "version")
 
     def __init__(self, socket: zmq.Socket[bytes], identity: bytes, *, local: bool) -> None:
         self.socket = socket
@@ -66,6 +67,7 @@ class Guest:
         """How its numbers of what travels by reference begin; empty: it does not understand that."""
         self.version = 0
         self.queue: list[Frame] = []
+        self.queued_bytes = 0
         self.calls: dict[int, Relayed] = {}
 
 
@@ -261,7 +263,7 @@ class Relay:
     # ------------------------------------------------------------------ from shards
     def replied(self, future: CallFuture, payload: bytes, stream: bool) -> None:
         relayed = cast("Relayed", future)
-        self._send(relayed.guest, [REPLY, relayed.guest_call, payload, stream])
+        self._send(relayed.guest, [REPLY, relayed.guest_call, payload, stream], len(payload))
         if stream:
             relayed.streams |= 2
         else:
@@ -282,14 +284,15 @@ class Relay:
             return
         self._references.given(relayed.guest, cast("list[bytes]", ids))
         self._look_after()
-        self._send(relayed.guest, [REPLY_CARRYING, relayed.guest_call, payload, ids])
+        self._send(relayed.guest, [REPLY_CARRYING, relayed.guest_call, payload, ids], len(payload))
         self._forget(relayed)
 
     def passed(self, relayed: Relayed, frame: Frame) -> None:
         """A chunk or credit on its way back."""
         if frame[0] == CREDIT:
             relayed.kept = None
-        self._send(relayed.guest, [frame[0], relayed.guest_call, *frame[2:]])
+        size = len(cast("bytes", frame[2])) if frame[0] == CHUNK else 0
+        self._send(relayed.guest, [frame[0], relayed.guest_call, *frame[2:]], size)
         if frame[0] == CHUNK and frame[3]:
             self._forget(relayed)
 
@@ -330,24 +333,33 @@ class Relay:
             self._send(guest, STILL_THERE)
             self._look_after()
 
-    def _send(self, guest: Guest, frame: Frame) -> None:
+    def _send(self, guest: Guest, frame: Frame, size: int = 0) -> None:
+        """`size`: bytes of its payload."""
         guest.queue.append(frame)
-        if not self._dirty:
+        guest.queued_bytes += size
+        if not self._dirty:  # also after a message that left at once: it has eaten the edge of the descriptor
             self._loop.call_soon(self._flush)
         self._dirty[guest] = None
+        if guest.queued_bytes > FLUSH_BYTES:  # one message may hold a bound of them
+            self._flush_guest(guest)
+
+    def _flush_guest(self, guest: Guest) -> None:
+        queue, guest.queue, guest.queued_bytes = guest.queue, [], 0
+        if not queue:
+            return
+        try:
+            guest.socket.send_multipart((guest.identity, encode(queue)), NOBLOCK)
+        except zmq.ZMQError:  # the client is gone: nobody waits for what it asked
+            self._guests.pop((id(guest.socket), guest.identity), None)
+            self._references.guest_gone(guest)
+            for relayed in list(guest.calls.values()):
+                relayed.send_also([CANCEL, relayed.call_id])
+                self._forget(relayed)
 
     def _flush(self) -> None:
         dirty, self._dirty = self._dirty, {}
         for guest in dirty:
-            queue, guest.queue = guest.queue, []
-            try:
-                guest.socket.send_multipart((guest.identity, encode(queue)), NOBLOCK)
-            except zmq.ZMQError:  # the client is gone: nobody waits for what it asked
-                self._guests.pop((id(guest.socket), guest.identity), None)
-                self._references.guest_gone(guest)
-                for relayed in list(guest.calls.values()):
-                    relayed.send_also([CANCEL, relayed.call_id])
-                    self._forget(relayed)
+            self._flush_guest(guest)
         for socket in self._sockets:
             if not socket.closed and has_messages(socket):
                 self._loop.call_soon(self._readable, socket)

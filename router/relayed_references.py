@@ -6,11 +6,11 @@ guest is gone too; what a guest holds of a shard that is gone fails.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from typing import TYPE_CHECKING, cast
 
 from ..engine.errors import ProtocolError
-from ..engine.exports import HOST_BYTES, ID_BYTES
+from ..engine.exports import EXPORTS_MAX, HOST_BYTES, ID_BYTES
 from ..engine.references import host_gone
 from .wire import REF_CALL, REF_DROP, REF_ERROR, REF_GONE, REF_KEEP, REF_REPLY, Frame
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .links import Link
     from .relay import Guest
 
-PassOn = Callable[["Guest", Frame], None]
+PassOn = Callable[["Guest", Frame, int], None]
 
 
 class ShardPort:
@@ -44,7 +44,7 @@ class ShardPort:
 
 
 class RelayedReferences:
-    """Who is where. `send(guest, frame)` sends to a guest."""
+    """Who is where. `send(guest, frame, size)` sends to a guest; `size`: bytes of the payload."""
 
     def __init__(self, send: PassOn) -> None:
         self._send = send
@@ -52,13 +52,18 @@ class RelayedReferences:
         self._ports: dict[bytes, ShardPort] = {}
         self._held: dict[Guest, set[bytes]] = {}
         """What guests have of shards."""
-        self._kept: dict[Guest, set[bytes]] = {}
-        """What shards have of guests, with the shard's name before it."""
+        self._kept: dict[Guest, dict[bytes, bytes]] = {}
+        """What shards have of guests, and the name of the shard that has it."""
 
     # ------------------------------------------------------------------ who comes and goes
     def guest_came(self, guest: Guest, host: object) -> None:
         """A guest has said how its numbers begin. Raises ProtocolError."""
-        if type(host) is not bytes or len(host) != HOST_BYTES or self._guests.get(host, guest) is not guest:
+        if (
+            type(host) is not bytes
+            or len(host) != HOST_BYTES
+            or self._guests.get(host, guest) is not guest
+            or guest.host not in (b"", host)
+        ):
             raise ProtocolError("malformed name of a process")
         guest.host = host
         self._guests[host] = guest
@@ -83,9 +88,10 @@ class RelayedReferences:
             return
         for guest, held in self._held.items():
             held.difference_update([found for found in held if found.startswith(port.host)])
-            kept = self._kept.get(guest, set())
-            kept.difference_update([found for found in kept if found.startswith(port.host)])
-            self._send(guest, [REF_GONE, port.host])
+            kept = self._kept.get(guest, {})
+            for export_id in [found for found, holder in kept.items() if holder == port.host]:
+                del kept[export_id]
+            self._send(guest, [REF_GONE, port.host], 0)
 
     def concerned(self) -> list[Guest]:
         """Guests that have something, or of which a shard has something."""
@@ -105,15 +111,17 @@ class RelayedReferences:
         if guest is None:
             if frame[0] == REF_CALL:
                 self._to_shard([REF_ERROR, frame[2], host_gone().to_wire()])
+            elif frame[0] == REF_REPLY:
+                for export_id in cast("list[bytes]", frame[3] or ()):
+                    self._to_shard([REF_DROP, export_id])
             return
         if frame[0] == REF_REPLY and frame[3]:
             self.given(guest, cast("list[bytes]", frame[3]))
         elif frame[0] == REF_KEEP:
-            self._kept.setdefault(guest, set()).add(frame[2] + frame[1])
+            self._kept.setdefault(guest, {})[frame[1]] = frame[2]
         elif frame[0] == REF_DROP:
-            kept = self._kept.get(guest, set())
-            kept.difference_update([found for found in kept if found.endswith(frame[1])])
-        self._send(guest, frame)
+            self._kept.get(guest, {}).pop(frame[1], None)
+        self._send(guest, frame, _size(frame))
 
     def from_guest(self, guest: Guest, frame: Frame) -> None:
         """Raises ProtocolError."""
@@ -122,22 +130,34 @@ class RelayedReferences:
             raise ProtocolError("malformed reference")
         if frame[0] == REF_KEEP:
             held.add(_id(frame[1]))
+            self._bounded(held)
         elif frame[0] == REF_DROP:
             held.discard(_id(frame[1]))
         elif frame[0] == REF_REPLY and frame[3]:  # who called is named in the number of the call
             caller = _host_of(frame)
-            self._kept.setdefault(guest, set()).update(caller + _id(found) for found in frame[3])
+            kept = self._kept.setdefault(guest, {})
+            kept.update((_id(found), caller) for found in frame[3])
+            self._bounded(kept)
         elif frame[0] == REF_GONE:
             raise ProtocolError("only the router endpoint says who is gone")
         if not self._to_shard(frame) and frame[0] == REF_CALL:
-            self._send(guest, [REF_ERROR, frame[2], host_gone().to_wire()])
+            self._send(guest, [REF_ERROR, frame[2], host_gone().to_wire()], 0)
+
+    def _bounded(self, books: Sized) -> None:
+        """No shard lets a guest have more, so such numbers are made up. Raises ProtocolError."""
+        if len(books) > EXPORTS_MAX * max(1, len(self._ports)):
+            raise ProtocolError("more references than any process gives")
 
     def _to_shard(self, frame: Frame) -> bool:
         port = self._ports.get(_host_of(frame))
         if port is not None:
-            payload: object = frame[4] if frame[0] == REF_CALL else frame[2] if frame[0] == REF_REPLY else None
-            port.link.send(frame, len(payload) if isinstance(payload, bytes) else 0)
+            port.link.send(frame, _size(frame))
         return port is not None
+
+
+def _size(frame: Frame) -> int:
+    payload: object = frame[4] if frame[0] == REF_CALL else frame[2] if frame[0] == REF_REPLY else None
+    return len(payload) if isinstance(payload, bytes) else 0
 
 
 def _id(number: object) -> bytes:

@@ -62,6 +62,10 @@ class _Adjustable(Protocol):
     def _with_retry(self, policy: RetryPolicy | None) -> Self: ...
 
 
+class _Bounded(Protocol):
+    def _with_deadline(self, seconds: float) -> Self: ...
+
+
 class _Keyed(Protocol):
     def _with_key(self, key: str) -> Self: ...
 
@@ -87,3 +91,13 @@ def with_key(stub: T, key: str) -> T:
     if not hasattr(type(stub), "_with_key"):
         raise InvalidArgument(f"with_key takes a stub, got {type(stub).__name__}")
     return cast("T", cast("_Keyed", stub)._with_key(key))  # pyright: ignore[reportPrivateUsage]
+
+
+def with_deadline(stub: T, seconds: float) -> T:
+    """The same stub, whose calls fail with DeadlineExceeded after so many seconds, instead of 30. Raises InvalidArgument.
+
+    What the object calls in its turn has what is left of that.
+    """
+    if not hasattr(type(stub), "_with_deadline"):
+        raise InvalidArgument(f"with_deadline takes a stub, got {type(stub).__name__}")
+    return cast("T", cast("_Bounded", stub)._with_deadline(seconds))  # pyright: ignore[reportPrivateUsage]

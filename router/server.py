@@ -236,6 +236,7 @@ class Acceptor:
             TypeError,
             ValueError,
             IndexError,
+            KeyError,
             AttributeError,
         ) as error:  # a frame of another shape than it must have
             self._refuse(peer, ProtocolError(f"malformed frame: {error!r}"))
@@ -248,7 +249,7 @@ class Acceptor:
         extras = None
         if len(frame) == CALL_LENGTH + 1:
             frame, extras = frame[:CALL_LENGTH], frame[CALL_LENGTH]
-        (_, call_id, epoch, class_key, object_id, name, kind, method, payload, _deadline_ms, request_id, stream) = frame
+        (_, call_id, epoch, class_key, object_id, name, kind, method, payload, deadline_ms, request_id, stream) = frame
         if epoch > self._map.epoch:
             if extras is not None:
                 frame.append(extras)
@@ -287,6 +288,7 @@ class Acceptor:
             request,
             request_id,
         )
+        call.within_s = deadline_ms / 1000
         if extras is not None:
             given = Extras.from_wire(extras)
             call.chain, call.trail, call.key = given.chain, given.trail, given.key
@@ -298,6 +300,8 @@ class Acceptor:
         call.origin = (peer, call_id)
         peer.calls[call_id] = call
         self.calls += 1
+        if self._looking is None:
+            self._look_after()
         self._deliver(call)
 
     def _park(self, peer: Peer, frame: Frame) -> None:
@@ -404,14 +408,14 @@ class Acceptor:
         self._send(peer, [REPLY_CARRYING, call_id, parcel.payload, parcel.ids], len(parcel.payload))
 
     def _look_after(self) -> None:
-        """A caller holds something, or something of it is held: notice when it is gone."""
+        """A caller waits or holds something, or something of it is held: notice when it is gone."""
         if self._looking is None:
             self._looking = self._loop.call_later(LOOK_S, self._look)
 
     def _look(self) -> None:
         self._looking = None
         for peer in self._peers.values():
-            if peer.port is not None and peer.port.needed:
+            if peer.port is not None and (peer.calls or peer.port.needed):
                 self._send(peer, STILL_THERE)
                 self._look_after()
 

@@ -52,6 +52,12 @@ class Doors:
         """The entrypoints; `Default` among them when there is one."""
         return sorted({*self._classes, *([DEFAULT] if self._functions else [])})
 
+    def handles(self, name: str) -> bool:
+        """Whether the default Worker has that handler."""
+        names = (name, f"on_{name}") if self._legacy else (name,)
+        cls = self._classes.get(DEFAULT)
+        return name in self._functions or any(hasattr(cls, each) for each in names)
+
     def maker(self, entrypoint: str | None = None) -> MakeWorker | None:
         """Makes the Worker for one event; None when the program has no default one. Raises ClassNotFound for another."""
         name = entrypoint or DEFAULT

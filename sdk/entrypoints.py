@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from ..engine.errors import DurableObjectAbort
 from ..engine.raw import Raw
+from .env import with_attributes
 
 WAIT_UNTIL_S_MAX = 900.0  # spec/limits.md
 HANDLERS = {
@@ -29,7 +30,7 @@ class ExecutionContext:
     def __init__(
         self, report: Callable[[str, str, dict[str, object]], None] | None = None, props: object = None
     ) -> None:
-        self.props = props
+        self.props = with_attributes(props)
         """What the binding through which it was called says: `services[].props`, `ctx.exports.Name({"props": …})`."""
         self.exports: object = None
         """The program's own classes as bindings: namespaces of objects, and Workers."""

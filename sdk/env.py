@@ -19,7 +19,7 @@ class Env:
     """Attributes are the names of the configuration: namespaces of objects, variables, other bindings."""
 
     def __init__(self, values: Mapping[str, object]) -> None:
-        self.__dict__.update({name: _wrap(value) for name, value in values.items()})
+        self.__dict__.update({name: with_attributes(value) for name, value in values.items()})
 
     def __getattr__(self, name: str) -> object:
         if name == "_env":  # what the reference's wrapper wraps: here it is the same
@@ -96,10 +96,10 @@ def patch_env(
         _PATCHES.reset(token)
 
 
-def _wrap(value: object) -> object:
+def with_attributes(value: object) -> object:
     """JSON variables read with attributes too."""
     if isinstance(value, dict):
-        return JsDict({str(key): _wrap(inner) for key, inner in cast("dict[object, object]", value).items()})
+        return JsDict({str(key): with_attributes(inner) for key, inner in cast("dict[object, object]", value).items()})
     if isinstance(value, list):
-        return [_wrap(inner) for inner in cast("list[object]", value)]
+        return [with_attributes(inner) for inner in cast("list[object]", value)]
     return value

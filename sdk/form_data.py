@@ -10,9 +10,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import cast
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
-
+from ..engine.values import JsList
 from .blob import Blob, File
 from .headers import as_text
 from .urls import URLSearchParams, parse_form
@@ -139,8 +137,11 @@ class FormData(MutableMapping[str, FormDataValue | None]):
     def __repr__(self) -> str:
         return f"FormData({self._fields!r})"
 
+    def getAll(self, key: str) -> JsList:
+        """The same in JavaScript's style."""
+        return JsList(self.get_all(key))
+
     entries = items
-    getAll = get_all
 
 
 # ---------------------------------------------------------------------- writing
@@ -226,6 +227,9 @@ class _Parts:
 
 def parse(data: bytes, content_type: str | None) -> FormData:
     """The form that a body of that content type has. Raises TypeError when it is none."""
+    from python_multipart.exceptions import FormParserError  # most processes never read a form
+    from python_multipart.multipart import MultipartParser, parse_options_header
+
     kind, options = parse_options_header(content_type or "")
     if kind == URLENCODED.encode():
         return FormData(URLSearchParams(parse_form(data.decode("utf-8", "replace"))))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import cast
 
-from ..engine.values import UNDEFINED
+from ..engine.values import UNDEFINED, JsList
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _SEPARATE = "set-cookie"
@@ -133,18 +133,18 @@ class Headers(http.client.HTTPMessage):
     def delete(self, name: str) -> None:
         del self[name]
 
-    def getSetCookie(self) -> list[str]:
+    def getSetCookie(self) -> JsList:
         """Every Set-Cookie on its own."""
-        return self.get_all("set-cookie") or []
+        return JsList(self.get_all("set-cookie") or [])
 
     def forEach(self, callback: Callable[..., object]) -> None:
         """`callback(value, name, headers)` for each."""
         for name, value in joined(list(self.items())):
             callback(value, name.lower(), self)
 
-    def getAll(self, name: str) -> list[str]:
+    def getAll(self, name: str) -> JsList:
         """Every value of the name."""
-        return self.get_all(name) or []
+        return JsList(self.get_all(name) or [])
 
     def entries(self) -> list[tuple[str, str]]:
         return list(self.items())

@@ -40,8 +40,8 @@ from .compatibility import (
 from .config import Binding, Config
 from .doors import Doors, public_names
 from .env import RUNNING, Env
+from .installed import use_packages
 from .program_modules import ProgramModules
-from .requirements import use_packages
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ class Request(BodyReader):
     keepalive = False
     is_history_navigation = isHistoryNavigation = False
     cache: object = None
+    is_of_javascript = False
 
     def __init__(self, input: object, **options: object) -> None:
         """Raises TypeError for a URL that is not absolute, a method that cannot be sent, and a body where none may be."""
@@ -38,6 +39,8 @@ class Request(BodyReader):
         self.cf: object = None
         self.signal: object = None
         if isinstance(input, Request):
+            if given and input.is_of_javascript and not self.is_of_javascript:
+                raise ValueError("Expected no options when constructing Request from a js Request")
             self._url, self._pairs, self._method = input._url, input.pairs(), input._method
             self.redirect, self.cf, self.signal = input.redirect, input.cf, input.signal
             self.cache = input.cache
@@ -138,7 +141,10 @@ class Request(BodyReader):
 
     @property
     def js_object(self) -> Request:
-        return self
+        """The same request in JavaScript's style: one body, the same headers."""
+        from .js.web import Request as InJavaScript  # most programs never ask
+
+        return InJavaScript.of(self)
 
     async def json(self, **options: object) -> object:
         """The body as JSON. Raises json.JSONDecodeError."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import site
 import tomllib
 from collections.abc import Iterable
 from typing import cast
@@ -17,8 +16,6 @@ from packaging.utils import canonicalize_name
 
 from ..engine.errors import ConfigError
 
-SITE_VARIABLE = "PERDURE_SITE_PACKAGES"
-"""Environment: a folder of packages for the programs, asked after those of this environment."""
 _OF_THE_REFERENCE = frozenset({"workers-py", "workers-runtime-sdk", "pyodide-py", "webtypy", "perdure"})
 
 
@@ -50,13 +47,6 @@ def missing(requirements: Iterable[Requirement]) -> list[Requirement]:
         if each.url is None and not each.specifier.contains(version, prereleases=True):
             found.append(each)
     return found
-
-
-def use_packages() -> None:
-    """Let programs of this process import what was installed for them."""
-    folder = os.environ.get(SITE_VARIABLE)
-    if folder:
-        site.addsitedir(folder)
 
 
 def _of_project(path: str) -> list[str]:

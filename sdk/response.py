@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json as json_module
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
@@ -137,7 +135,10 @@ class Response(BodyReader):
 
     @property
     def js_object(self) -> Response:
-        return self
+        """The same response in JavaScript's style: one body, the same headers."""
+        from .js.web import Response as InJavaScript  # most programs never ask
+
+        return InJavaScript.of(self)
 
     def clone(self) -> Response:
         """A second response of the same; a streamed body is read by both, and kept for the slower one. Raises OSError."""
@@ -165,8 +166,10 @@ class Response(BodyReader):
 
         `format`: told by the URL's ending when it is left out. Raises ValueError for a format that nobody knows.
         """
+        from .archives import unpack
+
         data, name = await self.bytes(), os.path.basename(urlsplit(self.url).path) or "archive"
-        await asyncio.to_thread(_unpack, data, name, extract_dir, format)
+        await asyncio.to_thread(unpack, data, name, extract_dir, format)
 
     @staticmethod
     def redirect(url: object, status: int | HTTPStatus = 302) -> Response:
@@ -204,22 +207,3 @@ class Response(BodyReader):
     raiseForStatus = raise_for_status
     unpackArchive = unpack_archive
     fromJson = from_json
-
-
-def _unpack(data: bytes, name: str, folder: str | None, format: str | None) -> None:
-    with tempfile.TemporaryDirectory(prefix="perdure-archive-") as place:
-        path = os.path.join(place, name)
-        with open(path, "wb") as file:
-            file.write(data)
-        kind = format or _format_of(name)
-        if kind == "zip" or kind is None:
-            shutil.unpack_archive(path, folder, kind)
-        else:
-            shutil.unpack_archive(path, folder, kind, filter="data")  # nothing of it leaves the folder
-
-
-def _format_of(name: str) -> str | None:
-    for format, endings, _ in shutil.get_unpack_formats():
-        if any(name.lower().endswith(ending) for ending in endings):
-            return format
-    return None

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 
-from dotenv import dotenv_values
-
 from ..engine.errors import ConfigError
 
 
@@ -30,6 +28,8 @@ def read_secrets(folder: str, env_name: str | None) -> dict[str, str]:
 
 def _values(path: str) -> dict[str, str]:
     try:
+        from dotenv import dotenv_values  # most programs have no such file
+
         found = dotenv_values(path, interpolate=False)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}", hint="it must be UTF-8 text of NAME=value lines") from error

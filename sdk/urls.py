@@ -12,6 +12,8 @@ from urllib.parse import parse_qsl, quote_plus
 
 import ada_url
 
+from ..engine.values import JsList
+
 _SAFE = "*-._"
 """What a form leaves as it is, beside letters and digits."""
 
@@ -101,9 +103,9 @@ class URLSearchParams:
         """The first value, None when there is none."""
         return next((value for found, value in self._pairs if found == name), default)
 
-    def getAll(self, name: str) -> list[str]:
+    def getAll(self, name: str) -> JsList:
         """Every value of the name."""
-        return [value for found, value in self._pairs if found == name]
+        return JsList(value for found, value in self._pairs if found == name)
 
     def has(self, name: str, value: object = None) -> bool:
         return any(found == name and (value is None or held == str(value)) for found, held in self._pairs)

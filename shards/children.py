@@ -15,12 +15,8 @@ import sys
 from collections.abc import Callable, Generator, Sequence
 from enum import Enum
 
-from ..engine.freed import interpreter_settings
 from ..router.control import FD_VARIABLE, TERMINAL_SIGNALS, Channel, Lines, Message
 from ..router.pulse import Pulse
-
-RETURN_MEMORY = "PERDURE_RETURN_MEMORY"
-"""Set to 1 by an operator who wants small shards more than fast calls (decision 013)."""
 
 
 @contextlib.contextmanager
@@ -34,12 +30,6 @@ def held_back() -> Generator[None, None, None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def environment_of(role: str) -> dict[str, str]:
-    """What a process is started with. What the operator has set for the interpreter goes before."""
-    small = role == "shard" and os.environ.get(RETURN_MEMORY) == "1"
-    return {**(interpreter_settings() if small else {}), **os.environ}
 
 
 class Phase(Enum):
@@ -84,7 +74,7 @@ class Child:
                 ours, theirs = socket.socketpair()
                 undo.callback(ours.close)
                 with theirs:
-                    environment = {**environment_of(str(start.get("role"))), FD_VARIABLE: str(theirs.fileno())}
+                    environment = {**os.environ, FD_VARIABLE: str(theirs.fileno())}
                     with held_back():
                         self._process = subprocess.Popen(
                             [sys.executable, "-m", module],

@@ -12,6 +12,7 @@ from typing import cast
 
 from ..engine.calls import FETCH, REFERENCE, RPC
 from ..engine.errors import ObjectReset
+from ..engine.shutting_down import Reason
 from ..engine.superseding import events_ended, take_waiting
 from ..router.server import Acceptor, Links
 from .operations import Operations
@@ -24,6 +25,7 @@ LINGER_S_MIN = 2.0
 PRE_SHUTDOWN_S_MAX = 10.0
 _LOOK_S = 0.02
 _CHANGES_S = 2.0
+_WHY: dict[Reason, str] = {"codeUpdated": "its code was updated", "inactive": "its process was replaced"}
 
 
 class Leaving:
@@ -38,9 +40,11 @@ class Leaving:
         self._acceptor = acceptor
         self._operations = operations
         self._until_s = float("inf")
+        self._reason: Reason = "codeUpdated"
 
-    async def release(self, wait_s: float) -> float:
-        """Let go of everything; how long that took, in seconds. `wait_s`: for events that run."""
+    async def release(self, wait_s: float, reason: Reason = "codeUpdated") -> float:
+        """Let go of everything; how long that took, in seconds. `wait_s`: for events that run; `reason`: what is told."""
+        self._reason = reason
         began_s = self._loop.time()
         self._session.alarms.stop()
         self._acceptor.hold(self._leads_from_here)
@@ -48,7 +52,7 @@ class Leaving:
         await events_ended(self._residents, wait_s)
         self._acceptor.hold(_nobody)
         self._take_back(chained=True)
-        await self._residents.tell_shutdown("codeUpdated", PRE_SHUTDOWN_S_MAX)
+        await self._residents.tell_shutdown(reason, PRE_SHUTDOWN_S_MAX)
         await self._operations.stop()
         await self._session.timeline.finish(_CHANGES_S)
         await self._session.hand_over()
@@ -90,7 +94,7 @@ class Leaving:
                 return
             await asyncio.sleep(_LOOK_S)
         error = ObjectReset(
-            "This Durable Object was reset because its code was updated: retry on a new stub", retryable=True
+            f"This Durable Object was reset because {_WHY[self._reason]}: retry on a new stub", retryable=True
         )
         for instance in list(self._residents.superseded.values()):
             if instance.events or instance.tasks or instance.bodies:

@@ -130,6 +130,12 @@ class Marker:
             if len(self._files.live) < _LITTLE:
                 return
 
+    @property
+    def folding(self) -> bool:
+        """Whether history is being written."""
+        tasks = (self._folding, self._dead_folding, self._giving_up, self._aging)
+        return not self._told or any(task is not None and not task.done() for task in tasks)
+
     def pressure(self) -> float:
         """How full the log is: 1 at the first of its bounds (bytes, page images, live objects)."""
         limits = self._limits

@@ -46,6 +46,11 @@ class Operations(Registry):
         self._running: dict[Call, asyncio.Task[None]] = {}
         self._stopped = False
 
+    @property
+    def running(self) -> int:
+        """How many run now."""
+        return len(self._running)
+
     # ------------------------------------------------------------------ calls of the acceptor
     def start(self, call: Call) -> None:
         """Run the call's operation and answer it. Never raises."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass, field
 
+from ..bindings import ai, blob_store
 from ..engine.errors import ConfigError
 from ..engine.limits import Limits
 from .quotas import Quotas
@@ -53,6 +54,8 @@ class Setup:
     quotas: dict[str, object] = field(default_factory=dict[str, object])
     classes: dict[str, object] = field(default_factory=dict[str, object])
     """Class name → bounds of its own. Which classes there are, the shards know."""
+    bindings: dict[str, object] = field(default_factory=dict[str, object])
+    """What the operator says of bindings: `r2`, `ai`."""
 
     @property
     def programs(self) -> tuple[str, ...]:
@@ -63,6 +66,8 @@ class Setup:
         """Raises ConfigError with a hint."""
         Limits.from_settings(self.settings).of_classes(self.classes)
         Quotas.from_settings(self.quotas)
+        blob_store.check_settings(self.bindings)
+        ai.check_settings(self.bindings)
         if not 1 <= self.shards <= SHARDS_MAX:
             raise ConfigError(f"shards must be 1 to {SHARDS_MAX}, got {self.shards}")
         if not 1 <= self.gateways <= 64:

@@ -19,16 +19,18 @@ import setproctitle
 from ..bindings.kinds import runtimes
 from ..bindings.outgoing import HttpClient
 from ..bindings.surroundings import Surroundings
+from ..engine.awake import may_hibernate
 from ..engine.clock import SystemClock
 from ..engine.context import GatedTransport
 from ..engine.disk import Disk, LocalDisk
 from ..engine.errors import ProtocolError
 from ..engine.ids import ClassKey
 from ..engine.limits import Limits
+from ..engine.shutting_down import Reason
 from ..router.client import Client
 from ..router.control import Control, Message
 from ..router.logs import reporter
-from ..router.process import main, programs_of, settings_of, settle_garbage
+from ..router.process import binding_settings_of, main, programs_of, settings_of, settle_garbage
 from ..router.pulse import Pulse
 from ..router.server import Acceptor
 from ..router.slots import SlotMap
@@ -38,10 +40,11 @@ from ..sdk.programs import Programs
 from .archive import ArchiveProcess
 from .leaving import Leaving
 from .listing import Listing
-from .machine_memory import bounds, total_bytes
+from .machine_memory import bounds, resident_bytes, total_bytes
 from .measured import measure
 from .object_operations import ObjectOperations
 from .operations import Operations
+from .outgrown import RESIDENTS_MAX, Outgrown, Rest, imported_files
 from .quotas import Exceeded, Quotas, refusal
 from .removal import Removal
 from .restarts import EXIT_STOPPED
@@ -81,6 +84,7 @@ class Shard:
         self._ended: asyncio.Future[int] = loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()
         self._leaving: Leaving | None = None
+        self._renewing: asyncio.Task[None] | None = None
 
     def _limits_of_classes(self, given: dict[str, object]) -> dict[str, Limits]:
         """Class key → bounds that differ from the shard's: an operator's, or those of a program that is not the first."""
@@ -103,7 +107,10 @@ class Shard:
         fetching.install(self.outgoing)
         gated = GatedTransport(self.client, loop)
         self.client.exports.transport = gated
-        self._around = around = Surroundings(gated, loop, self._report, self._data, self.client.loopback())
+        settings = binding_settings_of(self._start)
+        self._around = around = Surroundings(
+            gated, loop, self._report, self._data, self.client.loopback(), settings=settings
+        )
         self._runtimes = runtimes(self._programs, around)
         for key, runtime in self._runtimes.items():
             runtime.limits = self._class_limits.get(key)
@@ -206,6 +213,8 @@ class Shard:
         )
         self.session.start(self._begin)
         self.watch.start()
+        if self._limits.shard_renew:
+            self._renewing = self._begin(self._look_whether_outgrown(), "renewal")
         if self._quotas:
             self._begin(self._watch_quotas(), "quotas")
         if self._start.get("development"):
@@ -234,6 +243,29 @@ class Shard:
         if count:
             self._report("info", "catalogue_rebuilt", {"objects": count})
         self.session.alarms.refresh()
+
+    async def _look_whether_outgrown(self) -> None:
+        """Ask for a new process when this one sleeps and is much larger than it began."""
+        files = [*imported_files(), *(program.config.path for program in self._programs.all)]
+        growth = self._limits.shard_renew_growth_mb << 20
+        await Outgrown(self._loop, self._rest, resident_bytes, growth, files, self._ask_for_renewal, self._report).run()
+
+    def _rest(self) -> Rest:
+        session, acceptor = self.session, self.acceptor
+        residents = session.residents
+        few = residents.count <= RESIDENTS_MAX
+        under_way = acceptor.owes + acceptor.held + acceptor.waiting + self.client.exports.count
+        return Rest(
+            residents=residents.count,
+            may_leave=few and all(may_hibernate(instance) for instance in residents.instances),
+            owed=under_way + session.alarms.statistics()["alarms_running"] + self.operations.running,
+            unmarked=len(session.files.live) + len(session.files.dead.objects),
+            folding=session.marker.folding,
+            calls=acceptor.calls,
+        )
+
+    def _ask_for_renewal(self, now_mib: int, began_mib: int) -> None:
+        self._control.send({"type": "outgrown", "before_mib": now_mib, "began_mib": began_mib})
 
     async def _watch_globals(self) -> None:
         """In development: tell of globals of the program's module that its code writes."""
@@ -299,7 +331,8 @@ class Shard:
             self._begin(self._mark_ahead(), "mark ahead")
         elif kind == "release" and self._leaving is None:
             self._leaving = Leaving(self._loop, self.session, self.acceptor, self.operations)
-            self._begin(self._hand_over(self._leaving, cast("float", message["wait_s"])), "hand over")
+            reason = cast("Reason", message.get("reason", "codeUpdated"))  # a supervisor of an older version says none
+            self._begin(self._hand_over(self._leaving, cast("float", message["wait_s"]), reason), "hand over")
         elif kind == "drain" and self._leaving is not None:
             self._leaving.hurry(cast("float", message["seconds"]))
         elif kind == "drain" and not self._ended.done():
@@ -365,10 +398,12 @@ class Shard:
         await self.session.marker.mark_ahead()
         self._control.send({"type": "marked"})
 
-    async def _hand_over(self, leaving: Leaving, wait_s: float) -> None:
+    async def _hand_over(self, leaving: Leaving, wait_s: float, reason: Reason) -> None:
         """Give the slots to the next session, then let what runs end."""
+        if self._renewing is not None:
+            self._renewing.cancel()
         setproctitle.setproctitle(f"perdure leaving shard {self._index}")
-        took_s = await leaving.release(wait_s)
+        took_s = await leaving.release(wait_s, reason)
         self.watch.leave()
         self._report("info", "released", {"session": self._name, "ms": round(took_s * 1000)})
         self._control.send({"type": "released", "session": self._name})

@@ -37,8 +37,10 @@ from .meta import LocalMeta
 from .ownership import DataFolder
 from .quotas import DayUse, Quotas, QuotaWatch
 from .reloading import Reload
+from .renewing import Renewal, Schedule
 from .reviving import Reviving
 from .setups import FIXED, Setup, listen
+from .succession import Succession
 from .watched import Watched, budget_of
 
 SHARD = "perdure.shards.shard"
@@ -79,10 +81,14 @@ class Supervisor:
         self._failure: PerdureError | None = None
         self.commands = Commands(self._tell)
         self.commands.add("reload", self.reload)
-        self._reload: Reload | None = None
-        self._reloading: asyncio.Task[Message] | None = None
-        self._one_reload = asyncio.Lock()
+        self._succession: Succession | None = None
+        """The reload or renewal that is going on."""
+        self._succeeding: asyncio.Task[Message] | None = None
+        self._one_succession = asyncio.Lock()
+        self._renewals = Schedule()
         self._hangups: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        """Renewals."""
         self._retired: list[Child] = []
         """Processes of an earlier generation that answer their last; a shard's has no session any more."""
         self._crons = CronRuns(SystemClock(), self._serving_gateways, self._tell)
@@ -227,6 +233,7 @@ class Supervisor:
             "settings": setup.settings,
             "quotas": setup.quotas,
             "class_settings": setup.classes,
+            "binding_settings": setup.bindings,
             "deployments": self._migrations.to_wire(),
             **start,
         }
@@ -237,11 +244,13 @@ class Supervisor:
         kind = message.get("type")
         if kind == "ready":
             self._on_ready(child, message)
-            if self._reload is not None:
-                self._reload.on_message(child, "ready")
+            if self._succession is not None:
+                self._succession.on_message(child, "ready")
         elif kind in ("standby", "marked", "released"):
-            if self._reload is not None:
-                self._reload.on_message(child, cast("str", kind))
+            if self._succession is not None:
+                self._succession.on_message(child, cast("str", kind))
+        elif kind == "outgrown":
+            self._on_outgrown(child, message)
         elif kind == "upgrade":
             self._on_upgrade(cast("str", message["class_key"]))
         elif kind == "recovered":
@@ -255,7 +264,7 @@ class Supervisor:
             self._migrations.removed(cast("str", message["class_key"]), index, self._setup.shards)
         elif kind == "failed":
             error = from_wire(cast("dict[str, object]", message["error"]))
-            if self._reload is not None and not child.served:
+            if self._succession is not None and not child.served:
                 return  # the reload says it: reload_failed
             if not self._announced:
                 return  # it ends the start, which raises it
@@ -346,16 +355,17 @@ class Supervisor:
         self._changed.set()
         self._crons.gone(child)  # also a retired one may have had a run
         if child.module == SHARD and "session" not in child.start:  # it stood by
-            if self._reload is not None:
-                self._reload.on_death(child)
+            if self._succession is not None:
+                self._succession.on_death(child)
             return
         if child.module == SHARD:
             self._watched.on_shard_death(child)
         if child in self._retired:
             self._retired.remove(child)
             return
-        if self._reload is not None and self._reload.on_death(child):
-            self._log.warning("died", process=child.name, pid=child.pid, code=child.returncode, while_="reloading")
+        if self._succession is not None and self._succession.on_death(child):
+            while_ = type(self._succession).__name__.lower()
+            self._log.warning("died", process=child.name, pid=child.pid, code=child.returncode, while_=while_)
             return
         if child.module == SHARD:
             self.bury(child)
@@ -370,8 +380,8 @@ class Supervisor:
             self._fail(child)
             return
         if decision.crash_loop:
-            if self._reload is not None:
-                self._reload.on_crash_loop(child)
+            if self._succession is not None:
+                self._succession.on_crash_loop(child)
             self._log.error("crash_loop", process=child.name, hint="it dies before it serves: see its messages above")
         self._reviving.again(child.name, decision.delay_s)
 
@@ -390,7 +400,7 @@ class Supervisor:
             self._start_endpoint()
 
     def _all_processes(self) -> list[Child]:
-        return [*self._everyone(), *self._retired, *(self._reload.standbys if self._reload is not None else [])]
+        return [*self._everyone(), *self._retired, *(self._succession.standbys if self._succession is not None else [])]
 
     def _vacant(self) -> dict[str, Child]:
         """Places whose process is dead, or has released its shard: without a reload that is about to fill them."""
@@ -400,7 +410,7 @@ class Supervisor:
             child.name: child
             for child in self._everyone()
             if (child.phase is Phase.DEAD or (child.module == SHARD and child in self._retired))
-            and not (self._reload is not None and self._reload.deals_with(child))
+            and not (self._succession is not None and self._succession.deals_with(child))
         }
 
     def _fail(self, child: Child) -> None:
@@ -417,26 +427,69 @@ class Supervisor:
     # ------------------------------------------------------------------ reload
     async def reload(self, progress: Progress) -> Message:
         """The command `reload`: the next generation of code, process by process. Raises PerdureError."""
-        async with self._one_reload:
+        async with self._one_succession:
             if self._signals or not self._announced:
                 raise NotConnected("the runtime is not serving", hint="try again when it is")
             before = self._setup
-            self._reload = Reload(self, self._loop, progress, self._report, self._hand_off_wait_s())
-            self._reloading = self._loop.create_task(self._reload.run(), name="reload")
+            reload = Reload(self, self._loop, progress, self._report, self._hand_off_wait_s())
             try:
-                done = await self._reloading
+                done = await self._begin(reload)
             except Exception as error:
                 self._setup = before
-                typed = error if isinstance(error, PerdureError) else PerdureError(f"{type(error).__name__}: {error}")
+                typed = _typed(error)
                 self._log.error("reload_failed", error=typed.message, hint=typed.hint or None)
                 raise
             finally:
-                self._reload = self._reloading = None
-                for place in self._vacant():  # it has failed between the old process and the new one
-                    self._reviving.again(place, 0.0)
+                self._end_succession()
             self._crons.adopt(self._next_crons)
             self._log.info("reloaded", **done)
             return done
+
+    def _begin(self, succession: Succession) -> asyncio.Task[Message]:
+        self._succession = succession
+        self._succeeding = self._loop.create_task(succession.run(), name=type(succession).__name__)
+        return self._succeeding
+
+    def _end_succession(self) -> None:
+        self._succession = self._succeeding = None
+        for place in self._vacant():  # it has failed between the old process and the new one
+            self._reviving.again(place, 0.0)
+
+    def _on_outgrown(self, child: Child, message: Message) -> None:
+        """A shard asks to be renewed, and does so again and again: what cannot be done now need not be remembered."""
+        index = cast("int", child.start["index"])
+        if self._succession is not None:
+            self._succession.on_message(child, "outgrown")
+        elif (
+            self._announced
+            and not self._signals
+            and not self._one_succession.locked()
+            and self.shards.get(index) is child
+            and child.phase is Phase.SERVING
+            and self._renewals.allows(index, self._loop.time())
+        ):
+            task = self._loop.create_task(self._renew(child, index, message), name=f"renew shard {index}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _renew(self, child: Child, index: int, asked: Message) -> None:
+        """Give a shard that sleeps a new process of the same code."""
+        async with self._one_succession:
+            tell: Progress = Progress(lambda _: None)
+            try:
+                done = await self._begin(
+                    Renewal(self, self._loop, tell, self._report, self._hand_off_wait_s(), child, index)
+                )
+            except Exception as error:
+                typed, again_s = _typed(error), self._renewals.failed(index, self._loop.time())
+                fields = {"error": typed.message, "hint": typed.hint or None, "again_in_s": again_s}
+                self._log.warning("renewal_failed", shard=index, **fields)
+                return
+            finally:
+                self._end_succession()
+            self._renewals.renewed(index, self._loop.time())
+            if done:
+                self._log.info("shard_renewed", shard=index, before_mib=asked["before_mib"], **done)
 
     def _hand_off_wait_s(self) -> float:
         return Limits.from_settings(self._setup.settings).hand_off_wait_ms_max / 1000
@@ -508,8 +561,8 @@ class Supervisor:
         """Gateways first, so that what they accepted can still reach the shards; then the shards."""
         self._crons.stop()
         seconds = self._setup.drain_s
-        if self._reloading is not None:
-            self._reloading.cancel()
+        if self._succeeding is not None:
+            self._succeeding.cancel()
         front = [*self.gateways.values(), *([self._endpoint] if self._endpoint else []), *self._retired]
         clean = await self._drain_some(front, seconds * 0.6)
         clean = await self._drain_some(list(self.shards.values()), seconds * 0.4) and clean
@@ -545,6 +598,10 @@ class Supervisor:
             except TimeoutError:
                 self._log.error("not_dead", processes=[str(c) for c in alive if c.phase is not Phase.DEAD])
                 return
+
+
+def _typed(error: Exception) -> PerdureError:
+    return error if isinstance(error, PerdureError) else PerdureError(f"{type(error).__name__}: {error}")
 
 
 def supervise(

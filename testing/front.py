@@ -10,12 +10,15 @@ from urllib.parse import urlsplit
 
 from ..bindings.kinds import environments
 from ..bindings.surroundings import Surroundings
+from ..engine.blocking import run_worker
 from ..engine.errors import PerdureError
 from ..engine.http import HttpResponse
 from ..router.gateway_http import Front, Message
+from ..sdk.entrypoints import ExecutionContext
 from ..sdk.programs import Programs
 from ..sdk.request import Request
 from ..sdk.response import Response
+from ..sdk.scheduled import ScheduledController, run_scheduled
 from .network import Caller, Network
 from .process import Report
 from .virtual import VirtualLoop, in_background
@@ -33,9 +36,11 @@ class FrontDoor:
         around = Surroundings(caller, loop, report, "", caller.loopback())
         environments(programs, around)
         name = programs.first.name
+        self._report = report
+        self._make_worker = around.doors[name].maker()
         self._front: Front = in_background(
             Front,
-            around.doors[name].maker(),
+            self._make_worker,
             loop,
             report,
             development=True,
@@ -69,6 +74,14 @@ class FrontDoor:
             "headers": [(b"host", parts.netloc.encode()), *headers],
         }
         return await self._request(scope, body or b"")
+
+    async def scheduled(self, cron: str, scheduled_ms: int) -> None:
+        """A run of the Worker's `scheduled`; raises what it raises. What it hands to `waitUntil` goes on after this."""
+        context = ExecutionContext(self._report)
+        worker = None if self._make_worker is None else self._make_worker(context)
+        self._network.story.tell("scheduled", cron)
+        run = run_worker(run_scheduled(worker, ScheduledController(cron, scheduled_ms)))
+        await self._loop.create_task(run, name=f"scheduled {cron}", context=Context())
 
     async def _request(self, scope: Message, body: bytes) -> Response:
         self._requests += 1

@@ -14,7 +14,8 @@ from contextvars import Context
 from typing import Protocol, cast
 
 from ..engine.calls import FETCH, REQUEST_ID, RPC, Call, Extras, MadeCall, Result
-from ..engine.errors import DeadlineExceeded, PerdureError, ShardLost, ValueTooLarge, from_wire
+from ..engine.deadlines import CALL_S, too_late
+from ..engine.errors import PerdureError, ShardLost, ValueTooLarge, from_wire
 from ..engine.exports import Exports, Parcel
 from ..engine.http import HttpRequest, HttpResponse
 from ..engine.limits import VALUE_BYTES_MAX
@@ -27,7 +28,7 @@ from ..sdk.adapter import fetch_through
 from .story import Story
 from .virtual import VirtualLoop
 
-DEADLINE_S = 30.0
+DEADLINE_S = CALL_S
 
 
 class Receiver(Protocol):
@@ -209,6 +210,7 @@ class Network:
             pending.set_exception(ValueTooLarge(f"the arguments are {size} bytes, the limit is {VALUE_BYTES_MAX}"))
             return
         after = DEADLINE_S if deadline_s is None else deadline_s
+        call.within_s = after
         pending.call_deadline = self.loop.call_exactly(self.loop.now_s + after, self._too_late, pending, after)
         self.travel((pending.call_sender, call.object_id, pending.on_reset), "call", self._arrive, pending)
 
@@ -339,12 +341,9 @@ class Network:
         if pending.done() or (pending.call_sender is not None and not pending.call_sender.alive):
             return
         self.give_up(pending)
-        pending.set_exception(
-            DeadlineExceeded(
-                f"no answer within {seconds:g} s",
-                hint="the call may have run; give a longer deadline if it takes that long",
-            )
-        )
+        call = pending.call_request
+        labels = [label for _, label in call.trail]
+        pending.set_exception(too_late(seconds, [*labels, self.story.names[call.object_id]]))
 
 
 def _lost(process: Receiver, reason: str) -> ShardLost:

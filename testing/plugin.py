@@ -80,7 +80,9 @@ def world(request: pytest.FixtureRequest) -> Generator[World, None, None]:
         made.start()
     except ConfigError as error:
         wrong = f"{error.message}\nhint: {error.hint}" if error.hint else error.message
-    if made is None or wrong:  # it says all that there is to say: where the runtime found it is no news
+    if made is None or wrong:
+        loop.close()
+        # it says all that there is to say: where the runtime found it is no news
         pytest.fail(wrong, pytrace=False)
     try:
         yield made

@@ -24,6 +24,8 @@ from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
+from ..bindings import blob_store
+from ..bindings.blob_store import MemoryStores
 from ..bindings.kinds import environments
 from ..bindings.surroundings import Surroundings
 from ..engine.errors import ClassNotFound, InvalidArgument
@@ -144,6 +146,7 @@ class World:
         self._outer = Outside()
         self._stack.callback(fetching.install(self._outer))
         self._stack.callback(caches.install(CacheStore()))
+        self._stack.callback(blob_store.install(MemoryStores()))
         self._programs = self._load()
         self.network = Network(self.loop, self._schedule, self.story)
         self.network.classes = {key: name for name, key in self._programs.keys().items()}
@@ -284,6 +287,14 @@ class World:
     def fetch(self, url: str, **options: object) -> Awaitable[Response]:
         """Ask the program's Worker. `url`: a path, or absolute. `options`: method, headers, body, or `json` (a POST)."""
         return self.loop.through(self._front.fetch(url, options))
+
+    def scheduled(self, cron: str = "", at: datetime.datetime | None = None) -> Awaitable[None]:
+        """Run the Worker's `scheduled` as a cron would, for the moment `at` (now); raises what the handler raises.
+
+        Crons do not come by themselves in a world, however far time moves.
+        """
+        moment = self.now if at is None else at if at.tzinfo is not None else at.replace(tzinfo=datetime.UTC)
+        return self.loop.through(self._front.scheduled(cron, round(moment.timestamp() * 1000)))
 
     def on_fetch(self, prefix: str, handler: Answer) -> None:
         """What `fetch` of the program finds at URLs that begin with `prefix`: `handler(request)` gives a Response, or what one

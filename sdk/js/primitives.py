@@ -48,6 +48,32 @@ def isFinite(value: object) -> bool:
     return math.isfinite(to_number(value))
 
 
+class NumberObject(float):
+    """What `Number.new(1.5)` gives."""
+
+    def valueOf(self) -> float:
+        return float(self)
+
+    def to_py(self, **_options: object) -> float:
+        return float(self)
+
+    def toString(self) -> str:
+        return number_text(float(self))
+
+
+class WholeNumberObject(int):
+    """What `Number.new(12)` gives."""
+
+    def valueOf(self) -> int:
+        return int(self)
+
+    def to_py(self, **_options: object) -> int:
+        return int(self)
+
+    def toString(self) -> str:
+        return number_text(int(self))
+
+
 class Number:
     """`Number("12")` is 12; a number of JavaScript is an int where it is whole."""
 
@@ -67,7 +93,9 @@ class Number:
 
     @staticmethod
     def new(value: object = 0) -> float:
-        return to_number(value)
+        """A number object: the number, with `valueOf` and `to_py`."""
+        number = to_number(value)
+        return NumberObject(number) if isinstance(number, float) else WholeNumberObject(number)
 
     @staticmethod
     def isInteger(value: object) -> bool:

@@ -49,7 +49,6 @@ class JsBuffer(metaclass=ABCMeta):  # noqa: B024
     __slots__ = ()
 
 
-JsProxy.register(Buffer)
 JsBuffer.register(Buffer)
 
 

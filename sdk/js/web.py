@@ -6,10 +6,12 @@ What always holds: each is a subclass of the SDK's class, so whatever takes that
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import wraps
 from http import HTTPStatus
 from http.client import HTTPMessage
-from typing import Any, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
+from ...engine.errors import PerdureError
 from ...engine.values import UNDEFINED
 from .. import blob as sdk_blob
 from .. import fetching, streams, urls
@@ -22,6 +24,9 @@ from .json import JSON
 from .promise import Promise
 from .proxies import JsProxy, missing, to_text
 from .proxies import options as as_options
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 for _kind in (
     sdk_blob.Blob,
@@ -46,10 +51,28 @@ WritableStreamDefaultWriter = streams.WritableStreamDefaultWriter
 CountQueuingStrategy, ByteLengthQueuingStrategy = streams.CountQueuingStrategy, streams.ByteLengthQueuingStrategy
 
 
+def throws(make: Callable[P, T]) -> Callable[P, T]:
+    """What the SDK's class refuses with an exception of Python, its counterpart throws as JavaScript would: a JsException."""
+
+    @wraps(make)
+    def made(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return make(*args, **kwargs)
+        except PerdureError:
+            raise
+        except TypeError as error:
+            raise PerdureError(str(error), name="TypeError") from error
+        except ValueError as error:
+            raise PerdureError(str(error), name="RangeError") from error
+
+    return made
+
+
 class URLSearchParams(urls.URLSearchParams, JsProxy):
     """With `new`."""
 
     @classmethod
+    @throws
     def new(cls, init: object = None) -> URLSearchParams:
         return cls(None if missing(init) else init)
 
@@ -58,6 +81,7 @@ class URL(urls.URL, JsProxy):
     """With `new`."""
 
     @classmethod
+    @throws
     def new(cls, url: object, base: object = None) -> URL:
         return cls(to_text(url), None if missing(base) else to_text(base))
 
@@ -74,6 +98,18 @@ class Headers(sdk_headers.Headers, JsProxy):
         elif isinstance(headers, Iterable) and not isinstance(headers, Mapping | list | HTTPMessage | str):
             headers = list(cast("Iterable[object]", headers))
         super().__init__(headers)
+
+    @classmethod
+    @throws
+    def new(cls, headers: object = None) -> Headers:
+        return cls(headers)
+
+    @classmethod
+    def over(cls, found: sdk_headers.Headers) -> Headers:
+        """Headers of the SDK in JavaScript's style: what is changed in one is changed in both."""
+        made = cls.__new__(cls)
+        object.__setattr__(made, "__dict__", vars(found))
+        return made
 
     def get(self, name: str, failobj: object = None) -> object:
         return super().get(to_text(name), failobj)
@@ -102,20 +138,42 @@ class _Json:
 class _Message(JsProxy):
     """What both messages have in JavaScript's style."""
 
-    _headers: sdk_headers.Headers | None
-    _pairs: list[tuple[str, str]]
-    text: Callable[[], Any]
+    is_of_javascript = True
 
     @property
     def headers(self) -> Headers:
-        found = self._headers
-        if not isinstance(found, Headers):
-            found = self._headers = Headers(self._pairs if found is None else found)
-        return found
+        found: object = cast("Any", super()).headers
+        return found if isinstance(found, Headers) else Headers.over(cast("sdk_headers.Headers", found))
 
-    async def parsed(self) -> object:
-        """The body as JSON, in JavaScript's style. Raises PerdureError (SyntaxError)."""
-        return JSON.parse(await self.text())
+    def _read(self, method: str) -> Promise:
+        return Promise(getattr(super(), method)())
+
+    def text(self) -> Promise:
+        return self._read("text")
+
+    def bytes(self) -> Promise:
+        return self._read("bytes")
+
+    def arrayBuffer(self) -> Promise:
+        return self._read("buffer")
+
+    def blob(self) -> Promise:
+        return self._read("blob")
+
+    def formData(self) -> Promise:
+        return self._read("form_data")
+
+    def parsed(self) -> Promise:
+        """The body as JSON, in JavaScript's style. Rejected with PerdureError (SyntaxError)."""
+
+        async def parse() -> object:
+            return JSON.parse(await self.text())
+
+        return Promise(parse())
+
+    string = text
+    buffer = array_buffer = arrayBuffer
+    form_data = formData
 
 
 class Response(_Message, sdk_response.Response):  # pyright: ignore[reportIncompatibleMethodOverride,reportIncompatibleVariableOverride]
@@ -124,6 +182,7 @@ class Response(_Message, sdk_response.Response):  # pyright: ignore[reportIncomp
     json = _Json()
 
     @classmethod
+    @throws
     def new(cls, body: object = None, options: object = None, **more: object) -> Response:
         given = as_options(options, more)
         status = given.get("status")
@@ -138,11 +197,11 @@ class Response(_Message, sdk_response.Response):  # pyright: ignore[reportIncomp
 
     @classmethod
     def of(cls, found: sdk_response.Response) -> Response:
-        """A response of the SDK in JavaScript's style; it takes its place."""
+        """A response of the SDK in JavaScript's style: both have the same state, so the body is read once."""
         if isinstance(found, cls):
             return found
         made = cls.__new__(cls)
-        vars(made).update(vars(found))
+        object.__setattr__(made, "__dict__", vars(found))
         return made
 
     @classmethod
@@ -155,6 +214,7 @@ class Response(_Message, sdk_response.Response):  # pyright: ignore[reportIncomp
         return made
 
     @staticmethod
+    @throws
     def redirect(url: object, status: int | HTTPStatus = 302) -> Response:
         return Response.of(sdk_response.Response.redirect(to_text(url), status))
 
@@ -176,17 +236,18 @@ class Request(_Message, sdk_request.Request):  # pyright: ignore[reportIncompati
     """`Request.new(url_or_request, method=…, headers=…, body=…)`."""
 
     @classmethod
+    @throws
     def new(cls, input: object, options: object = None, **more: object) -> Request:
         given = {name: value for name, value in as_options(options, more).items() if not missing(value)}
         return cls(input, **given)
 
     @classmethod
     def of(cls, found: sdk_request.Request) -> Request:
-        """A request of the SDK in JavaScript's style; it takes its place."""
+        """A request of the SDK in JavaScript's style: both have the same state, so the body is read once."""
         if isinstance(found, cls):
             return found
         made = cls.__new__(cls)
-        vars(made).update(vars(found))
+        object.__setattr__(made, "__dict__", vars(found))
         return made
 
     @property
@@ -194,8 +255,8 @@ class Request(_Message, sdk_request.Request):  # pyright: ignore[reportIncompati
         """A text."""
         return self._method
 
-    async def json(self, **_options: object) -> object:
-        return await self.parsed()
+    def json(self, **_options: object) -> Promise:  # type: ignore[override]
+        return self.parsed()
 
     def clone(self) -> Request:
         return Request.of(super().clone())

@@ -122,3 +122,22 @@ def test_several_programs(tmp_path) -> None:
         read_file(str(path))
     with pytest.raises(ConfigError, match="there is no program at"):
         resolve({"programs": [first, str(tmp_path / "c.py")]}, {}, {})
+
+
+def test_tables_of_bindings(program: str) -> None:
+    ai, r2 = (
+        {"url": "http://localhost/v1", "models": {"a": "b"}},
+        {"files": {"endpoint": "http://s3", "allow_http": True}},
+    )
+    setup = resolve({"program": program}, {}, {"ai": ai, "r2": r2})
+    assert setup.bindings == {"ai": ai, "r2": r2}
+    for table, message in [
+        ({"ai": {"adress": "x"}}, "ai: unknown key 'adress'"),
+        ({"ai": {"url": 1}}, "ai: url must be text"),
+        ({"r2": {"files": {"secret": "x"}}}, "r2.files: unknown key 'secret'.*AWS_SECRET_ACCESS_KEY"),
+        ({"r2": {"files": {"allow_http": "x"}}}, "r2.files: allow_http must be true or false"),
+        ({"r2": {"endpoint": "x"}}, "r2.endpoint must be a table"),
+        ({"ai": 1}, "ai must be a table"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            resolve({"program": program}, {}, table)

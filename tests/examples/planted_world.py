@@ -118,7 +118,8 @@ class PlantedWorld:
         self._commits.records = _Records(self)
         disk = LocalDisk()
         transport = GatedTransport(process, self._loop)
-        runtimes = self._program.runtimes(Env(self._program.namespaces(transport)))
+        bound = {b.name: self._program.namespace(b.class_name, transport) for b in self._program.config.bindings}
+        runtimes = self._program.runtimes(Env(bound))
         for runtime in runtimes.values():
             runtime.cls = _fires(runtime.cls)
         self._residents = Residents(

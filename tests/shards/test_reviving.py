@@ -13,7 +13,6 @@ import pytest
 from perdure.engine.errors import PerdureError
 from perdure.sdk.config import Config
 from perdure.sdk.crons import Cron
-from perdure.shards import children
 from perdure.shards.children import Child, Phase
 from perdure.testing.virtual import run
 
@@ -97,31 +96,6 @@ def test_a_process_that_cannot_be_started_leaves_nothing_open(monkeypatch: pytes
         with monkeypatch.context() as patch:
             patch.setattr(where, name, too_many)
             asyncio.run(body(name))
-
-
-def test_a_shard_that_shall_be_small_is_started_with_an_allocator_that_gives_memory_back(monkeypatch) -> None:
-    given: list[dict[str, str]] = []
-
-    def start(*_: object, env: dict[str, str], **__: object) -> None:
-        given.append(env)
-        raise OSError(24, "that is enough")
-
-    async def body(role: str) -> dict[str, str]:
-        loop = asyncio.get_running_loop()
-        with pytest.raises(OSError, match="enough"):
-            Child(loop, "perdure.shards.shard", f"{role} 0", {"role": role}, [], lambda *_: None, lambda _: None)
-        return given[-1]
-
-    settings = {"PYTHONMALLOC": "malloc", "MALLOC_TOP_PAD_": "1"}
-    monkeypatch.setattr(children, "interpreter_settings", lambda: settings)
-    monkeypatch.setattr(subprocess, "Popen", start)
-    monkeypatch.delenv("PYTHONMALLOC", raising=False)
-    assert "PYTHONMALLOC" not in asyncio.run(body("shard")), "calls are faster with that of Python"
-    monkeypatch.setenv("PERDURE_RETURN_MEMORY", "1")
-    assert asyncio.run(body("shard")).items() >= settings.items()
-    assert "PYTHONMALLOC" not in asyncio.run(body("gateway"))
-    monkeypatch.setenv("PYTHONMALLOC", "debug")
-    assert asyncio.run(body("shard"))["PYTHONMALLOC"] == "debug", "the operator's comes first"
 
 
 # ---------------------------------------------------------------------- crons of a generation

@@ -154,6 +154,11 @@ def test_it_measures_alarms(tmp_path) -> None:
     assert row["first_late_ms"] >= 0
 
 
+def test_it_sends_messages_through_a_queue(tmp_path) -> None:
+    row = quick_rows(tmp_path, "queues")["queues"]
+    assert row["one_process_four_storage_shards"] > 0
+
+
 def test_it_measures_what_sleeping_objects_leave(tmp_path) -> None:
     row = quick_rows(tmp_path, "idle_memory")["idle_memory"]
     assert row["peak_MiB"] > row["measured"]

@@ -68,3 +68,45 @@ def test_leaderboard(tmp_path) -> None:
                 ["4", "ben", "90"],
             ]
         looks_right(browser, url, "tbody tr", str(tmp_path / "leaderboard"))
+
+
+def test_sharded_counter(tmp_path) -> None:
+    with (
+        serving(f"{EXAMPLES}/sharded-counter", str(tmp_path / "data"), "--shards", "2") as runtime,
+        browsing() as browser,
+    ):
+        with page_of(browser, runtime.url) as page:
+            page.get_by_role("button", name="Count 100 keys").click()
+            page.get_by_text("100 of 100 counted").wait_for()
+            page.get_by_role("button", name="Twice as many shards").press("Enter")
+            page.get_by_text("there will be 4 shards").wait_for()
+            page.get_by_role("cell", name="counts:3").wait_for()  # it looks again by itself
+            page.get_by_text("map 3").wait_for()
+            assert page.locator("#total").inner_text() == "100"
+            rows = [row.inner_text().split("\t") for row in page.get_by_role("row").all()[1:]]
+            assert [row[0].strip() for row in rows] == ["counts:0", "counts:2", "counts:1", "counts:3"]
+            assert sum(int(row[2]) for row in rows) == 100
+        looks_right(browser, runtime.url, "tbody tr", str(tmp_path / "sharded-counter"))
+
+
+def test_sharded_chat(tmp_path) -> None:
+    with serving(f"{EXAMPLES}/sharded-chat", str(tmp_path / "data"), "--shards", "2") as runtime, browsing() as browser:
+        url = f"{runtime.url}/room/Lobby"
+        with page_of(browser, url) as ann, page_of(browser, url) as ben:
+            ann.get_by_text("Nothing was said here").wait_for()
+            ann.get_by_text("live", exact=True).wait_for()
+            ben.get_by_text("live", exact=True).wait_for()
+            for page, name in ((ann, "Ann"), (ben, "Ben")):
+                page.get_by_label("Your name").fill(name)
+                page.get_by_label("Message", exact=True).fill(f"hello from {name}")
+                page.get_by_label("Message", exact=True).press("Enter")
+                for other in (ann, ben):
+                    other.locator("li", has_text=f"hello from {name}").wait_for()
+            ann.get_by_label("Message", exact=True).fill(LONG * 3)
+            ann.get_by_role("button", name="Say").click()
+            ben.locator("li", has_text=LONG).wait_for()
+            ben.reload()
+            assert ben.locator("li").count() in (0, 3)
+            ben.locator("li", has_text="hello from Ann").wait_for()
+            assert ben.locator("li").count() == 3
+        looks_right(browser, url, "li", str(tmp_path / "sharded-chat"))
