@@ -67,17 +67,13 @@ def check(config: Config) -> None:
         if section not in known:
             raise ConfigError(f"{config.path}: '{section}' cannot be served by this version of perdure")
     for kind in KINDS:
-<<<<<<< HEAD
-        kind.check(config)
+        if kind.section in config.sections:
+            kind.check(config)
     taken = set(config.vars)
     for name in bound_names(config):
         if name in taken:
             raise ConfigError(f"{config.path}: two bindings or variables are named {name}", hint="rename one of them")
         taken.add(name)
-=======
-        if kind.section in config.sections:
-            kind.check(config)
->>>>>>> next
 
 
 def environments(programs: Programs, around: Surroundings) -> dict[str, Env]:

@@ -235,7 +235,8 @@ def test_calls_of_references_are_bounded():
         port.hand_over(parcel)
         for number in range(ports.RUNNING_MAX + 5):
             port.receive([REF_CALL, parcel.ids[0], number.to_bytes(16, "big"), [], EMPTY_ARGS, None, "", False])
-        assert [frame[2]["name"] for frame in sent if frame[0] == REF_ERROR] and len(sent) == 5
+        assert [frame[2]["name"] for frame in sent if frame[0] == REF_ERROR]
+        assert len(sent) == 5
         port.lost()
 
     rig_of_a_port(work)

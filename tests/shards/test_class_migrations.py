@@ -151,7 +151,8 @@ def test_the_program_is_imported_apart(tmp_path) -> None:
     scene.write(V1)
     with open(f"{scene.path}/entry.py", "w") as file:
         file.write(
-            "from workers import DurableObject\nprint('hello')\nclass Room(DurableObject): pass\nclass Old(DurableObject): pass\nclass Plain: pass\n"
+            "from workers import DurableObject\nprint('hello')\n"
+            "class Room(DurableObject): pass\nclass Old(DurableObject): pass\nclass Plain: pass\n"
         )
     found = asyncio.run(import_apart(scene.path, None, {}))
     assert found == {"Room", "Old"}
