@@ -12,6 +12,7 @@ from ..engine.class_runtime import ClassRuntime
 from ..engine.durable import DurableObject
 from ..engine.errors import ConfigError
 from ..sdk.adapter import SdkHttp
+from ..sdk.binding_names import bound_names
 from ..sdk.compatibility import ASSETS_FOR_NAVIGATION, applies
 from ..sdk.config import Config
 from ..sdk.doors import DEFAULT
@@ -60,7 +61,7 @@ KINDS: tuple[Kind, ...] = (
 
 
 def check(config: Config) -> None:
-    """Raises ConfigError: a section is wrong, or nothing here serves it."""
+    """Raises ConfigError: a section is wrong, nothing here serves it, or a name in `env` is given twice."""
     known = {kind.section for kind in KINDS}
     for section in config.sections:
         if section not in known:
@@ -68,6 +69,11 @@ def check(config: Config) -> None:
     for kind in KINDS:
         if kind.section in config.sections:
             kind.check(config)
+    taken = set(config.vars)
+    for name in bound_names(config):
+        if name in taken:
+            raise ConfigError(f"{config.path}: two bindings or variables are named {name}", hint="rename one of them")
+        taken.add(name)
 
 
 def environments(programs: Programs, around: Surroundings) -> dict[str, Env]:
@@ -103,12 +109,7 @@ def _values(programs: Programs, program: Program, around: Surroundings, calls: I
     for kind in KINDS:
         if kind.section in config.sections:
             bound += kind.bind(config, around).items()
-    values = dict(config.vars)
-    for name, value in bound:
-        if name in values:
-            raise ConfigError(f"{config.path}: two bindings or variables are named {name}", hint="rename one of them")
-        values[name] = value
-    return values
+    return {**config.vars, **dict(bound)}
 
 
 def _check_consumers(program: Program, around: Surroundings) -> None:

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from ..engine.durable import DurableObject
 from ..engine.stubs import RESERVED_METHODS
+from ..sdk.binding_names import section_names
 from ..sdk.config import Config
 from ..sdk.entrypoints import HANDLERS, WorkerEntrypoint
 from ..sdk.program import Program
@@ -78,7 +79,7 @@ class _Writer:
             known = isinstance(getattr(other.module, service.entrypoint or "Default", None), type)
             name = _stub(other, self._program, service.entrypoint or "Default")
             lines.append(f"{service.name}: {name if known else 'Any'}")
-        lines += [f"{name}: Any" for name in _other_bindings(config)]
+        lines += [f"{name}: Any" for name in section_names(config)]
         return _block("Env", "What `self.env` holds.", lines)
 
     def _class(self, name: str, cls: type) -> str:
@@ -188,24 +189,3 @@ def _block(name: str, about: str, lines: list[str]) -> str:
 
 def _type_of(value: object) -> str:
     return type(value).__name__ if isinstance(value, str | int | float | bool) else "Any"
-
-
-def _other_bindings(config: Config) -> list[str]:
-    """Names of bindings of other kinds: entries with `binding` in any section, and `assets`."""
-    found: list[str] = []
-
-    def look(value: object) -> None:
-        if isinstance(value, dict):
-            table = cast("dict[str, object]", value)
-            if isinstance(table.get("binding"), str):
-                found.append(cast("str", table["binding"]))
-            for each in table.values():
-                look(each)
-        elif isinstance(value, list):
-            for each in cast("list[object]", value):
-                look(each)
-
-    look(dict(config.sections))
-    if config.assets is not None and config.assets.binding is not None:
-        found.append(config.assets.binding)
-    return found

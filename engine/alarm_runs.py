@@ -6,13 +6,13 @@ a run is in the same commit as the last writes of its handler; an object that ha
 
 from __future__ import annotations
 
-import traceback
 from typing import TYPE_CHECKING, cast
 
 from .alarm_calls import AlarmCall, packed_answer
 from .alarm_retries import RETRIES_MAX, Armed, Outcome, after
 from .errors import DurableObjectAbort, ObjectReset
 from .handlers import Method, call_relaxed, has_handler
+from .tracebacks import shown
 from .turns import Event, InstanceGone, one_round
 from .values import JsDict
 
@@ -102,7 +102,7 @@ async def run(instance: Instance, event: Event, call: AlarmCall, method: Method)
     except BaseException as error:
         if instance.broken is not None or instance.fatal is not None:
             raise
-        text = "".join(traceback.format_exception(error))
+        text = shown(error)
     finally:
         timer.cancel()
     while instance.input.section is not None:  # begun by the handler and not awaited

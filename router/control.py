@@ -10,12 +10,15 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from typing import cast
 
 from ..engine.errors import ProtocolError
 
+TERMINAL_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
+"""The supervisor's alone: who drains first is decided by one."""
 FD_VARIABLE = "PERDURE_CONTROL_FD"
 LINE_BYTES_MAX = 16 << 20
 

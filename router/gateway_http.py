@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import cast
 
 from ..bindings.assets import AssetFiles
 from ..engine.blocking import run_worker
 from ..engine.calls import REQUEST_ID
-from ..engine.errors import DeadlineExceeded, PerdureError, QuotaExceeded, ValueTooLarge
+from ..engine.errors import DeadlineExceeded, PerdureError, ProgramBug, QuotaExceeded, ValueTooLarge
 from ..engine.http import Body, HttpRequest, HttpResponse
 from ..engine.limits import BODY_INLINE_BYTES_MAX
+from ..engine.tracebacks import shown
 from ..sdk.entrypoints import ExecutionContext
 from ..sdk.request import Request
 from ..sdk.response import Response
@@ -161,8 +161,9 @@ class Front:
             if found is not None:
                 return found
         if self._make_worker is None:
-            raise PerdureError(
-                "Handler does not export a fetch() function: the program has no `Default` WorkerEntrypoint"
+            raise ProgramBug(
+                "Handler does not export a fetch() function: the program has no `Default` WorkerEntrypoint",
+                hint="declare `class Default(WorkerEntrypoint)` with `async def fetch(self, request)` in the main module",
             )
         context = ExecutionContext(self._report)
         worker = self._make_worker(context)
@@ -172,7 +173,11 @@ class Front:
             if context.tasks:
                 self._contexts.add(context)
         if not isinstance(result, Response):
-            raise TypeError(f"fetch() must return a Response, it returned {type(result).__name__}")
+            raise ProgramBug(
+                f"fetch() must return a Response, it returned {type(result).__name__}",
+                name="TypeError",
+                hint="return Response(…) on each way through it",
+            )
         return result.to_wire()
 
     async def _from_assets(self, assets: AssetFiles, request: HttpRequest) -> HttpResponse | None:
@@ -239,9 +244,12 @@ class Front:
         error_id = secrets.token_hex(8)
         fields: dict[str, object] = {"error_id": error_id, "request_id": request_id, "status": status}
         if isinstance(error, PerdureError):
-            fields |= {"error": error.message, "hint": error.hint or None, "object_id": error.durableObjectId}
+            told = {"error": error.message, "hint": error.hint, "object_id": error.durableObjectId}
+            if status == 500 and "\n" in error.message:
+                told["error"] = None  # an object's traceback: it is in ours
+            fields |= {key: value for key, value in told.items() if value}
         if status == 500:
-            fields["traceback"] = "".join(traceback.format_exception(error))
+            fields["traceback"] = shown(error)
         self._report("error" if status == 500 else "warning", "request_failed", fields)
         if status == 500:
             text = "Internal Server Error\n"
@@ -249,7 +257,7 @@ class Front:
             text = f"{error.message if isinstance(error, PerdureError) else error}\n"
         text += f"error id: {error_id}\n"
         if self._development and status == 500:
-            text += "\n" + "".join(traceback.format_exception(error))
+            text += "\n" + shown(error)
         extra = [(b"retry-after", _RETRY_AFTER_S.encode())] if status == 503 else []
         await _plain(send, status, text, extra)
 

@@ -18,7 +18,7 @@ import uvloop
 from ..engine.errors import DataFolderError, PerdureError, StorageFull
 from ..sdk.class_migrations import Deployed
 from ..sdk.programs import Programs, load_programs
-from .control import Control, Message
+from .control import TERMINAL_SIGNALS, Control, Message
 from .logs import Lines, configure
 
 Body = Callable[[Control, Message, asyncio.AbstractEventLoop], Awaitable[int]]
@@ -50,8 +50,9 @@ def main(name: Callable[[Message], str], body: Body) -> NoReturn:
 
     Signals are the supervisor's: a Ctrl-C reaches the whole group, but who drains first is decided by one.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in TERMINAL_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL_SIGNALS)  # blocked since the supervisor started us
     control = Control.from_environment()
     start = control.read_start()
     setproctitle.setproctitle(f"perdure {name(start)}")

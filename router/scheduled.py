@@ -7,13 +7,13 @@ most; a drain waits for them as long as it may.
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import Callable, Mapping
 from typing import cast
 
 from ..engine.blocking import run_worker
 from ..engine.calls import REQUEST_ID
 from ..engine.errors import DeadlineExceeded, DurableObjectAbort, PerdureError
+from ..engine.tracebacks import shown
 from ..sdk.doors import MakeWorker
 from ..sdk.entrypoints import ExecutionContext
 from ..sdk.scheduled import ScheduledController, run_scheduled
@@ -78,14 +78,15 @@ class ScheduledRuns:
                 await run_worker(self._handle(message, context, controller))
             return None
         except PerdureError as error:
-            self._report("error", "scheduled_failed", {**fields, "error": error.message, "hint": error.hint or None})
+            told = {"error": error.message, "hint": error.hint, "traceback": shown(error)}
+            self._report("error", "scheduled_failed", {**fields, **{key: text for key, text in told.items() if text}})
             return error
         except (Exception, SystemExit, DurableObjectAbort) as error:
             if bound.expired() and isinstance(error, TimeoutError):
                 late = DeadlineExceeded(f"scheduled() took longer than its {self._wall_s:.0f} s and was cancelled")
                 self._report("error", "scheduled_failed", {**fields, "error": late.message})
                 return late
-            text = "".join(traceback.format_exception(error))
+            text = shown(error)
             self._report("error", "scheduled_failed", {**fields, "traceback": text})
             return PerdureError(f"{type(error).__name__}: {error}", name=type(error).__name__, stack=text, remote=True)
 

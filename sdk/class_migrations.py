@@ -7,6 +7,7 @@ comes back under a new class of the same name.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
@@ -300,6 +301,9 @@ def check_bindings(keys: Collection[str], bound: Collection[str], steps: Sequenc
         steps = [step for step in steps if isinstance(step, Step)]
         late = next((step.tag for step in steps if name in (*step.new, *step.new_sqlite)), None)
         hint = f'add a new-class migration: {{"tag": "…", "new_sqlite_classes": ["{name}"]}}'
+        near = difflib.get_close_matches(name, keys, 1)
+        if near:
+            hint = f"did you mean {near[0]}? Otherwise {hint}"
         if late is not None and not any(name in (*(old for old, _ in step.renamed), *step.deleted) for step in steps):
             hint = (
                 f"'{late}' was applied here before it named {name}, and no entry is applied twice: give {name} an entry of its "
@@ -319,7 +323,8 @@ def check_exports(keys: Collection[str], bound: Collection[str], exported: Colle
         if name not in exported:
             raise ConfigError(
                 f"{where}: a binding refers to class '{name}', that is not exported by the script [code: {NOT_CONFIGURED}]",
-                hint=f"There is no '{name}' class defined in the main module: declare it, or remove the binding",
+                hint=f"There is no '{name}' class defined in the main module: declare `class {name}(DurableObject)`, or "
+                "remove the binding",
             )
     for name in keys:
         if name not in exported:

@@ -152,7 +152,8 @@ def _parse(path: str) -> Table:
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+        what = str(error).replace("<string>:", "line ", 1)  # as the parser of JSON calls a text
+        raise ConfigError(f"{path} cannot be read: {what}") from error
     if not isinstance(found, dict):
         raise ConfigError(f"{path} must hold an object")
     return cast("Table", found)

@@ -1,13 +1,14 @@
 """`python -m perdure.sdk.import_apart`: imports a program and says which classes it has, then ends.
 
 A request on stdin (program, env_name, deployments), an answer on stdout: `{"exported": […]}` or `{"error": …}`. What the program
-prints meanwhile goes to stderr.
+prints meanwhile goes to stderr. A Ctrl-C, which reaches the whole group, ends it without a word.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from typing import cast
 
@@ -17,6 +18,8 @@ from .program import exported_classes
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})  # blocked while we were imported
     answer_fd = os.dup(1)
     os.dup2(2, 1)
     request = cast("dict[str, object]", json.load(sys.stdin))

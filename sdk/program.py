@@ -17,6 +17,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType, TracebackType
+from typing import TypeGuard
 
 from ..engine.blocking import let_workers_block
 from ..engine.class_runtime import ClassRuntime
@@ -163,6 +164,8 @@ def _find(path: str) -> str:
                 hint="name a Python file instead, or make a program with `perdure new NAME`",
             )
         path = found
+    elif not os.path.exists(path):
+        raise ConfigError(f"there is no program at {path}", hint="`perdure new NAME` makes one")
     return path
 
 
@@ -183,8 +186,6 @@ def load(
         return Program(settings, module, _bound(settings, module), modules)
     if env_name is not None:
         raise ConfigError("--env-name needs a wrangler file")
-    if not os.path.isfile(path):
-        raise ConfigError(f"there is no program at {path}")
     name = _name_of(path)
     modules = ProgramModules(name, os.path.dirname(path)) if apart else None
     module = _import(path, {}, modules)
@@ -263,14 +264,15 @@ def _bound(settings: Config, module: ModuleType) -> dict[str, type]:
 
 
 def _exported(module: ModuleType) -> dict[str, type]:
-    return {name: value for name, value in vars(module).items() if isinstance(value, type)}
+    """Classes that objects can have, whatever their names."""
+    return {name: value for name, value in vars(module).items() if _is_of_objects(value)}
+
+
+def _is_of_objects(value: object) -> TypeGuard[type]:
+    return isinstance(value, type) and issubclass(value, DurableObject) and value is not DurableObject
 
 
 def _declared(module: ModuleType) -> dict[str, type]:
     """Public classes of the main module that derive from DurableObject; imported ones count."""
     found = {name: getattr(module, name, None) for name in public_names(module)}
-    return {
-        name: value
-        for name, value in found.items()
-        if isinstance(value, type) and issubclass(value, DurableObject) and value is not DurableObject
-    }
+    return {name: value for name, value in found.items() if _is_of_objects(value)}

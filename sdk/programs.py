@@ -12,6 +12,7 @@ from types import ModuleType
 
 from ..engine.errors import ConfigError
 from .config import Config, ServiceBinding
+from .doors import DEFAULT
 from .program import Deployments, Program, load
 
 
@@ -68,12 +69,33 @@ class Programs:
 
     @property
     def warnings(self) -> list[str]:
-        return [warning for program in self.all for warning in program.config.warnings]
+        """Of the configurations, and what the code lacks that they ask for."""
+        found = [warning for program in self.all for warning in program.config.warnings]
+        settings = self.first.config
+        if settings.path and settings.main and settings.assets is None and DEFAULT not in self.first.entrypoints:
+            found.append(
+                f"{settings.main}: nothing answers HTTP: declare `class Default(WorkerEntrypoint)`"
+                f"{_instead(self.first.entrypoints)}"
+            )
+        return found + [
+            f"{program.config.path}: triggers.crons: no `scheduled` is in {program.config.main}"
+            for program in self.all
+            if program.config.crons and not _has_scheduled(program)
+        ]
 
     @property
     def modules(self) -> list[ModuleType]:
         """Their main modules."""
         return [program.module for program in self.all]
+
+
+def _instead(entrypoints: Sequence[str]) -> str:
+    return f"; it has {', '.join(entrypoints)}" if entrypoints else ""
+
+
+def _has_scheduled(program: Program) -> bool:
+    default = getattr(program.module, DEFAULT, program.module)
+    return any(callable(getattr(default, name, None)) for name in ("scheduled", "on_scheduled"))
 
 
 def check_together(configs: Sequence[Config]) -> None:

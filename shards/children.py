@@ -12,11 +12,24 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from enum import Enum
 
-from ..router.control import FD_VARIABLE, Channel, Lines, Message
+from ..router.control import FD_VARIABLE, TERMINAL_SIGNALS, Channel, Lines, Message
 from ..router.pulse import Pulse
+
+
+@contextlib.contextmanager
+def held_back() -> Generator[None, None, None]:
+    """What is started meanwhile has the signals of a terminal blocked until it says that they are not its own.
+
+    A Ctrl-C reaches the whole group, also a process that has only begun to import. `router.process.main` lets go.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, TERMINAL_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Phase(Enum):
@@ -62,13 +75,14 @@ class Child:
                 undo.callback(ours.close)
                 with theirs:
                     environment = {**os.environ, FD_VARIABLE: str(theirs.fileno())}
-                    self._process = subprocess.Popen(
-                        [sys.executable, "-m", module],
-                        env=environment,
-                        pass_fds=(theirs.fileno(), pulse_fd, *keep_fds),
-                        stdin=subprocess.DEVNULL,
-                        stdout=2,  # stdout is the supervisor's own: it carries the one line `ready`
-                    )
+                    with held_back():
+                        self._process = subprocess.Popen(
+                            [sys.executable, "-m", module],
+                            env=environment,
+                            pass_fds=(theirs.fileno(), pulse_fd, *keep_fds),
+                            stdin=subprocess.DEVNULL,
+                            stdout=2,  # stdout is the supervisor's own: it carries the one line `ready`
+                        )
             finally:
                 os.close(pulse_fd)
             undo.callback(self._process.wait)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import cast
@@ -21,6 +22,7 @@ from ..sdk.class_migrations import NOTHING, Deployed, pending, plan, unique_key,
 from ..sdk.config import Config
 from ..sdk.program import configuration, described
 from ..sdk.programs import check_together
+from .children import held_back
 from .interfaces import Meta
 
 KEY = "class_migrations"
@@ -38,10 +40,13 @@ class ClassMigrations:
         meta: Meta,
         report: Callable[[str, str, dict[str, object]], None],
         exported: Exported | None = None,
+        check: Callable[[Config], None] = lambda _: None,
     ) -> None:
+        """`check`: raises ConfigError for a configuration that cannot be served for reasons of others."""
         self._meta = meta
         self._report = report
         self._exported = exported or import_apart
+        self._check = check
         self._done: dict[tuple[str, str], set[int]] = {}
         """(program, class key) → shards that have nothing of it any more."""
 
@@ -64,6 +69,8 @@ class ClassMigrations:
         deployments = self._read()[1]
         found = [(path, described(path, env_name, deployments)) for path in programs]
         check_together([config for _, config in found])
+        for _, config in found:  # all of them before anything of one is written
+            self._check(config)
         ready: dict[str, Config] = {}
         order = sorted(found, key=lambda each: not _takes_over(each[1]))  # sources change before they are looked at
         for path, config in [*order, *(each for each in order if _expects(each[1]))]:  # what was promised meanwhile
@@ -193,14 +200,15 @@ def _expects(config: Config) -> bool:
 async def import_apart(program: str, env_name: str | None, deployments: Message) -> frozenset[str]:
     """Import the program in a process of its own, which ends then. Raises ConfigError when it cannot be imported."""
     request = json.dumps({"program": program, "env_name": env_name, "deployments": deployments})
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "perdure.sdk.import_apart",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        env=os.environ.copy(),
-    )
+    with held_back():
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "perdure.sdk.import_apart",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            env=os.environ.copy(),
+        )
     try:
         out, _ = await asyncio.wait_for(process.communicate(request.encode()), IMPORT_S_MAX)
     except TimeoutError:
@@ -210,6 +218,8 @@ async def import_apart(program: str, env_name: str | None, deployments: Message)
     try:
         answer = cast("Message", json.loads(out))
     except ValueError as error:
+        if process.returncode == -signal.SIGINT:
+            raise ConfigError(f"interrupted while {program} was imported") from None
         raise ConfigError(
             f"the process that imports {program} ended with code {process.returncode} and said nothing",
             hint="its messages are above",

@@ -113,7 +113,7 @@ class Supervisor:
             self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
             self._watch_owner()
             await self.commands.listen(self._data.run)
-            self._migrations = ClassMigrations(self._meta, self._tell)
+            self._migrations = ClassMigrations(self._meta, self._tell, check=check)
             await self.prepare()
             self._watched.start(self._loop)
             self._crons.adopt(self._next_crons)
@@ -150,8 +150,6 @@ class Supervisor:
     async def prepare(self) -> None:
         """Read the configuration and apply its migrations: before any process of it starts. Raises ConfigError."""
         found = await self._migrations.prepare_all(self._setup.programs, self._setup.env_name)
-        for config in found:
-            check(config)
         self._next_crons = tuple(cron for config in found for cron in config.crons)
 
     def _serving_gateways(self) -> list[Child]:
@@ -268,6 +266,8 @@ class Supervisor:
             error = from_wire(cast("dict[str, object]", message["error"]))
             if self._succession is not None and not child.served:
                 return  # the reload says it: reload_failed
+            if not self._announced:
+                return  # it ends the start, which raises it
             self._log.error("failed", process=child.name, error=error.message, hint=error.hint or None)
 
     def _on_upgrade(self, class_key: str) -> None:
@@ -371,9 +371,12 @@ class Supervisor:
             self.bury(child)
         if self._signals:
             return
+        if not self._announced and child.failure is not None:
+            self._fail(child)
+            return
         decision = self._reviving.decide(child.name, child.served)
         self._log.warning("died", process=child.name, pid=child.pid, code=child.returncode, again_in_s=decision.delay_s)
-        if not self._announced and (child.failure is not None or decision.crash_loop):
+        if not self._announced and decision.crash_loop:
             self._fail(child)
             return
         if decision.crash_loop:

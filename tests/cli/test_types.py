@@ -76,6 +76,8 @@ def program(folder, line: str) -> str:
         "main": "src/entry.py",
         "vars": {"NAME": "n", "NUMBER": 1, "JSON": {"a": 1}},
         "durable_objects": {"bindings": [{"name": "ROOMS", "class_name": "Room"}]},
+        "kv_namespaces": [{"binding": "KV"}],
+        "ratelimits": [{"name": "LIMITER", "namespace_id": "1", "simple": {"limit": 1, "period": 10}}],
         "services": [{"binding": "MAIL", "service": "w", "entrypoint": "Mail"}],
     }
     (folder / "wrangler.json").write_text(json.dumps(found))
@@ -101,6 +103,7 @@ def test_what_is_written(tmp_path) -> None:
         text = file.read()
     for line in (
         "    NAME: str\n    NUMBER: int\n    JSON: Any\n    ROOMS: RoomStubNamespace\n    MAIL: MailStub\n",
+        "    KV: Any\n    LIMITER: Any\n",
         "    async def add(self, amount: int = ..., *, loud: bool = ...) -> int: ...\n",
         "    async def lines(self, since: datetime.datetime | None = ...) -> list[Line]: ...\n",
         "    async def free(self, anything: Any, *rest: Any) -> Any: ...\n",

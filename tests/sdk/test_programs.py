@@ -8,6 +8,7 @@ import sys
 import pytest
 from perdure.engine.errors import ConfigError
 from perdure.sdk.program import load
+from perdure.sdk.programs import load_programs
 
 MAIN = """
 from perdure_test_library import Lent
@@ -27,6 +28,15 @@ class Default(WorkerEntrypoint):
 
 class Plain:
     pass
+"""
+
+
+V1 = [{"tag": "v1", "new_sqlite_classes": ["Room"]}]
+MAIN_OF_CRONS = """
+from workers import DurableObject, WorkerEntrypoint
+class Room(DurableObject): pass
+class Default(WorkerEntrypoint):
+    async def fetch(self, request): pass
 """
 
 
@@ -73,3 +83,40 @@ def test_an_import_with_the_folder_of_main_in_front_says_to_drop_it(tmp_path) ->
     with pytest.raises(ConfigError, match="ModuleNotFoundError") as raised:
         load(configured(tmp_path, "from src.rooms import Room\n"))
     assert "drop the `src.` prefix: the directory of main is on sys.path" in (raised.value.hint or "")
+
+
+def warned(folder, source: str, **more: object) -> list[str]:
+    path = configured(folder, source)
+    file = folder / "wrangler.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "migrations": V1, **more}))
+    return list(load_programs([path]).warnings)
+
+
+def test_a_program_that_cannot_answer_http_is_told_so(tmp_path) -> None:
+    source = "from workers import DurableObject, WorkerEntrypoint\nclass Room(DurableObject): pass\n"
+    (said,) = warned(tmp_path, f"{source}class Defalt(WorkerEntrypoint): pass\n")
+    assert said.endswith("nothing answers HTTP: declare `class Default(WorkerEntrypoint)`; it has Defalt")
+
+
+def test_crons_without_a_handler_are_told(tmp_path) -> None:
+    (said,) = warned(tmp_path, MAIN_OF_CRONS, triggers={"crons": ["* * * * *"]})
+    assert "no `scheduled`" in said
+
+
+def test_crons_with_a_handler_are_not(tmp_path) -> None:
+    source = f"{MAIN_OF_CRONS}    async def scheduled(self, controller): pass\n"
+    assert warned(tmp_path, source, triggers={"crons": ["* * * * *"]}) == []
+
+
+def test_a_misspelt_class_of_a_binding_is_guessed(tmp_path) -> None:
+    bindings = {"bindings": [{"name": "ROOMS", "class_name": "Romo"}]}
+    with pytest.raises(ConfigError, match="10061") as found:
+        warned(tmp_path, MAIN_OF_CRONS, durable_objects=bindings)
+    assert found.value.hint.startswith("did you mean Room?")
+
+
+def test_a_class_that_does_not_derive_from_durable_object_is_none(tmp_path) -> None:
+    with pytest.raises(ConfigError, match="10061") as found:
+        warned(tmp_path, "from workers import WorkerEntrypoint\nclass Room: pass\n")
+    assert "There is no 'Room' class defined" in found.value.hint
+    assert "class Room(DurableObject)" in found.value.hint

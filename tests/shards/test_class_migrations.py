@@ -6,11 +6,13 @@ import asyncio
 import json
 
 import pytest
+from perdure.bindings.kinds import check
 from perdure.engine.errors import ConfigError, StorageFull
 from perdure.shards.class_migrations import KEY, ClassMigrations, import_apart
 from perdure.shards.meta import LocalMeta
 from perdure.shards.removal import Removal
 
+LIMITS = {"name": "LIMITS", "namespace_id": "1", "simple": {"limit": 1, "period": 10}}
 V1 = {"tag": "v1", "new_sqlite_classes": ["Room", "Old"]}
 V2 = {"tag": "v2", "renamed_classes": [{"from": "Room", "to": "Hall"}]}
 V3 = {"tag": "v3", "deleted_classes": ["Old"]}
@@ -85,6 +87,24 @@ def test_a_refused_configuration_changes_nothing(tmp_path) -> None:
     assert scene.meta.get(KEY) == before
 
 
+@pytest.mark.parametrize(
+    ("more", "phrase"),
+    [
+        ({"kv_namespaces": [{"id": "x"}]}, "'binding' is missing"),
+        ({"vectorize": [{"binding": "V"}]}, "vectorize"),
+        ({"vars": {"LIMITS": 1}, "ratelimits": [LIMITS]}, "two bindings or variables are named LIMITS"),
+        ({"kv_namespaces": [{"binding": "A"}], "d1_databases": [{"binding": "A"}]}, "are named A"),
+    ],
+)
+def test_bindings_are_looked_at_before_a_migration_is_applied(tmp_path, more, phrase: str) -> None:
+    scene = Scene(tmp_path)
+    scene.write(V1, **more)
+    migrations = ClassMigrations(scene.meta, lambda *_: None, scene._exported, check=check)
+    with pytest.raises(ConfigError, match=phrase):
+        asyncio.run(migrations.prepare_all([scene.path], None))
+    assert scene.meta.get(KEY) is None
+
+
 def test_an_unknown_stored_tag(tmp_path) -> None:
     scene = Scene(tmp_path)
     scene.write(V1, V2)
@@ -131,10 +151,11 @@ def test_the_program_is_imported_apart(tmp_path) -> None:
     scene.write(V1)
     with open(f"{scene.path}/entry.py", "w") as file:
         file.write(
-            "from workers import DurableObject\nprint('hello')\nclass Room(DurableObject): pass\nclass Old: pass\n"
+            "from workers import DurableObject\nprint('hello')\n"
+            "class Room(DurableObject): pass\nclass Old(DurableObject): pass\nclass Plain: pass\n"
         )
     found = asyncio.run(import_apart(scene.path, None, {}))
-    assert {"Room", "Old"} <= found
+    assert found == {"Room", "Old"}
     with open(f"{scene.path}/entry.py", "w") as file:
         file.write("import nothing_of_that_name\n")
     with pytest.raises(ConfigError, match="nothing_of_that_name"):
