@@ -8,7 +8,8 @@ import pytest
 from packaging.requirements import Requirement
 from perdure.cli.packages import installed, provide
 from perdure.engine.errors import ConfigError
-from perdure.sdk.requirements import SITE_VARIABLE, missing, required
+from perdure.sdk.installed import SITE_VARIABLE
+from perdure.sdk.requirements import missing, required
 
 
 def texts(folder) -> list[str]:
