@@ -247,6 +247,11 @@ class Catalogue:
             return None
         connection = apsw.Connection(self._path(group), flags=apsw.SQLITE_OPEN_READWRITE)
         connection.set_busy_timeout(5_000)
+        if not connection.execute(
+            "select 1 from sqlite_master where name = 'floors'"
+        ).fetchall():  # the last of its tables
+            connection.close()  # another thread is making it, at a first start for one: it holds nothing yet
+            return None
         return connection
 
     def read(self, group: int) -> Iterator[Row]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 
+import apsw
 import pytest
 from perdure.engine.bookmarks import read_bookmark
 from perdure.engine.errors import PerdureError
@@ -407,3 +408,14 @@ async def test_the_work_belongs_to_no_object_whose_turn_has_closed_it(tmp_path) 
         await session.do(opens, name="other")
         assert session.machine.emptied._task is not None, "it was closed"
         assert tasks == []
+
+
+def test_a_file_that_another_thread_is_making_is_read_as_empty(tmp_path) -> None:
+    catalogue = Catalogue(str(tmp_path), [3])
+    half = apsw.Connection(f"{tmp_path}/catalogue/03.sqlite")
+    half.execute("pragma journal_mode=wal").fetchall()  # the first that is done to a new file: no table is there yet
+    half.close()
+    assert catalogue.due(1 << 62, {"a class"}, frozenset(), 10) == []
+    catalogue.rebuild({})
+    assert catalogue.due(1 << 62, {"a class"}, frozenset(), 10) == []
+    assert catalogue.reader(3) is not None
