@@ -59,6 +59,7 @@ CALL_DEADLINE_S = 30.0
 """For calls of what callers have sent by reference."""
 PARKED_MAX = 65_536
 """Frames that wait for a newer map."""
+PEERS_UNSWEPT = 256
 FLUSH_FRAMES = 32  # so that the caller works on the first answers of a turn while we work on the rest
 Report = Callable[[str, str, dict[str, object]], None]
 Links = Sequence[Sequence[object]]
@@ -124,6 +125,8 @@ class Acceptor:
         self._scheduled = False
         self._parked: list[tuple[Peer, Frame]] = []
         self._looking: asyncio.TimerHandle | None = None
+        self._sweep_at = PEERS_UNSWEPT
+        """With so many peers it is looked who is still there: who goes with nothing under way is noticed by nothing else."""
         self.calls = 0
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
@@ -216,6 +219,8 @@ class Acceptor:
         peer = self._peers.get(identity)
         if peer is None:
             peer = self._peers[identity] = Peer(identity)
+            if len(self._peers) >= self._sweep_at:
+                self._sweep()
         try:
             frames = decode(data)
         except ProtocolError as error:
@@ -411,6 +416,14 @@ class Acceptor:
         """A caller waits or holds something, or something of it is held: notice when it is gone."""
         if self._looking is None:
             self._looking = self._loop.call_later(LOOK_S, self._look)
+
+    def _sweep(self) -> None:
+        """Let go of the peers that are gone: sending to them fails."""
+        for peer in list(self._peers.values()):
+            if peer.port is not None:
+                self._send(peer, STILL_THERE)
+        self.flush()
+        self._sweep_at = max(PEERS_UNSWEPT, 2 * len(self._peers))
 
     def _look(self) -> None:
         self._looking = None

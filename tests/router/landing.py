@@ -15,7 +15,7 @@ from perdure.router.relay import Relay
 from perdure.router.server import Acceptor
 from perdure.router.slots import GROUPS, ShardPlace, SlotMap
 
-from tests.engine.shelf import Shard
+from ..engine.shelf import Shard
 
 
 class Landing:

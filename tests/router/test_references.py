@@ -16,7 +16,7 @@ from perdure.engine.values import EMPTY_ARGS, pack
 from perdure.router.ports import Port
 from perdure.router.wire import REF_CALL, REF_DROP, REF_FRAMES, REF_KEEP, REF_REPLY
 
-from tests.router.landing import landing
+from .landing import landing
 
 
 class Session(RpcTarget):

@@ -27,7 +27,7 @@ from perdure.router.wire import (
     encode,
 )
 
-from tests.router.landing import landing
+from .landing import landing
 
 
 class Host(DurableObject):
