@@ -101,7 +101,8 @@ def _check_url(url: object) -> None:
             normalise(url)
     except TypeError:
         raise InvalidArgument(
-            f"Fetch API cannot load: {url}", hint="give a URL with scheme and host, whatever host: http://object/path"
+            f"Fetch API cannot load: {url}: Invalid URL: {url}",
+            hint="give a URL with scheme and host, whatever host: http://object/path",
         ) from None
 
 

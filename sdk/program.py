@@ -39,6 +39,7 @@ from .compatibility import (
 )
 from .config import Binding, Config
 from .doors import Doors, public_names
+from .entrypoints import WorkerEntrypoint
 from .env import RUNNING, Env
 from .installed import use_packages
 from .program_modules import ProgramModules
@@ -264,8 +265,13 @@ def _bound(settings: Config, module: ModuleType) -> dict[str, type]:
 
 
 def _exported(module: ModuleType) -> dict[str, type]:
-    """Classes that objects can have, whatever their names."""
-    return {name: value for name, value in vars(module).items() if _is_of_objects(value)}
+    """Classes that a binding may name, whatever their names: one that derives from nothing can be fetched."""
+    found = {name: value for name, value in vars(module).items() if isinstance(value, type)}
+    return {
+        name: value
+        for name, value in found.items()
+        if value is not DurableObject and not issubclass(value, WorkerEntrypoint)
+    }
 
 
 def _is_of_objects(value: object) -> TypeGuard[type]:

@@ -115,8 +115,10 @@ def test_a_misspelt_class_of_a_binding_is_guessed(tmp_path) -> None:
     assert found.value.hint.startswith("did you mean Room?")
 
 
-def test_a_class_that_does_not_derive_from_durable_object_is_none(tmp_path) -> None:
+def test_a_class_that_derives_from_nothing_can_be_bound_and_a_worker_s_cannot(tmp_path) -> None:
+    warned(tmp_path, "from workers import WorkerEntrypoint\nclass Room: pass\n")
+    (tmp_path / "worker").mkdir()
     with pytest.raises(ConfigError, match="10061") as found:
-        warned(tmp_path, "from workers import WorkerEntrypoint\nclass Room: pass\n")
+        warned(tmp_path / "worker", "from workers import WorkerEntrypoint\nclass Room(WorkerEntrypoint): pass\n")
     assert "There is no 'Room' class defined" in found.value.hint
     assert "class Room(DurableObject)" in found.value.hint

@@ -155,7 +155,7 @@ def test_the_program_is_imported_apart(tmp_path) -> None:
             "class Room(DurableObject): pass\nclass Old(DurableObject): pass\nclass Plain: pass\n"
         )
     found = asyncio.run(import_apart(scene.path, None, {}))
-    assert found == {"Room", "Old"}
+    assert found == {"Room", "Old", "Plain"}
     with open(f"{scene.path}/entry.py", "w") as file:
         file.write("import nothing_of_that_name\n")
     with pytest.raises(ConfigError, match="nothing_of_that_name"):
