@@ -16,13 +16,13 @@ and `asyncio.timeout` of user code see it.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import threading
 import types
 from collections.abc import Coroutine, Generator
 from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING, cast
 
-from . import blocking
 from .beacon import BEACON_BYTES, NOTHING, WHOLE, Beacon
 from .busy import task_began
 from .calls import Call
@@ -31,6 +31,7 @@ from .gate import NOBODY, Section
 from .interruption import entry
 
 if TYPE_CHECKING:
+    from . import blocking
     from .instance import Instance
 
 
@@ -139,6 +140,8 @@ class Turns:
     __slots__ = ("beacon", "callback", "loop", "newest_batch", "numbered", "rounds", "running", "scope", "thread")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, rounds: int, first_number: int = 0) -> None:
+        # Only where objects run: a client of them, which needs this file's context variables, does without greenlet.
+        globals().setdefault("blocking", importlib.import_module(".blocking", __package__))
         self.loop = loop
         self.rounds = rounds
         self.running: Instance | None = None

@@ -186,7 +186,7 @@ def test_a_slow_reader_stops_its_writer(runtime) -> None:
             first = await anext(body)
             await asyncio.sleep(0.3)
             future = next(iter(client.pending.values()))
-            assert future.incoming._buffered <= (1 << 20) + (256 << 10)
+            assert future.call_incoming._buffered <= (1 << 20) + (256 << 10)
             rest = [chunk async for chunk in body]
             assert len(first) + sum(len(chunk) for chunk in rest) == 200 * 50_000
 
