@@ -17,6 +17,7 @@ from .reference import OutOfReach, Reference, binary
 from .table import TABLE
 from .twins import write_javascript, write_python
 
+pytestmark = pytest.mark.timeout(300)  # on a fresh machine the reference's binary is fetched first
 ROWS_MIN = 150
 
 
