@@ -99,6 +99,9 @@ def test_a_content_type_that_is_given_wins_in_any_case() -> None:
 
 def test_repr_leaves_out_what_is_as_usual() -> None:
     assert repr(Response.json({})) == "Response(status=200, status_text='OK', content_type='application/json')"
+    response = Response.json({})
+    response.url, response.type = "http://a/", "error"
+    assert repr(response).endswith("content_type='application/json', url='http://a/', type='error')")
 
 
 def test_a_buffer_has_a_length_and_is_taken_where_buffers_are() -> None:

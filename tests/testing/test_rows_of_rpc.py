@@ -228,3 +228,38 @@ def test_a_signal_does_not_cross() -> None:
             a.increment(js.AbortController.new().signal)
 
     in_world(work)
+
+
+PLAIN = """
+from workers import Response, WorkerEntrypoint
+
+
+class Plain:
+    def __init__(self, ctx, env):
+        self.ctx = ctx
+
+    async def fetch(self, request):
+        return Response(f"fetched {self.ctx.id.name}")
+
+    async def method(self):
+        return 1
+
+
+class Default(WorkerEntrypoint):
+    async def fetch(self, request):
+        return await self.env.PLAIN.getByName("a").fetch(request)
+"""
+
+
+def test_a_class_that_derives_from_nothing_is_fetched_and_not_called(tmp_path) -> None:
+    (tmp_path / "entry.py").write_text(PLAIN)
+    (tmp_path / "wrangler.toml").write_text(
+        'name = "w"\nmain = "entry.py"\ncompatibility_date = "2026-01-01"\n'
+        '[[durable_objects.bindings]]\nname = "PLAIN"\nclass_name = "Plain"\n'
+        '[[migrations]]\ntag = "1"\nnew_sqlite_classes = ["Plain"]\n'
+    )
+    with World(str(tmp_path)) as world:
+        assert world.run(world.fetch("/").text()) == "fetched a"
+        with pytest.raises(PerdureError, match="does not support RPC.*must extend DurableObject") as caught:
+            world.run(world.namespace("Plain").getByName("a").method())
+        assert caught.value.name == "TypeError"
