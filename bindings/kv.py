@@ -46,13 +46,17 @@ class KvNamespace:
         return self._stubs[int.from_bytes(hashlib.blake2b(key, digest_size=2).digest()) % BUCKETS]
 
     # ------------------------------------------------------------------ reading
+    def _read(self, key: object) -> tuple[bytes, _Heard]:
+        """Ask for a key: its bytes, and what the bucket will answer. Raises what `check_key` raises."""
+        raw = kv_rules.check_key(key, "GET")
+        return raw, _Heard("GET", self._bucket(raw).read(raw))
+
     def get(self, key: object, options: object = None, **more: object) -> Awaitable[object]:
         """The value, None when there is none: text, or by `type` "json", "arrayBuffer", "stream". Of a list of keys a dict."""
         kind = kv_rules.read_get(options, more)
         if isinstance(key, list | tuple):
             return self._read_many(list(cast("list[object]", key)), kind, with_metadata=False)
-        raw = kv_rules.check_key(key, "GET")
-        sent = _Heard("GET", self._bucket(raw).read(raw))
+        raw, sent = self._read(key)
 
         async def work() -> object:
             return (await self._value(raw, sent, kind))[0]
@@ -64,8 +68,7 @@ class KvNamespace:
         kind = kv_rules.read_get(options, more)
         if isinstance(key, list | tuple):
             return self._read_many(list(cast("list[object]", key)), kind, with_metadata=True)
-        raw = kv_rules.check_key(key, "GET")
-        sent = _Heard("GET", self._bucket(raw).read(raw))
+        raw, sent = self._read(key)
 
         async def work() -> JsDict:
             value, metadata = await self._value(raw, sent, kind)

@@ -78,27 +78,8 @@ class Port:
         extras: Extras | None,
         *,
         patient: bool = False,
-    ) -> MadeCall:
-        """See `Way`."""
-        return self._begin(export_id, path, payload, parcel, extras, patient)
-
-    def forward(
-        self, export_id: bytes, path: Sequence[str], payload: bytes | None, *, patient: bool
-    ) -> Awaitable[bytes | tuple[object]]:
-        """See `Way`."""
-        future = self._begin(export_id, path, payload, None, None, patient)
-        future.call_passed_on = True
-        return cast("Awaitable[bytes | tuple[object]]", future)
-
-    def _begin(
-        self,
-        export_id: bytes,
-        path: Sequence[str],
-        payload: bytes | None,
-        parcel: Parcel | None,
-        extras: Extras | None,
-        patient: bool,
     ) -> PortCall:
+        """See `Way`."""
         future = PortCall(loop=self.exports.loop)
         if self.broken is not None:
             future.set_exception(from_wire(self.broken.to_wire()))
@@ -118,6 +99,14 @@ class Port:
         frame = [REF_CALL, export_id, future.call_id, list(path), payload, fields, REQUEST_ID.get(), flags]
         self._send(frame, len(payload or b""))
         return future
+
+    def forward(
+        self, export_id: bytes, path: Sequence[str], payload: bytes | None, *, patient: bool
+    ) -> Awaitable[bytes | tuple[object]]:
+        """See `Way`."""
+        future = self.call(export_id, path, payload, None, None, patient=patient)
+        future.call_passed_on = True
+        return cast("Awaitable[bytes | tuple[object]]", future)
 
     def give_up(self, future: PortCall) -> None:
         """Nobody waits for the answer."""

@@ -25,7 +25,7 @@ from ..engine.durable import DurableObject
 from ..engine.errors import ConfigError
 from ..engine.ids import ClassKey
 from ..engine.stubs import Namespace, Transport
-from . import aliases, config, django_cf
+from . import aliases, config, django_cf, program_modules
 from .adapter import SdkHttp, fetch_through
 from .blocking import uses_run_sync
 from .class_migrations import Deployed, check_exports, unique_key
@@ -42,7 +42,7 @@ from .doors import Doors, public_names
 from .entrypoints import WorkerEntrypoint
 from .env import RUNNING, Env
 from .installed import use_packages
-from .program_modules import ProgramModules
+from .program_modules import ProgramModules, execute
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,22 +233,18 @@ def _main_module(path: str, folder: str, name: str) -> ModuleType:
         sys.path.insert(0, folder)
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None, "its name ends with .py"
-    assert spec.loader is not None, "a file has one"
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        sys.modules.pop(name, None)
-        raise
-    return module
+    return execute(spec)
+
+
+_IMPORTING = frozenset({__file__, program_modules.__file__})
+"""Files of ours that stand between the caller and a program that is imported."""
 
 
 def _from_program(error: BaseException) -> TracebackType | None:
     """The traceback without our own and importlib's frames."""
     found = error.__traceback__
     while found is not None and (
-        found.tb_frame.f_code.co_filename == __file__ or "importlib" in found.tb_frame.f_code.co_filename
+        found.tb_frame.f_code.co_filename in _IMPORTING or "importlib" in found.tb_frame.f_code.co_filename
     ):
         found = found.tb_next
     return found

@@ -15,12 +15,26 @@ import importlib.machinery
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, cast
 
 _PREFIX = "perdure_program_"
 _FRAMES_MAX = 200
 _SHARED = frozenset({"workers", "asgi", "wsgi", "js", "pyodide", "pyodide_js", "cloudflare"})
+
+
+def execute(spec: ModuleSpec) -> ModuleType:
+    """Import what a spec with a loader describes, under its name. Raises what it raises; then it is not imported."""
+    assert spec.loader is not None, "it is made of a file"
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(spec.name, None)
+        raise
+    return module
 
 
 class ProgramModules:
@@ -42,15 +56,7 @@ class ProgramModules:
         full = f"{self.package}.{name}"
         spec = importlib.util.spec_from_file_location(full, path, loader=_Loader(self.builtins, full, path))
         assert spec is not None, "a loader was given"
-        assert spec.loader is not None, "it is that one"
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[full] = module
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            sys.modules.pop(full, None)
-            raise
-        return module
+        return execute(spec)
 
     def forget(self) -> None:
         """Its modules are imported anew from now on."""
