@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .web_socket import WebSocket
 
 Headers = list[tuple[str, str]]
 Body = bytes | AsyncIterator[bytes] | None
@@ -28,3 +32,5 @@ class HttpResponse:
     headers: Headers
     body: Body = None
     status_text: str = ""
+    web_socket: WebSocket | None = None
+    """The client's end, of a response to an upgrade."""
