@@ -131,7 +131,8 @@ class FrontDoor:
             for name, value in cast("list[tuple[bytes, bytes]]", start["headers"])
         ]
         content = b"".join(cast("bytes", message.get("body", b"")) for message in sent[1:])
-        return Response.from_wire(HttpResponse(cast("int", start["status"]), pairs, content or None))
+        status, text = cast("int", start["status"]), cast("str", start.get("status_text", ""))
+        return Response.from_wire(HttpResponse(status, pairs, content or None, text))
 
     async def close(self) -> None:
         await self._front.close(0.0)

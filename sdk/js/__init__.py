@@ -26,7 +26,7 @@ _PLACES = {
     "date": "Date",
     "encoding": "TextDecoder TextEncoder atob btoa performance structuredClone",
     "errors": "AggregateError DOMException Error EvalError RangeError ReferenceError SyntaxError TypeError URIError",
-    "events": "AbortController AbortSignal CustomEvent Event EventTarget",
+    "events": "CustomEvent Event EventTarget",
     "json": "JSON",
     "objects": "Object",
     "primitives": "BigInt Boolean Math Number Reflect String Symbol decodeURI decodeURIComponent encodeURI "
@@ -34,6 +34,7 @@ _PLACES = {
     "promise": "Promise",
     "regexp": "RegExp",
     "rewriter": "HTMLRewriter",
+    "signals": "AbortController AbortSignal",
     "subtle": "CryptoKey SubtleCrypto",
     "timers": "clearInterval clearTimeout queueMicrotask setInterval setTimeout",
     "web_crypto": "Crypto crypto",
