@@ -38,6 +38,8 @@ class FrontDoor:
         name = programs.first.name
         self._report = report
         self._make_worker = around.doors[name].maker()
+        self.makers = {program: door.maker() for program, door in around.doors.items()}
+        """How each program's Worker is made."""
         self._front: Front = in_background(
             Front,
             self._make_worker,
