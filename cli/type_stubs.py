@@ -56,7 +56,8 @@ class _Writer:
         classes: dict[str, type] = {}
         for binding in config.bindings:
             other = self._programs.get(binding.program or self._program.name)
-            classes[_stub(other, self._program, binding.class_name)] = other.classes[binding.class_name]
+            class_name = other.named(binding.class_name)
+            classes[_stub(other, self._program, class_name)] = other.classes[class_name]
         for service in config.services:
             other = self._programs.get(service.program)
             cls = getattr(other.module, service.entrypoint or "Default", None)
@@ -73,7 +74,7 @@ class _Writer:
         lines = [f"{name}: {_type_of(value)}" for name, value in config.vars.items()]
         for binding in config.bindings:
             other = self._programs.get(binding.program or self._program.name)
-            lines.append(f"{binding.name}: {_stub(other, self._program, binding.class_name)}Namespace")
+            lines.append(f"{binding.name}: {_stub(other, self._program, other.named(binding.class_name))}Namespace")
         for service in config.services:
             other = self._programs.get(service.program)
             known = isinstance(getattr(other.module, service.entrypoint or "Default", None), type)

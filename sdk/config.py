@@ -18,7 +18,7 @@ import json5
 from ..engine.errors import ConfigError
 from . import compatibility
 from .asset_settings import Assets, read_assets
-from .class_exports import ClassExports, plan_exports, read_exports
+from .class_exports import ClassExports, plan_exports, read_exports, renames
 from .class_migrations import NOTHING, Deployed, Step, check_bindings, plan, read_steps
 from .config_keys import SECTIONS, check_keys, overlay
 from .crons import Cron
@@ -85,6 +85,8 @@ class Config:
     """Files that are served beside the Worker."""
     exports: ClassExports | None = None
     """The classes as the newer key `exports` has them; None: there is none, `migrations` count."""
+    renamed: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Class names of before → what they are now: bindings that still say them lead there."""
 
 
 def find(folder: str) -> str | None:
@@ -113,7 +115,13 @@ def read(path: str, env_name: str | None = None, deployments: Mapping[str, Deplo
     steps, exports = read_steps(path, found), read_exports(path, found)
     bound = [binding.class_name for binding in bindings if binding.program is None]
     deployed = _deployed(path, name, steps, exports, bound, deployments)
-    keys = dict(deployed.keys)
+    keys, renamed = dict(deployed.keys), renames(steps, exports, deployed.keys)
+    for index, binding in enumerate(bindings):
+        if binding.program is None and binding.class_name in renamed:
+            now = renamed[binding.class_name]
+            warnings.append(f"{path}: class {binding.class_name} is {now} now; name that in the binding {binding.name}")
+            bindings[index] = replace(binding, class_name=now)
+    bound = [binding.class_name for binding in bindings if binding.program is None]
     for class_name in check_bindings(keys, bound, [*steps, *(exports or ())], path):
         keys[class_name] = class_name
         warnings.append(f"{path}: class {class_name} has no migration; add it to new_sqlite_classes to give it SQL")
@@ -142,6 +150,7 @@ def read(path: str, env_name: str | None = None, deployments: Mapping[str, Deplo
         _services(path, found),
         assets,
         exports,
+        renamed,
     )
 
 

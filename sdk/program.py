@@ -78,9 +78,13 @@ class Program:
         """Whether its code uses `run_sync`."""
         return uses_run_sync(self.config.main, self.classes.values(), whole_folder=bool(self.config.path))
 
+    def named(self, class_name: str) -> str:
+        """What a class that a binding names is called now: it may have been renamed."""
+        return self.config.renamed.get(class_name, class_name)
+
     def namespace(self, class_name: str, transport: Transport) -> Namespace:
         """All objects of a class, reached through `transport`."""
-        return Namespace(ClassKey(self.key(class_name)), transport, fetch_through)
+        return Namespace(ClassKey(self.key(self.named(class_name))), transport, fetch_through)
 
     def runtimes(self, env: Env, exports: object = None) -> dict[str, ClassRuntime]:
         """Class key → how a shard runs the class. `exports`: what its objects find as `ctx.exports`."""
