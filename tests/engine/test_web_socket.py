@@ -356,6 +356,7 @@ def test_listeners_once_objects_attributes_async_and_what_they_raise():
         server.onmessage = lambda event: told.append(("named", event.target is server))
         server.accept()
         server.arrive("1")
+        await rounds()
         server.removeEventListener("message", raises)
         server.arrive("2")
         await asyncio.sleep(3)
