@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from .calls import Call
+
+if TYPE_CHECKING:
+    from .web_socket import WebSocket
 
 SOCKET = 6
 """Kind of a call that is an event of one socket. On the wire it has frames of its own."""
@@ -21,6 +24,8 @@ SOCKET_ID_BYTES = 8
 OPENED, MESSAGE, CLOSED, FAILED = range(4)
 """What has happened to a socket: its connection is there; a message came; the peer has closed, or is gone; reading failed.
 After CLOSED and FAILED nothing more comes."""
+METHODS = ("webSocketOpen", "webSocketMessage", "webSocketClose", "webSocketError")
+"""By what has happened: `method` of the call. The first is no handler."""
 SEND, CLOSE, DROP = range(3)
 """What an object does to one: sends a message; begins the closing handshake; ends it without one (the client sees 1006)."""
 
@@ -50,7 +55,8 @@ class Rules:
     """A text message equal to it is answered with `response` by the holder, and not delivered."""
     response: str | None = None
     replies_to_close: bool = True
-    """A Close frame of the peer is answered at once; else the object answers it, or the connection ends without."""
+    """A Close frame of the peer that the object has not answered when its event is acknowledged is answered with its own code;
+    else the connection ends without an answer then."""
     overflow: str = "close"
     """A reader that is too slow: "close" (1013) or "drop" (its oldest messages)."""
 
@@ -110,3 +116,11 @@ class SocketCall(Call):
     holder: Holder | None = None
     auto_ms: int | None = None
     """When the holder last answered by the rules, if it has since the last event: ms since the epoch."""
+    end: WebSocket | None = None
+    """An end that the object has accepted with accept(): its listeners hear of it. Never on the wire."""
+    ordinals: dict[str, int] | None = None
+    """Effects entries that the event's code has sent so far, by holder."""
+    wrote: bool = False
+    """A turn of the event has written."""
+    over: bool = False
+    """The handler has ended."""
