@@ -30,6 +30,7 @@ from .rpc_target import declared, not_a_function
 from .shutting_down import run_handler
 from .stubs import READ, RESERVED_METHODS
 from .turns import Event, InstanceGone, one_round, unwound
+from .upgrades import checked
 from .values import EMPTY_ARGS, pack, unpack
 
 if TYPE_CHECKING:
@@ -240,6 +241,9 @@ class Handler:
         if hasattr(result, "__await__"):
             result = await cast("Awaitable[object]", result)
         response = await http.from_response(result)
+        if response.web_socket is not None:
+            checked(call.request, response)
+            response.web_socket.give()
         if isinstance(response.body, AsyncIterator):
             response.body = OutgoingBody(instance, response.body)
         return response
