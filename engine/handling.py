@@ -255,6 +255,8 @@ class Handler:
         response = await http.from_response(result)
         if isinstance(response.body, AsyncIterator):
             response.body = OutgoingBody(instance, response.body)
+        if response.web_socket is not None:
+            response.web_socket.give()
         return response
 
 
