@@ -19,7 +19,7 @@ from .errors import InvalidArgument, PerdureError
 from .socket_calls import CLOSED, FAILED, MESSAGE, OPENED, Closing, Data, SocketRef
 from .turns import SCOPE
 from .values import Buffer, pack, unpack
-from .web_socket_events import CloseEvent, ErrorEvent, Listeners, MessageEvent, SocketEvent
+from .web_socket_events import CloseEvent, Complain, ErrorEvent, Listeners, MessageEvent, SocketEvent
 
 if TYPE_CHECKING:
     from .instance import Instance
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 EARLY_MESSAGES_MAX = 4_096
 EARLY_BYTES_MAX = 64 << 20
 """What may arrive at an end that nobody has accepted yet; above it the connection ends."""
+ATTACHMENT_BYTES_MAX = 16_384
+"""Where no object says otherwise."""
 CONNECTING, OPEN, CLOSING, ENDED = range(4)
 """`readyState`."""
 
@@ -75,6 +77,18 @@ class Opener(Protocol):
     """Of a process: opens an object's end from outside."""
 
     def open(self, ref: SocketRef, sink: Sink) -> Line: ...
+
+
+class Row(Protocol):
+    """What an object keeps of a socket that hibernates."""
+
+    @property
+    def attachment(self) -> bytes | None: ...
+    @property
+    def attachment_bytes_max(self) -> int: ...
+    def attach(self, packed: bytes) -> None:
+        """Keep it, with the turn's writes."""
+        ...
 
 
 class Use(Enum):
@@ -137,7 +151,11 @@ class WebSocket:
         """It has begun to close, or answered, or can send no more."""
         self._closed_in = False
         self._close_called = False
+        self._replied = False
+        """The peer's Close is answered by whoever holds the connection, unless the program does."""
         self._attachment: bytes | None = None
+        self.row: Row | None = None
+        """What its object has stored of it, if it hibernates."""
 
     # ------------------------------------------------------------------ made by the runtime
     @classmethod
@@ -163,6 +181,28 @@ class WebSocket:
         made._keep(None)
         return made
 
+    def hibernates(self, line: Line, row: Row) -> None:
+        """It is an object's, accepted with acceptWebSocket(): the line collects what it sends."""
+        self.use, self._line, self.row = Use.HIBERNATES, line, row
+        if row.attachment is None and self._attachment is not None:
+            row.attach(self._attachment)
+
+    def cut_off(self) -> None:
+        """It ends without a handshake: its object leaves memory, or cannot be told of it."""
+        line, ended = self._line, self._closed_in and self._closed_out
+        self.gone()
+        if line is not None and not ended:
+            line.close(ABNORMAL, "")
+
+    def gone(self) -> None:
+        """Its connection has ended and its close was handled: what it sends from now on is ignored."""
+        self._closed_in = self._closed_out = True
+
+    def given_to(self, sink: Sink) -> None:
+        """It was returned in a Response: what the other end sends goes there."""
+        self._sink = sink
+        self._drain()
+
     def opened(self, line: Line, protocol: str = "", extensions: str = "") -> None:
         """The connection of one that was `connecting` is there."""
         if self._closed_out:  # the program has closed it meanwhile
@@ -176,7 +216,7 @@ class WebSocket:
     @property
     def readyState(self) -> int:
         """0 connecting, 1 open, 2 closing, 3 closed."""
-        if self._closed_in and self._closed_out:
+        if self._closed_in and (self._closed_out or self._replied):
             return ENDED
         if self._closed_in or self._closed_out:
             return CLOSING
@@ -210,7 +250,7 @@ class WebSocket:
         if self._close_called:
             raise InvalidArgument("Can't call WebSocket send() after close().")
         if line is None:
-            self._check_accepted("sending messages")
+            self._check_accepted()
             return _DONE
         if self._closed_out:
             return _DONE
@@ -222,11 +262,11 @@ class WebSocket:
 
         Raises InvalidArgument with the names InvalidAccessError, SyntaxError; TypeError when it is not accepted.
         """
+        number, text = closing(code, reason, bounded=self.behaviour.bounds_reasons)
         if self._close_called:
             return
-        number, text = closing(code, reason, bounded=self.behaviour.bounds_reasons)
         if self._line is None and self.use is not Use.CONNECTS:
-            self._check_accepted("closing it")
+            self._check_accepted()
             return
         self._close_called = True
         if self._closed_out:
@@ -237,7 +277,7 @@ class WebSocket:
         else:
             self._line.close(number, text)
 
-    def _check_accepted(self, what: str) -> None:
+    def _check_accepted(self) -> None:
         if self.use is Use.CONNECTS:
             if self._closed_out:
                 return
@@ -245,7 +285,7 @@ class WebSocket:
                 "You must wait for this WebSocket's open event before sending messages.", name="InvalidStateError"
             )
         raise InvalidArgument(
-            f"You must call one of accept() or ctx.acceptWebSocket() on this WebSocket before {what}.",
+            "You must call one of accept() or ctx.acceptWebSocket() on this WebSocket before sending messages."
         )
 
     def addEventListener(self, type: str, listener: object, options: object = None, /, **more: object) -> None:
@@ -268,11 +308,23 @@ class WebSocket:
 
         Raises DataCloneError, and InvalidArgument (Error) when it is too large.
         """
-        self._attachment = pack(value)
+        packed = pack(value)
+        limit = ATTACHMENT_BYTES_MAX if self.row is None else self.row.attachment_bytes_max
+        if len(packed) > limit:
+            raise InvalidArgument(
+                f"A WebSocket 'attachment' cannot be larger than {limit} bytes. 'attachment' was {len(packed)} bytes.",
+                name="Error",
+                hint="keep it in the object's storage, under a key that the attachment names",
+            )
+        if self.row is None:
+            self._attachment = packed
+        else:
+            self.row.attach(packed)
 
     def deserializeAttachment(self) -> object:
         """A copy of what was kept, None if nothing was."""
-        return None if self._attachment is None else unpack(self._attachment)
+        packed = self._attachment if self.row is None else self.row.attachment
+        return None if packed is None else unpack(packed)
 
     # ------------------------------------------------------------------ taken, given
     def take(self, sink: Sink) -> Line:
@@ -402,12 +454,12 @@ class WebSocket:
         else:
             asyncio.get_running_loop().call_soon(self.happens, what, data, _complain, context=self._context)
 
-    def happens(self, what: int, data: object, complain: object) -> None:
+    def happens(self, what: int, data: object, complain: Complain) -> None:
         """It happens, in a turn where there are turns: the state changes, the listeners are told."""
         event = self.apply(what, data)
         if event is not None:
             named = getattr(self, f"on{event.type}", None)
-            self._listeners.tell(event, named, complain)  # pyright: ignore[reportArgumentType]
+            self._listeners.tell(event, named, complain)
 
     def apply(self, what: int, data: object) -> SocketEvent | None:
         """The state afterwards, and what listeners are told; None: nothing, it has closed before."""
@@ -421,7 +473,9 @@ class WebSocket:
             return ErrorEvent(self, PerdureError(cast("str", data)))
         code, reason, clean = cast("Closing", data)
         self._closed_in = True
-        if not clean:
+        if self.use is Use.HIBERNATES:
+            self._replied = self.behaviour.replies_to_close or not clean
+        elif not clean:
             self._closed_out = True
         elif self.behaviour.replies_to_close and not self._closed_out:
             self._closed_out = True
