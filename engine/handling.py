@@ -254,12 +254,10 @@ class Handler:
         if hasattr(result, "__await__"):
             result = await cast("Awaitable[object]", result)
         response = await http.from_response(result)
-        if response.web_socket is not None:
-            checked(call.request, response)
-            response.web_socket.give()
         if isinstance(response.body, AsyncIterator):
             response.body = OutgoingBody(instance, response.body)
         if response.web_socket is not None:
+            checked(call.request, response)
             response.web_socket.give()
         return response
 

@@ -85,7 +85,7 @@ async def do_disorder(scope, receive, send):
 async def do_deaf(scope, receive, send):
     await send({"type": "websocket.accept"})
     await asyncio.sleep(10)
-    TOLD.append([(await receive())["type"] for _ in range(5)])
+    TOLD.append([(await receive())["type"] for _ in range(4)])
 
 
 def asked(path, env=None, **headers):
@@ -212,11 +212,7 @@ def test_what_an_application_does_not_read_is_bounded(monkeypatch):
             client.socket.send("x")
         assert (await client.told.get())[0] == 1013
         await asyncio.sleep(20)
-        assert TOLD[1] == [
-            "websocket.connect",
-            *["websocket.receive"] * 2,
-            "websocket.disconnect",
-        ][:4] or TOLD[1][-1] == "websocket.disconnect"
+        assert TOLD[1] == ["websocket.connect", "websocket.receive", "websocket.receive", "websocket.disconnect"]
 
     run(asyncio.wait_for(talk(), 60))
 
