@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import NoReturn, Protocol, cast
 
 import apsw
+import msgpack
 
 from .database import Database
 from .socket_calls import Rules
-from .values import pack, unpack
 
 NOTE = "sockets"
 _CREATE = (
@@ -87,19 +87,17 @@ class StoredSockets:
             SocketRow(
                 cast("bytes", id),
                 cast("int", number),
-                tuple(cast("list[str]", unpack(cast("bytes", tags)))),
+                tuple(cast("list[str]", _unpack(tags))),
                 None if attachment is None else bytes(cast("bytes", attachment)),
                 cast("int", handled),
-                set(cast("list[int]", unpack(cast("bytes", above)))),
+                set(cast("list[int]", _unpack(above))),
             )
             for id, number, tags, attachment, handled, above in self._select(_ROWS)
         ]
 
     def unsent(self) -> list[tuple[int, Entries]]:
         """What may not have reached its holders, by number. Makes the next numbers larger."""
-        found = [
-            (cast("int", number), _entries(unpack(cast("bytes", effects)))) for number, effects in self._select(_SENT)
-        ]
+        found = [(cast("int", number), _entries(_unpack(effects))) for number, effects in self._select(_SENT)]
         self.newest = max(self.newest, max((number for number, _ in found), default=0))
         return found
 
@@ -154,16 +152,16 @@ class StoredSockets:
                 if self._note is None:
                     self.noted(Rules(), 0)
             if self._note is not None:
-                execute(_NOTE, (NOTE, pack(self._note)))
+                execute(_NOTE, (NOTE, _pack(self._note)))
             for row in self._changed.values():
-                execute(_UPSERT, (row.id, row.number, pack(list(row.tags)), row.attachment, row.handled, _above(row)))
+                execute(_UPSERT, (row.id, row.number, _pack(list(row.tags)), row.attachment, row.handled, _above(row)))
             for id, row in self._handled.items():
                 if id not in self._changed:
                     execute(_HANDLED, (row.handled, _above(row), id))
             for id in self._removed:
                 execute(_DELETE, (id,))
             for number, entries in self._outbox:
-                execute(_SEND, (number, pack(entries)))
+                execute(_SEND, (number, _pack(entries)))
             for number in self._seen:
                 execute(_SEEN, (number,))
         except apsw.Error as error:
@@ -177,14 +175,20 @@ class StoredSockets:
 
 def read_note(note: object, replies_to_close: bool) -> tuple[Rules, int]:
     """The rules and the event timeout that a note says."""
-    request, response, overflow, timeout_ms = cast(
-        "tuple[str | None, str | None, str, int]", unpack(cast("bytes", note))
-    )
+    request, response, overflow, timeout_ms = cast("tuple[str | None, str | None, str, int]", _unpack(note))
     return Rules(request, response, replies_to_close, overflow), timeout_ms
 
 
+def _pack(value: object) -> bytes:
+    return cast("bytes", msgpack.packb(value))
+
+
+def _unpack(packed: object) -> object:
+    return msgpack.unpackb(cast("bytes", packed))
+
+
 def _above(row: SocketRow) -> bytes:
-    return pack(sorted(row.above))
+    return _pack(sorted(row.above))
 
 
 def _entries(packed: object) -> Entries:
