@@ -1,7 +1,7 @@
 """What is known of one socket by who holds its connection: which messages are under way, which come next. No I/O, no clock.
 
-What always holds: messages are numbered from 1 in the order that the client sent them, sent in that order, and kept until they are
-acknowledged; nothing is sent after one that must be sent again before that is.
+What always holds: messages are numbered from 1 in the order that the client sent them, sent in that order, and kept until
+they are acknowledged; nothing is sent after one that must be sent again before that is.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The sockets of objects whose connections this process holds: the keeper's, and what Workers and objects have accepted.
 
-What always holds: what a client sends is kept until its object has acknowledged it, and sent again to whoever owns the object then;
-what an object sends is passed on once, however often it arrives; while a shard is away everything waits, within bounds, and the
+What always holds: what a client sends is kept until its object has acknowledged it, and sent again to whoever owns the object
+then; what an object sends is passed on once, however often it arrives; while a shard is away everything waits, within bounds, and the
 client's connection is not read. `held_socket.py` says what is sent when, this module to whom.
 """
 
@@ -60,7 +60,7 @@ class Connection(Protocol):
         ...
 
     def closed(self, code: int, reason: str, clean: bool) -> None:
-        """The object closes, or answers the client's close: a Close frame (1005: without a code). Not `clean`: an end without one."""
+        """The object closes, or answers the client's close: a Close frame (1005: no code). Not `clean`: an end without one."""
         ...
 
     def failed(self, text: str) -> None: ...
@@ -425,7 +425,7 @@ class HeldSockets:
         self.forget(socket)
 
     def poisoned(self, socket: HeldSocket, kept: Kept) -> None:
-        """A message whose handling has ended the shard again and again: it is given up, its socket is closed, the object hears it."""
+        """A message whose handling has ended the shard again and again is given up; its socket is closed, the object told."""
         fields = {**_fields(socket.ref), "message": kept.number, "bytes": kept.size}
         self.report(
             "error", "socket_message_dropped", {**fields, "reason": "its shard died each time that it handled it"}

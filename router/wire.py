@@ -30,8 +30,8 @@ Both ends that name themselves in the fields of HELLO and WELCOME (`references`:
     REF_DROP   number                           nobody has it any more
     REF_GONE   process                          one behind a relay is gone
 
-Who holds sockets of objects says who it is (HELLO: `sockets`), the shard that it understands that (WELCOME: `sockets`). What and data of
-an event, effects: see `engine/socket_calls.py`.
+Who holds sockets of objects says who it is (HELLO: `sockets`), the shard that it understands that (WELCOME: `sockets`). What
+and data of an event, effects: see `engine/socket_calls.py`.
 
     SOCKET_EVENT   epoch, class key, id, name,  to the shard
                    socket, what, number, acknowledged, after, data, auto ms
