@@ -16,6 +16,8 @@ IN_FLIGHT_BYTES_MAX = 512 << 10
 WAITING_MAX = 256
 WAITING_BYTES_MAX = 1 << 20
 """What may be kept; above it the connection is not read."""
+LAST = 1 << 62
+"""Number of what comes after all messages."""
 DEATHS_MAX = 3
 """So many processes may die while they have the same message."""
 
@@ -44,6 +46,10 @@ class Numbered:
         """Not acknowledged, by number, in order."""
         self._last = 0
         self._bytes = self._flying = self._flying_bytes = 0
+
+    def come_last(self) -> None:
+        """The next one is after all that anybody has numbered: of a socket whose messages another process has had."""
+        self._last = LAST - 1
 
     def take(self, what: int, data: Data | Closing) -> Kept:
         """The next one."""
