@@ -69,11 +69,16 @@ class Held:
         self.closed_there = False
         """The peer knows that it has ended."""
         self.waits_to_repeat = False
+        self._early: list[Data | Closing] | None = []
+        """What came before the object has taken the connection, and said its rules."""
 
     # ------------------------------------------------------------------ Line
     def send(self, data: Data) -> None:
         """A message of the peer."""
         if self.closed_here is not None:
+            return
+        if self._early is not None:
+            self._early.append(data)
             return
         rules = self.holding.rules_of(self.ref.object_id)
         if isinstance(data, str) and rules.response is not None and data == rules.request:
@@ -87,7 +92,10 @@ class Held:
         if self.closed_here is None:
             self.closed_here = _LOST if code == ABNORMAL else (code, reason, True)
             self.closed_there = self.closed_there or code == ABNORMAL
-            self._add(CLOSED, self.closed_here)
+            if self._early is None:
+                self._add(CLOSED, self.closed_here)
+            else:
+                self._early.append(self.closed_here)
 
     def _add(self, what: int, data: Data | Closing) -> None:
         self.numbers += 1
@@ -108,9 +116,22 @@ class Held:
             self.end(_LOST)
         elif isinstance(result, PerdureError):
             self.end((_INTERNAL_ERROR, "", True))
+        elif what == OPENED:
+            self._opened()
         elif what == CLOSED:
             replies = self.holding.rules_of(self.ref.object_id).replies_to_close
             self.end(self.closed_here if replies and self.closed_here is not None else _LOST)
+
+    def _opened(self) -> None:
+        early, self._early = self._early or [], None
+        closing = self.closed_here
+        self.closed_here = None
+        for each in early:
+            if isinstance(each, tuple):
+                self.closed_here = closing
+                self._add(CLOSED, each)
+            else:
+                self.send(each)
 
     def peer_closes(self, closing: Closing) -> None:
         """The object has begun the closing handshake, or answers it."""
