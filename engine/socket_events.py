@@ -95,7 +95,7 @@ async def run(instance: Instance, event: Event, call: SocketCall) -> bytes:
     if call.what == OPENED:
         instance.meters.requests += 1
         return HANDLED
-    call.answer = sockets.in_order(call.answer)
+    call.answer = sockets.sending.in_order(call.answer)
     if call.number and not socket.begins(call):
         return HANDLED
     if socket.dropped:  # a second word of its end
