@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 from .awake import add_piece
 from .closing_codes import ABNORMAL, NOT_CLEAN
 from .handlers import call_room, find_handler
+from .local_holder import LocalHolder
 from .object_socket import ObjectSocket
 from .socket_calls import (
     CLOSED,
@@ -245,21 +246,29 @@ class Sockets:
                 self.instance.output.emit(holder.rules, self.instance.object_id, rules)
 
     # ------------------------------------------------------------------ ends that do not hibernate
-    def give(self, client: WebSocket, server: WebSocket) -> SocketRef | None:
-        """One end of a pair goes into a Response: what opens the other from outside. None: that one is not this object's."""
-        instance = self.instance
+    def open_here(self, end: WebSocket, server: WebSocket) -> Line | None:
+        """The object accepts the other end of a socket of its own that hibernates."""
         socket = self.of(server)
+        return None if socket is None else LocalHolder(self.instance, socket.id, end)
+
+    def give(self, client: WebSocket) -> SocketRef | None:
+        """An end goes into a Response: what opens the other one from outside. None: that one is not this object's."""
+        instance, server = self.instance, client.peer
+        socket = None if server is None else self.of(server)
         if socket is not None:
             if socket.opening and not socket.since_s:
                 socket.since_s = instance.clock.monotonic_s()
                 self.opening += 1
             self._wait_for_holders()
             return SocketRef(instance.key.unique, instance.object_id, instance.name, socket.id, True)
-        if server.owner is not instance and server.use is not Use.NONE:
+        if server is not None and server.owner is not instance and server.use is not Use.NONE:
             return None
         made = StandardSocket(instance, token_bytes(SOCKET_ID_BYTES), server)
         self.standard[made.id] = made
-        client.given_to(made)
+        line = client.given_to(made)
+        if server is None:
+            made.line = line
+            self.keeps_awake(client)
         return SocketRef(instance.key.unique, instance.object_id, instance.name, made.id, False)
 
     def keeps_awake(self, end: WebSocket) -> None:

@@ -182,7 +182,7 @@ class Realm:
     async def connect(self, name: str = "a", *tags: str, url: str = "https://h/", **headers: str):
         """A client's connection, accepted by the object's `fetch`."""
         given = [("tags", ",".join(tags))] if tags else []
-        request = HttpRequest("GET", url, [*given, *headers.items()])
+        request = HttpRequest("GET", url, [("Upgrade", "websocket"), *given, *headers.items()])
         response = await self.shard.fetch(name, request)
         return await self.keeper.open(response)
 
