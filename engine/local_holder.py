@@ -1,6 +1,6 @@
 """The other end of an object's own socket, when the object has accepted that too: a holder inside of it.
 
-What always holds: it ends with the object's memory, since its end does; what passes is numbered and acknowledged as at any holder.
+What always holds: it ends with the memory of the object, as its end does; what passes is numbered and acknowledged as anywhere.
 """
 
 from __future__ import annotations
