@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from ...engine.errors import InvalidArgument, ValueTooLarge
+from ...engine.web_socket_pair import WebSocketRequestResponsePair
 from .client_state import PING, PONG, VERSION
 
 PAGE_MAX, PAGE_BYTES = 200, 256 << 10
@@ -89,6 +90,8 @@ class Stream:
         self._name, self._tag, self._snapshot = name, tag, snapshot
         self._keep, self._keep_bytes = keep, keep_bytes
         self._now_ms = now_ms or _now_ms
+        if ctx.getWebSocketAutoResponse() is None:  # pings wake nobody; an answer that the program has chosen stays
+            ctx.setWebSocketAutoResponse(WebSocketRequestResponsePair(PING, PONG))
 
     # ------------------------------------------------------------------ what comes in
     def receive(self, socket: Socket, message: str | bytes) -> Received | None:

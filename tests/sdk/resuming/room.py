@@ -36,6 +36,13 @@ class Context:
     def __init__(self) -> None:
         self.storage = Storage()
         self.sockets: list[Wire] = []
+        self.answer = None
+
+    def getWebSocketAutoResponse(self):
+        return self.answer
+
+    def setWebSocketAutoResponse(self, pair):
+        self.answer = pair
 
     def getWebSockets(self, tag=None):
         return [socket for socket in self.sockets if tag is None or tag == socket.tag]

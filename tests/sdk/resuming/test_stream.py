@@ -119,9 +119,13 @@ def test_what_plain_clients_send_is_for_the_program(message, data) -> None:
 
 
 def test_a_ping_is_answered() -> None:
-    wire = Wire()
-    assert Room().stream.receive(wire, "ping") is None
+    room, wire = Room(), Wire()
+    assert room.stream.receive(wire, "ping") is None
     assert wire.heard() == ["pong"]
+    assert (room.ctx.answer.request, room.ctx.answer.response) == ("ping", "pong")  # while the object sleeps
+    room.ctx.answer = "mine"
+    Stream(room.ctx)
+    assert room.ctx.answer == "mine"
 
 
 @pytest.mark.parametrize(
