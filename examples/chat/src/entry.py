@@ -44,8 +44,8 @@ class Room(DurableObject):
     def others(self, socket):
         return [other for other in self.ctx.getWebSockets() if other is not socket and other.readyState == 1]
 
-    def tell_who_is_here(self, gone=None):
-        self.stream.tell({"here": sorted({socket.deserializeAttachment() for socket in self.others(gone)})})
+    def tell_who_is_here(self, gone=None, to=None):
+        self.stream.tell({"here": sorted({socket.deserializeAttachment() for socket in self.others(gone)})}, to=to)
 
     async def fetch(self, request):
         client, server = WebSocketPair.new()
@@ -65,7 +65,7 @@ class Room(DurableObject):
                 socket.serializeAttachment(named(name))
                 self.tell_who_is_here()
             case None if received is None and '"hello"' in message:
-                self.tell_who_is_here()  # who was just welcomed has not heard it yet
+                self.tell_who_is_here(to=[socket])  # it has passed over what came before its welcome
 
     def say(self, by, text):
         at = int(time.time() * 1000)
