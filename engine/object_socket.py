@@ -32,7 +32,6 @@ class ObjectSocket:
         "begun",
         "buffered",
         "dropped",
-        "given",
         "holder",
         "id",
         "lost",
@@ -40,6 +39,7 @@ class ObjectSocket:
         "room",
         "row",
         "running",
+        "since_s",
         "sockets",
         "waiting",
         "web",
@@ -53,8 +53,8 @@ class ObjectSocket:
         self.holder: Holder | None = None
         self.opening = False
         """Accepted in this memory; its connection is not known to be there yet."""
-        self.given = False
-        """The other end is on its way to who asked for it."""
+        self.since_s = 0.0
+        """Since when its holder is waited for: it was loaded, or its other end was given away; 0: it is not waited for."""
         self.begun = 0
         """The last message that has begun here."""
         self.running: set[int] = set()

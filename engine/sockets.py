@@ -48,6 +48,7 @@ SENT = 2
 """In place of True in `Instance.turn_dirty`: the turn has sent, and written nothing."""
 _NOTHING = object()
 _BACKLOG_MAX = 4_096
+_GRAIN_S = 0.05
 Piece = tuple[int, SocketCall | None, "list[tuple[list[ObjectSocket], int, object]]"]
 """Effects past the gate: number, whose they are if its handler has not ended before, and the entries."""
 
@@ -62,6 +63,7 @@ class Sockets:
         "_dropping",
         "_handlers",
         "_met",
+        "_opening",
         "_out",
         "_out_data",
         "_out_sockets",
@@ -92,6 +94,8 @@ class Sockets:
         """For the beacon, by what has happened."""
         self._handlers: dict[int, tuple[Method | None, int]] = {}
         self._met: dict[str, Holder] = {}
+        self._opening = 0
+        """Sockets whose other end was given away, and whose connection is not there yet."""
         self._unmet = 0
         """Sockets that were loaded and that nobody has said yet that he holds."""
         self._out: list[tuple[list[ObjectSocket], int, object]] = []
@@ -118,8 +122,11 @@ class Sockets:
             rows = []
             self.instance.wrote()
             self.instance.output.emit(shelf.forsaken.discard, self.instance.object_id)
+        now_s = self.instance.clock.monotonic_s()
         for row in rows:
-            self._add(ObjectSocket(self, row))
+            socket = ObjectSocket(self, row)
+            socket.since_s = now_s
+            self._add(socket)
         self._unmet = len(rows)
         for number, entries in unsent:
             mine = [([self.by_id[id] for id in ids if id in self.by_id], what, data) for ids, what, data in entries]
@@ -138,27 +145,45 @@ class Sockets:
         for tag in socket.row.tags:
             self._by_tag.setdefault(tag, {})[socket] = None
 
-    def _wait_for_holders(self) -> None:
+    def _wait_for_holders(self, seconds: float | None = None) -> None:
         if self._timer is None:
-            seconds = self.instance.limits.socket_lost_ms_max / 1000
+            seconds = self.instance.limits.socket_lost_ms_max / 1000 if seconds is None else seconds
             loop = self.instance.turns.loop
             self._timer = outside().run(loop.call_later, seconds, self._nobody_has_them)
 
     def _nobody_has_them(self) -> None:
-        """The time is up: sockets that nobody holds are lost, those younger than the timer excepted."""
+        """The time is up for sockets that nobody has said for so long that he holds them."""
         self._timer = None
+        longest_s = self.instance.limits.socket_lost_ms_max / 1000
+        youngest_s, now_s = 0.0, self.instance.clock.monotonic_s()
         for socket in list(self.by_id.values()):
-            if socket.holder is None and not socket.lost and (socket.given or not socket.opening):
-                self._lose(socket)
-        self._unmet = 0
+            if socket.holder is None and not socket.lost and socket.since_s:
+                if now_s - socket.since_s >= longest_s - _GRAIN_S or self._overflows():
+                    self._lose(socket)
+                else:
+                    youngest_s = max(youngest_s, socket.since_s)
+        if youngest_s:
+            self._wait_for_holders(youngest_s + longest_s - now_s)
         self._drain()
+
+    def _overflows(self) -> bool:
+        return len(self._backlog) > _BACKLOG_MAX or self._backlog_bytes > self.instance.limits.socket_backlog_bytes_max
 
     def _lose(self, socket: ObjectSocket) -> None:
         """Its connection is gone without a word: the object hears of it as an event."""
+        self._found(socket)
         socket.lost = True
         socket.waiting.clear()
         socket.has_room()
         self._deliver(CLOSED, (ABNORMAL, NOT_CLEAN, False), socket.id)
+
+    def _found(self, socket: ObjectSocket) -> None:
+        """Nobody need wait for its holder any more."""
+        if socket.since_s and socket.holder is None:
+            if socket.opening:
+                self._opening -= 1
+            else:
+                self._unmet -= 1
 
     def _deliver(self, what: int, data: object, id: bytes, end: WebSocket | None = None) -> None:
         instance = self.instance
@@ -244,7 +269,9 @@ class Sockets:
         instance = self.instance
         socket = self.of(server)
         if socket is not None:
-            socket.given = True
+            if socket.opening and not socket.since_s:
+                socket.since_s = instance.clock.monotonic_s()
+                self._opening += 1
             self._wait_for_holders()
             return SocketRef(instance.key.unique, instance.object_id, instance.name, socket.id, True)
         if server.owner is not instance and server.use is not Use.NONE:
@@ -384,9 +411,7 @@ class Sockets:
         self._backlog.append(piece)
         if isinstance(piece, tuple):
             self._backlog_bytes += sum(len(data) for _, _, data in piece[2] if isinstance(data, str | bytes))
-        if (
-            len(self._backlog) > _BACKLOG_MAX or self._backlog_bytes > self.instance.limits.socket_backlog_bytes_max
-        ) and self._timer is not None:
+        if self._overflows() and self._timer is not None:
             self._timer.cancel()
             self._nobody_has_them()
 
@@ -427,8 +452,7 @@ class Sockets:
         """The holder of a socket is known now, or is reached in another way than before."""
         if socket.holder is holder or socket.lost:
             return
-        if socket.holder is None and not socket.opening:
-            self._unmet = max(self._unmet - 1, 0)
+        self._found(socket)
         socket.holder = holder
         if self._met.get(holder.identity) is not holder:
             again = holder.identity in self._met
@@ -443,7 +467,7 @@ class Sockets:
                 self._leave(number, call, [([socket], what, data) for what, data in entries])
         if self._backlog:
             self._drain()
-        if not self._unmet and not any(each.opening and each.given for each in self.by_id.values()):
+        if not self._unmet and not self._opening:
             self._stop_waiting()
 
     def _stop_waiting(self) -> None:
@@ -544,6 +568,8 @@ class Sockets:
     def forget(self, socket: ObjectSocket) -> None:
         """Its close was handled: its row goes with the turn."""
         self._unlist(socket)
+        if not socket.lost:
+            self._found(socket)
         if socket in self._dropping:
             self._dropping.remove(socket)
         self.by_id.pop(socket.id, None)
@@ -557,14 +583,17 @@ class Sockets:
     def handled(self, call: SocketCall, socket: ObjectSocket) -> None:
         """The handler of a message has ended, in its last turn: what it sent goes, its number is recorded if it wrote."""
         instance = self.instance
-        if self._out:
-            self.flush(call)
-        call.over = True
-        if call.number and (call.wrote or instance.turn_dirty is True):
+        records = call.wrote or instance.turn_dirty is True
+        if records and call.number:  # first: what is sent now must be recorded with it
             instance.wrote()
             socket.row.above.add(call.number)
             self.stored.handled(socket.row)
-        elif instance.turn_dirty == SENT and not self._dropping:
+        if self._out:
+            self.flush(call)
+        call.over = True
+        if records:
+            return
+        if instance.turn_dirty == SENT and not self._dropping:
             instance.turn_dirty = False
 
     def stop(self) -> None:
