@@ -36,7 +36,7 @@ class Store(DurableObject):
     def content(self):
         def plain(node, depth):
             if not depth:
-                return node.value
+                return stamps.decoded(node.value)
             parts = {name: plain(child, depth - 1) for name, child in node.children.items()}
             return {name: part for name, part in parts.items() if part not in ({}, stamps.UNDEFINED)}
 

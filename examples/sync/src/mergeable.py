@@ -66,7 +66,7 @@ class Mergeable:
                 node.hash ^= (stamps.of_child(name, was) if was else 0) ^ stamps.of_child(name, child.hash)
             elif not child.clock or (len(part) > 1 and part[1] > child.clock):
                 was = child.hash
-                child.value, child.clock = part[0], part[1] if len(part) > 1 else ""
+                child.value, child.clock = stamps.encoded(part[0]), part[1] if len(part) > 1 else ""
                 child.hash = stamps.of_value(child.value, child.clock)
                 node.hash ^= stamps.of_child(name, was) ^ stamps.of_child(name, child.hash)
                 self.keep([*path, name], child)

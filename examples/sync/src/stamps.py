@@ -10,6 +10,7 @@ import re
 
 UNDEFINED = "\ufffc"
 """In a message: the value of a cell that was deleted."""
+JSON_MARK = "\ufffd"
 FUTURE_MS = 300_000
 CLOCK = re.compile(r"[-0-9A-Z_a-z]{16}")
 DIGITS = {
@@ -36,6 +37,15 @@ def of_value(value, clock):
 def of_clock(old, new):
     """What a node's hash changes by when its own clock goes from `old` to `new`."""
     return ((fnv(old) if old else 0) ^ fnv(new)) if new > old else 0
+
+
+def encoded(value):
+    """Lists and objects as the store has them that made them: one text. Its hash is over that."""
+    return JSON_MARK + as_json(value) if isinstance(value, (list, dict)) else value
+
+
+def decoded(value):
+    return json.loads(value[1:]) if isinstance(value, str) and value.startswith(JSON_MARK) else value
 
 
 def as_json(value):
