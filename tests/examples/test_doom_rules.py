@@ -22,7 +22,7 @@ def duel(rules):
     world.join("a", "ann", 0)
     world.join("b", "ben", 0)
     world.players["a"].x, world.players["a"].y, world.players["a"].angle = 2.5, 12.5, 0.0
-    world.players["b"].x, world.players["b"].y = 8.0, 12.5
+    world.players["b"].x, world.players["b"].y = 7.5, 12.5
     return world
 
 

@@ -2,7 +2,7 @@
 
 GET /                               the page; /#NAME is an arena
 WS  /arena/NAME?name=ann            play. To the object: [[number, keys, angle], …], all that no tick has used yet
-GET /arena/NAME                     {"tick", "players"}: who is there
+GET /arena/NAME                     {"tick", "names"}: who is there
 
 What always holds: a tick and what everybody is told of it are one turn, so they are on the disk together or not at all. The alarm is the
 clock: whoever owns the object after a crash is woken by it and goes on with the next tick. Without players no alarm, and it sleeps.
@@ -22,10 +22,6 @@ from workers import DurableObject, Response, WorkerEntrypoint
 PLAYERS_MAX, ALARM_S = 16, 30
 
 
-def now_ms():
-    return int(time.time() * 1000)
-
-
 class Arena(DurableObject):
     def __init__(self, ctx, env):
         super().__init__(ctx, env)
@@ -34,16 +30,18 @@ class Arena(DurableObject):
         self.inputs = {}
         self.ticking = False
 
+    def now_ms(self):
+        return int(time.time() * 1000)
+
     async def fetch(self, request):
         if (request.headers.get("Upgrade") or "").lower() != "websocket":
-            names = [player.name for player in self.world.players.values()]
-            return Response.json({"tick": self.world.tick, "players": names})
+            return Response(self.world.names(), headers={"Content-Type": "application/json"})
         if len(self.world.players) >= PLAYERS_MAX:
             return Response("the arena is full\n", status=503)
         client, server = WebSocketPair.new().object_values()
-        key, name = uuid4().hex[:6], parse_qs(urlsplit(request.url).query).get("name", [""])[0].strip()[:16] or "somebody"
+        key, name = uuid4().hex[:6], parse_qs(urlsplit(request.url).query).get("name", ["somebody"])[0][:16]
         self.ctx.acceptWebSocket(server, [key])
-        self.world.join(key, name, now_ms())
+        self.world.join(key, name, self.now_ms())
         server.send(json.dumps({"you": key, "rows": ROWS, "kits": KITS, "tick_ms": TICK_MS}))
         self.tell(self.world.names())
         await self.go_on()
@@ -57,28 +55,25 @@ class Arena(DurableObject):
 
     async def go_on(self):
         if not self.ticking and await self.ctx.storage.getAlarm() is None:
-            await self.ctx.storage.setAlarm(now_ms())
+            await self.ctx.storage.setAlarm(self.now_ms())
 
     async def alarm(self, info=None):
         """The clock of the arena, for half a minute; then the next alarm is. Two are never at once."""
         self.ticking = True
-        try:
-            end = due = time.monotonic()
-            while self.world.players and due < end + ALARM_S:
-                self.tick()
-                due = max(due + TICK_MS / 1000, time.monotonic() - TICK_MS / 1000)  # late ones are not made up for
-                await asyncio.sleep(due - time.monotonic())
-        finally:
-            self.ticking = False
+        end = due = time.monotonic()
+        while self.world.players and due < end + ALARM_S:
+            self.tick()
+            due = max(due + TICK_MS / 1000, time.monotonic())  # late ones are not made up for
+            await asyncio.sleep(due - time.monotonic())
+        self.ticking = False
         if self.world.players:
-            await self.ctx.storage.setAlarm(now_ms())
+            await self.ctx.storage.setAlarm(self.now_ms())
 
     def tick(self):
-        now = now_ms()
-        for key in self.world.idle(now):
+        for key in self.world.idle(self.now_ms()):
             for ws in self.ctx.getWebSockets(key):
                 ws.close(4000, "nobody is playing")
-        self.tell(self.world.told(self.world.step(self.inputs, now)))
+        self.tell(self.world.told(self.world.step(self.inputs, self.now_ms())))
 
     async def webSocketMessage(self, ws, message):
         (key,) = self.ctx.getTags(ws)

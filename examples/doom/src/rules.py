@@ -137,7 +137,7 @@ class World:
         return json.dumps({"tick": self.tick, "players": rows, "kits": kits, "events": events}, separators=(",", ":"))
 
     def names(self):
-        return json.dumps({"names": {key: player.name for key, player in self.players.items()}})
+        return json.dumps({"tick": self.tick, "names": {key: player.name for key, player in self.players.items()}})
 
 
 def checked(inputs, seen):
