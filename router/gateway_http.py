@@ -18,6 +18,7 @@ from ..engine.errors import DeadlineExceeded, PerdureError, ProgramBug, QuotaExc
 from ..engine.http import Body, HttpRequest, HttpResponse
 from ..engine.limits import BODY_INLINE_BYTES_MAX
 from ..engine.tracebacks import shown
+from ..engine.upgrades import checked
 from ..sdk.entrypoints import ExecutionContext
 from ..sdk.request import Request
 from ..sdk.response import Response
@@ -178,7 +179,11 @@ class Front:
                 name="TypeError",
                 hint="return Response(…) on each way through it",
             )
-        return result.to_wire()
+        return checked(request, result.to_wire())
+
+    async def upgrade(self, request: HttpRequest) -> HttpResponse:
+        """The program's answer to a request for a WebSocket: with `web_socket`, or an ordinary one. Raises what it raises."""
+        return await self._work(request)
 
     async def _from_assets(self, assets: AssetFiles, request: HttpRequest) -> HttpResponse | None:
         """What is answered without the Worker."""
