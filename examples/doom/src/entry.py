@@ -4,8 +4,8 @@ GET /                               the page; /#NAME is an arena
 WS  /arena/NAME?name=ann            play. To the object: [[number, keys, angle], …], all that no tick has used yet
 GET /arena/NAME                     {"tick", "names"}: who is there
 
-What always holds: a tick and what everybody is told of it are one turn, so they are on the disk together or not at all. The alarm is the
-clock: whoever owns the object after a crash is woken by it and goes on with the next tick. Without players no alarm, and it sleeps.
+What always holds: a tick and what everybody is told of it are one turn, so they are on the disk together or not at all. Whoever owns the
+object after a crash goes on with the next tick at the first input. An alarm is the clock; without players there is none: it sleeps.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ class Arena(DurableObject):
         text = ctx.storage.kv.get("world")
         self.world = World.loaded(text) if text else World()
         self.inputs = {}
-        self.ticking = False
+        self.going = False
 
     def now_ms(self):
         return int(time.time() * 1000)
@@ -39,9 +39,9 @@ class Arena(DurableObject):
         if len(self.world.players) >= PLAYERS_MAX:
             return Response("the arena is full\n", status=503)
         client, server = WebSocketPair.new().object_values()
-        key, name = uuid4().hex[:6], parse_qs(urlsplit(request.url).query).get("name", ["somebody"])[0][:16]
+        key, query = uuid4().hex[:6], parse_qs(urlsplit(request.url).query)
         self.ctx.acceptWebSocket(server, [key])
-        self.world.join(key, name, self.now_ms())
+        self.world.join(key, query.get("name", ["somebody"])[0][:16], self.now_ms())
         server.send(json.dumps({"you": key, "rows": ROWS, "kits": KITS, "tick_ms": TICK_MS}))
         self.tell(self.world.names())
         await self.go_on()
@@ -54,25 +54,25 @@ class Arena(DurableObject):
             ws.send(text)
 
     async def go_on(self):
-        if not self.ticking and await self.ctx.storage.getAlarm() is None:
+        if not self.going:  # also after a crash: an alarm that was lost would come two seconds later
+            self.going = True
             await self.ctx.storage.setAlarm(self.now_ms())
 
     async def alarm(self, info=None):
         """The clock of the arena, for half a minute; then the next alarm is. Two are never at once."""
-        self.ticking = True
-        end = due = time.monotonic()
+        self.going = True
+        end = due = (clock := asyncio.get_running_loop().time)()
         while self.world.players and due < end + ALARM_S:
             self.tick()
-            due = max(due + TICK_MS / 1000, time.monotonic())  # late ones are not made up for
-            await asyncio.sleep(due - time.monotonic())
-        self.ticking = False
+            due = max(due + TICK_MS / 1000, clock())  # late ones are not made up for
+            await asyncio.sleep(due - clock())
+        self.going = False
         if self.world.players:
-            await self.ctx.storage.setAlarm(self.now_ms())
+            await self.go_on()
 
     def tick(self):
-        for key in self.world.idle(self.now_ms()):
-            for ws in self.ctx.getWebSockets(key):
-                ws.close(4000, "nobody is playing")
+        for ws in [ws for key in self.world.idle(self.now_ms()) for ws in self.ctx.getWebSockets(key)]:
+            ws.close(4000, "nobody is playing")
         self.tell(self.world.told(self.world.step(self.inputs, self.now_ms())))
 
     async def webSocketMessage(self, ws, message):
@@ -82,8 +82,7 @@ class Arena(DurableObject):
             waiting += checked(json.loads(message), waiting[-1][0] if waiting else self.world.players[key].seen)
         except (ValueError, TypeError, KeyError):
             ws.close(1007, "not inputs")
-        if not self.ticking:
-            await self.go_on()
+        await self.go_on()
 
     async def webSocketClose(self, ws, code, reason, clean):
         (key,) = self.ctx.getTags(ws)
