@@ -1,8 +1,8 @@
 """What users of sockets sent and heard, what objects wrote down, and whether the two agree.
 
-What always holds: nothing here knows a socket or a process; a fault is found from the two records alone. Messages of a user are
-numbered from 1; one whose number is `is_question` is answered to the user alone and written nowhere, every other one becomes a row
-of the object and is sent to all of its sockets with the row's id.
+What always holds: nothing here knows a socket or a process; a fault is found from the two records alone. Messages of a user
+are numbered from 1; one whose number is `is_question` is answered to the user alone and written nowhere, every other one becomes
+a row of the object and is sent to all of its sockets with the row's id.
 """
 
 from __future__ import annotations

@@ -1,0 +1,59 @@
+"""The program that users of sockets talk to while its processes are killed, and its broken twins."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+
+from .socket_history import Written
+
+PROGRAM = """
+import json
+from workers import DurableObject, Response, WebSocketPair, WorkerEntrypoint
+
+VERSION = 1
+
+
+class Room(DurableObject):
+    def __init__(self, ctx, env):
+        super().__init__(ctx, env)
+        self.sql = ctx.storage.sql
+        self.sql.exec("create table if not exists t(id integer primary key autoincrement, kind text, who text, number int)")
+
+    def write(self, kind, who, number):
+        row = self.sql.exec("insert into t(kind, who, number) values(?, ?, ?) returning id", kind, who, number).one()
+        return row["id"]
+
+    async def fetch(self, request):
+        who = request.url.rsplit("/", 1)[1]
+        if who == "rows":
+            return Response(json.dumps([list(row) for row in self.sql.exec("select * from t order by id").raw()]))
+        client, server = WebSocketPair.new().object_values()
+        self.ctx.acceptWebSocket(server, [who])
+        self.write("joined", who, 0)
+        return Response(None, status=101, web_socket=client)
+
+    async def webSocketMessage(self, ws, message):
+        who, number = message.split()
+        if int(number) % 4 == 0:
+            ws.send(f"answer {number}")
+            return
+        line = f"{self.write('said', who, int(number))} {who} {number}"
+        for socket in self.ctx.getWebSockets():
+            socket.send(line)
+
+    async def webSocketClose(self, ws, code, reason, clean):
+        self.write("left", self.ctx.getTags(ws)[0], code)
+
+
+class Default(WorkerEntrypoint):
+    async def fetch(self, request):
+        room = request.url.rsplit("/", 2)[1]
+        return await self.env.Room.getByName(room).fetch(request)
+"""
+
+
+def rows_of(url: str, room: str) -> list[Written]:
+    """What an object has written down, asked over HTTP. `url`: of the runtime, without a slash at its end."""
+    with urllib.request.urlopen(f"{url}/{room}/rows", timeout=10) as response:
+        return [Written(*row) for row in json.loads(response.read())]
