@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 
+from tests.differential.reference import OutOfReach as OutOfReach
 from tests.differential.reference import Reference
 
 from .rigs import ROOT

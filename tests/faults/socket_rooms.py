@@ -57,3 +57,51 @@ def rows_of(url: str, room: str) -> list[Written]:
     """What an object has written down, asked over HTTP. `url`: of the runtime, without a slash at its end."""
     with urllib.request.urlopen(f"{url}/{room}/rows", timeout=10) as response:
         return [Written(*row) for row in json.loads(response.read())]
+
+
+DIES_BEFORE_EFFECTS_LEAVE = """
+import os, random, signal
+from perdure.engine import sockets
+
+def _patch_leave(leave=sockets.Sockets._leave):
+    def worst_moment(self, number, call, out):
+        if number and random.random() < {often}:
+            os.kill(os.getpid(), signal.SIGKILL)
+        leave(self, number, call, out)
+    sockets.Sockets._leave = worst_moment
+_patch_leave()
+"""
+"""A shard that dies when a commit is durable, and nothing that waited for it has left."""
+
+DIES_BEFORE_THE_COMMIT = """
+import os, random, signal
+from perdure.engine import sockets
+
+def _patch_handled(handled=sockets.Sockets.handled):
+    def worst_moment(self, call, socket):
+        if random.random() < {often}:
+            os.kill(os.getpid(), signal.SIGKILL)
+        handled(self, call, socket)
+    sockets.Sockets.handled = worst_moment
+_patch_handled()
+"""
+"""A shard that dies when a handler has ended, and its commit is still to come."""
+
+WITHOUT_OUTBOX = """
+from perdure.engine import stored_sockets
+stored_sockets.StoredSockets.add = lambda self, entries: 0
+"""
+"""A broken twin: what a turn sends is not recorded with what it writes."""
+
+ACKNOWLEDGES_BEFORE_THE_COMMIT = """
+from perdure.engine import socket_events
+
+def _patch_run(handle=socket_events._handle):
+    async def early(instance, event, own, socket, call):
+        answer, call.answer = call.answer, lambda call, result: None
+        answer(call, b"")
+        await handle(instance, event, own, socket, call)
+    socket_events._handle = early
+_patch_run()
+"""
+"""A broken twin: a message is acknowledged when its handler begins."""
