@@ -45,6 +45,7 @@ REPLY_S_MAX = 5.0
 """So long an object may take to answer the close of its client; then it is answered for it."""
 NUMBERS_MAX = 4_096
 """Recorded effects of one object that are remembered."""
+CAUSES_ELSEWHERE_MAX = 1_024
 FORGET_S = 600.0
 """How long an object is remembered whose last socket has closed."""
 _LOOK_S = 1.0
@@ -92,7 +93,7 @@ class Journal(Protocol):
 class HeldObject:
     """One object that has sockets here."""
 
-    __slots__ = ("causes", "empty_s", "numbers", "ref", "rules", "sockets")
+    __slots__ = ("causes", "causes_elsewhere", "empty_s", "numbers", "ref", "rules", "sockets")
 
     def __init__(self, ref: SocketRef) -> None:
         self.ref = ref
@@ -102,6 +103,8 @@ class HeldObject:
         """Of recorded effects that have arrived."""
         self.causes: dict[tuple[bytes, int], int] = {}
         """Of events that are not acknowledged: how many effects of theirs have arrived."""
+        self.causes_elsewhere: dict[tuple[bytes, int], int] = {}
+        """The same of sockets that others hold, the newest ones: nobody says here when those are acknowledged."""
         self.empty_s = 0.0
         """Since when it has no sockets."""
 
@@ -472,6 +475,11 @@ class HeldSockets:
                 socket.parted(died)
 
     # ------------------------------------------------------------------ from shards
+    def receive_late(self, way: Way, frame: Frame) -> None:
+        """From a session that has handed over: what its events still do is done by the next one, which has them again."""
+        if frame[0] == SOCKET_EFFECTS and (frame[2] or frame[3] is None):
+            self.receive(way, frame)
+
     def receive(self, way: Way, frame: Frame) -> None:
         """A frame of `wire.SOCKET_FRAMES`."""
         kind = frame[0]
@@ -519,19 +527,25 @@ class HeldSockets:
                     del of.numbers[old]
         had = 0
         if cause is not None:
-            socket, event, ordinal = cast("tuple[bytes, int, int]", tuple(cause))
-            key = (socket, event)
-            had = max(of.causes.get(key, 0) - ordinal, 0)
-            if ordinal + len(effects) > of.causes.get(key, 0):
-                source = of.sockets.get(socket)
-                if source is not None and source.has(event):
-                    of.causes[key] = ordinal + len(effects)
+            had = self._had(of, cause, len(effects))
         sockets = of.sockets
         for ids, what, data in effects[had:] if had else effects:
             for id in cast("list[bytes]", ids):
                 found = sockets.get(id)
                 if found is not None:
                     found.effect(cast("int", what), data)
+
+    def _had(self, of: HeldObject, cause: list[object], count: int) -> int:
+        """How many of so many effects have arrived before: the event's code runs again."""
+        socket, event, ordinal = cast("tuple[bytes, int, int]", tuple(cause))
+        key, source = (socket, event), of.sockets.get(socket)
+        causes = of.causes_elsewhere if source is None else of.causes
+        had, end = causes.get(key, 0), ordinal + count
+        if end > had and (source is None or source.has(event)):
+            causes[key] = end
+            if len(of.causes_elsewhere) > CAUSES_ELSEWHERE_MAX:
+                del of.causes_elsewhere[next(iter(of.causes_elsewhere))]
+        return max(had - ordinal, 0)
 
     def _have_seen(self, way: Way, object_id: bytes, number: int) -> None:
         if not self._seen:
