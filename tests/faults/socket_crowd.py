@@ -10,8 +10,10 @@ import asyncio
 import dataclasses
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Protocol
 
+from perdure.engine.errors import PerdureError
 from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from .socket_history import Faults, Told, check
@@ -21,36 +23,34 @@ CONNECTING_AT_ONCE = 32
 CONNECT_S_MAX = 20.0
 
 
-class User(WSListener):
+class Line(Protocol):
+    """A user's connection, as it sends."""
+
+    def send(self, text: str) -> None: ...
+    def close(self) -> None:
+        """In order."""
+        ...
+
+    def cut(self) -> None:
+        """At once."""
+        ...
+
+
+class User:
     """One connection and its record."""
 
     def __init__(self, room: str, who: str) -> None:
-        super().__init__()
         self.room = room
         self.told = Told(who)
-        self.transport: WSTransport | None = None
+        self.line: Line | None = None
+        """Once it has seen its 101."""
         self.due_s: dict[int, float] = {}
         """When the messages that have not come back were to be sent."""
         self.latencies_s: list[float] = []
 
-    def on_ws_connected(self, transport: WSTransport) -> None:
-        self.transport = transport
-
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        if frame.msg_type == WSMsgType.CLOSE:
-            self._ended(f"closed with {int(frame.get_close_code())} {frame.get_close_message()!r}")
-        elif frame.msg_type in (WSMsgType.TEXT, WSMsgType.BINARY):
-            self._hear(frame.get_payload_as_utf8_text().split())
-
-    def on_ws_disconnected(self, transport: WSTransport) -> None:
-        self._ended("ended without a Close frame")
-
-    def _ended(self, how: str) -> None:
-        if not self.told.left:
-            self.told.closed = self.told.closed or how
-
-    def _hear(self, words: list[str]) -> None:
-        told = self.told
+    def hear(self, text: str) -> None:
+        """The room has said something."""
+        words, told = text.split(), self.told
         if words[0] == "answer":
             number = int(words[1])
             told.answers.append(number)
@@ -62,21 +62,75 @@ class User(WSListener):
         if (due := self.due_s.pop(number, None)) is not None:
             self.latencies_s.append(time.perf_counter() - due)
 
+    def ended(self, how: str) -> None:
+        """The connection has."""
+        if not self.told.left:
+            self.told.closed = self.told.closed or how
+
     def say(self, due_s: float) -> None:
         """Send the next message. `due_s`: when it was to be sent, by time.perf_counter()."""
-        assert self.transport is not None, "it is connected"
+        assert self.line is not None, "it is connected"
         if self.told.closed or self.told.left:
             return
         self.told.sent += 1
         self.due_s[self.told.sent] = due_s
-        self.transport.send(WSMsgType.TEXT, f"{self.told.who} {self.told.sent}".encode())
+        self.line.send(f"{self.told.who} {self.told.sent}")
 
     def leave(self) -> None:
         """Close in order; what has not come by now need not come."""
         self.told.left = True
-        if self.transport is not None:
-            self.transport.send_close(1000)
-            self.transport.disconnect()
+        if self.line is not None:
+            self.line.close()
+
+
+class Client(WSListener):
+    """A user's end over TCP. Implements Line."""
+
+    def __init__(self, user: User) -> None:
+        super().__init__()
+        self._user = user
+        self._transport: WSTransport | None = None
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self._transport = transport
+        self._user.line = self
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type == WSMsgType.CLOSE:
+            self._user.ended(f"closed with {int(frame.get_close_code())} {frame.get_close_message()!r}")
+        elif frame.msg_type in (WSMsgType.TEXT, WSMsgType.BINARY):
+            self._user.hear(frame.get_payload_as_utf8_text())
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        self._user.ended("ended without a Close frame")
+
+    def send(self, text: str) -> None:
+        assert self._transport is not None, "it is connected"
+        self._transport.send(WSMsgType.TEXT, text.encode())
+
+    def close(self) -> None:
+        assert self._transport is not None, "it is connected"
+        self._transport.send_close(1000)
+        self._transport.disconnect()
+
+    def cut(self) -> None:
+        assert self._transport is not None, "it is connected"
+        self._transport.disconnect(graceful=False)
+
+
+Connect = Callable[[User], Awaitable[None]]
+"""Gives a user its line, or raises one of REFUSED."""
+REFUSED = (OSError, WSError, TimeoutError, EOFError, PerdureError)
+
+
+def over_tcp(url: str) -> Connect:
+    """As clients connect. `url`: http://…, without a slash at its end."""
+
+    async def connect(user: User) -> None:
+        place = f"{url.replace('http', 'ws', 1)}/{user.room}/{user.told.who}"
+        await ws_connect(lambda: Client(user), place, use_aiofastnet=False)
+
+    return connect
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -92,8 +146,9 @@ class Pauses:
 class Crowd:
     """All users of all rooms of one runtime. `url`: http://…, without a slash at its end."""
 
-    def __init__(self, url: str, rooms: int) -> None:
+    def __init__(self, url: str, rooms: int, connect: Connect | None = None) -> None:
         self.url = url
+        self._connect = connect or over_tcp(url)
         self.rooms = [f"room{number}" for number in range(rooms)]
         self.users: list[User] = []
         self.refused = 0
@@ -107,13 +162,12 @@ class Crowd:
         while True:
             self._names += 1
             user = User(room, f"u{self._names}")
-            url = f"{self.url.replace('http', 'ws', 1)}/{room}/{user.told.who}"
             try:
                 async with self._places:
-                    await ws_connect(lambda user=user: user, url, use_aiofastnet=False)
+                    await self._connect(user)
                 self.users.append(user)
                 return user
-            except (OSError, WSError, TimeoutError, EOFError):
+            except REFUSED:
                 self.refused += 1
                 if time.monotonic() > end:
                     raise
@@ -184,8 +238,8 @@ class Crowd:
         """End all connections."""
         for user in self.users:
             user.told.left = True
-            if user.transport is not None:
-                user.transport.disconnect(graceful=False)
+            if user.line is not None:
+                user.line.cut()
 
 
 def _pauses(latencies_s: Iterable[float]) -> Pauses:

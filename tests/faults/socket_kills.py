@@ -9,7 +9,8 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import uvloop
@@ -17,7 +18,7 @@ from perdure.cli.door import ask
 from perdure.engine.errors import PerdureError
 
 from ..system.runtime import Runtime, serving
-from .socket_crowd import Crowd, Pauses
+from .socket_crowd import Connect, Crowd, Pauses, over_tcp
 from .socket_history import Faults
 from .socket_rooms import PROGRAM
 
@@ -103,8 +104,21 @@ def _write(program: Path, plan: Plan, version: int) -> None:
     made.rename(program)
 
 
-async def _play(runtime: Runtime, program: Path, plan: Plan, rng: random.Random) -> Outcome:
-    crowd, stop = Crowd(runtime.url.rstrip("/"), plan.objects), asyncio.Event()
+Connecting = Callable[[Runtime], AbstractAsyncContextManager[Connect]]
+
+
+@contextlib.asynccontextmanager
+async def _over_tcp(runtime: Runtime) -> AsyncGenerator[Connect]:
+    yield over_tcp(runtime.url.rstrip("/"))
+
+
+async def _play(runtime: Runtime, program: Path, plan: Plan, rng: random.Random, connecting: Connecting) -> Outcome:
+    async with connecting(runtime) as connect:
+        return await _talk(Crowd(runtime.url.rstrip("/"), plan.objects, connect), runtime, program, plan, rng)
+
+
+async def _talk(crowd: Crowd, runtime: Runtime, program: Path, plan: Plan, rng: random.Random) -> Outcome:
+    stop = asyncio.Event()
     await crowd.fill(plan.sockets)
     refused = crowd.refused
     talking = [asyncio.create_task(crowd.talk(plan.each_per_s, stop))]
@@ -126,14 +140,12 @@ async def _play(runtime: Runtime, program: Path, plan: Plan, rng: random.Random)
     return Outcome(faults, crowd.pauses(), kills, reloads, crowd.refused - refused, "")
 
 
-def play(tmp_path: Path, plan: Plan, seed: int, end: Callable[[Runtime], None] | None = None) -> Outcome:
-    """Run the plan on a runtime of its own. `end`: what is looked at before the runtime is stopped."""
+def play(tmp_path: Path, plan: Plan, seed: int, connecting: Connecting = _over_tcp) -> Outcome:
+    """Run the plan on a runtime of its own. `connecting`: how users reach it, by default as clients do."""
     program = tmp_path / "rooms.py"
     _write(program, plan, 1)
     with serving(str(program), str(tmp_path / "data"), *plan.flags) as runtime:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            outcome = runner.run(_play(runtime, program, plan, random.Random(seed)))
-        if end is not None:
-            end(runtime)
+            outcome = runner.run(_play(runtime, program, plan, random.Random(seed), connecting))
         outcome.said = runtime.text()
     return outcome

@@ -9,7 +9,8 @@ from .socket_history import Written
 
 PROGRAM = """
 import json
-from workers import DurableObject, Response, WebSocketPair, WorkerEntrypoint
+from js import WebSocketPair
+from workers import DurableObject, Response, WorkerEntrypoint
 
 VERSION = 1
 

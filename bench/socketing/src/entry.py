@@ -1,6 +1,7 @@
 """What the rows about sockets run: an object that sends back what it hears, or sends it to all. `twin.js` says the same."""
 
-from workers import DurableObject, Response, WebSocketPair, WorkerEntrypoint
+from js import WebSocketPair
+from workers import DurableObject, Response, WorkerEntrypoint
 
 
 class Hall(DurableObject):
