@@ -108,7 +108,8 @@ Connecting = Callable[[Runtime], AbstractAsyncContextManager[Connect]]
 
 
 @contextlib.asynccontextmanager
-async def _over_tcp(runtime: Runtime) -> AsyncGenerator[Connect]:
+async def over_tcp_of(runtime: Runtime) -> AsyncGenerator[Connect]:
+    """How users connect as clients do."""
     yield over_tcp(runtime.url.rstrip("/"))
 
 
@@ -140,7 +141,7 @@ async def _talk(crowd: Crowd, runtime: Runtime, program: Path, plan: Plan, rng: 
     return Outcome(faults, crowd.pauses(), kills, reloads, crowd.refused - refused, "")
 
 
-def play(tmp_path: Path, plan: Plan, seed: int, connecting: Connecting = _over_tcp) -> Outcome:
+def play(tmp_path: Path, plan: Plan, seed: int, connecting: Connecting = over_tcp_of) -> Outcome:
     """Run the plan on a runtime of its own. `connecting`: how users reach it, by default as clients do."""
     program = tmp_path / "rooms.py"
     _write(program, plan, 1)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.request
 
 from .socket_history import Written
 
+ROWS_S_MAX = 10.0
 PROGRAM = """
 import json
 from js import WebSocketPair
@@ -55,38 +57,46 @@ class Default(WorkerEntrypoint):
 
 
 def rows_of(url: str, room: str) -> list[Written]:
-    """What an object has written down, asked over HTTP. `url`: of the runtime, without a slash at its end."""
-    with urllib.request.urlopen(f"{url}/{room}/rows", timeout=10) as response:
-        return [Written(*row) for row in json.loads(response.read())]
+    """What an object has written down, asked over HTTP, again while its shard is away. `url`: without a slash at its end."""
+    end = time.monotonic() + ROWS_S_MAX
+    while True:
+        try:
+            with urllib.request.urlopen(f"{url}/{room}/rows", timeout=ROWS_S_MAX) as response:
+                return [Written(*row) for row in json.loads(response.read())]
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
 
 
 DIES_BEFORE_EFFECTS_LEAVE = """
-import os, random, signal
+import os, signal, time
 from perdure.engine import sockets
 
-def _patch_leave(leave=sockets.Sockets._leave):
+def _patch_leave(leave=sockets.Sockets._leave, dies_s=time.monotonic() + 1.5):
     def worst_moment(self, number, call, out):
-        if number and random.random() < {often}:
+        if len(out[0][0]) > 1 and time.monotonic() > dies_s:
             os.kill(os.getpid(), signal.SIGKILL)
         leave(self, number, call, out)
     sockets.Sockets._leave = worst_moment
 _patch_leave()
 """
-"""A shard that dies when a commit is durable, and nothing that waited for it has left."""
+"""A shard that dies, a second and a half old, when a commit is durable and the broadcast that waited for it has not left."""
 
 DIES_BEFORE_THE_COMMIT = """
-import os, random, signal
-from perdure.engine import sockets
+import os, signal, time
+from perdure.shards import committer
 
-def _patch_handled(handled=sockets.Sockets.handled):
-    def worst_moment(self, call, socket):
-        if random.random() < {often}:
-            os.kill(os.getpid(), signal.SIGKILL)
-        handled(self, call, socket)
-    sockets.Sockets.handled = worst_moment
-_patch_handled()
+def _patch_seal(seal=committer.Committer._seal, dies_s=time.monotonic() + 1.5):
+    def worst_moment(self):
+        if time.monotonic() > dies_s and self._touched:
+            self._loop.call_later(0.005, os.kill, os.getpid(), signal.SIGKILL)
+        else:
+            seal(self)
+    committer.Committer._seal = worst_moment
+_patch_seal()
 """
-"""A shard that dies when a handler has ended, and its commit is still to come."""
+"""A shard that dies as old when handlers have ended, some milliseconds later, and nothing of what they wrote is in the log."""
 
 WITHOUT_OUTBOX = """
 from perdure.engine import stored_sockets
