@@ -32,6 +32,7 @@ from .socket_calls import SOCKET, SocketCall
 from .sockets import Sockets
 from .stubs import READ, RESERVED_METHODS
 from .turns import Event, InstanceGone, one_round, unwound
+from .upgrades import checked
 from .values import EMPTY_ARGS, pack, unpack
 
 if TYPE_CHECKING:
@@ -256,6 +257,7 @@ class Handler:
         if isinstance(response.body, AsyncIterator):
             response.body = OutgoingBody(instance, response.body)
         if response.web_socket is not None:
+            checked(call.request, response)
             response.web_socket.give()
         return response
 

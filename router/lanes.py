@@ -36,6 +36,7 @@ from .wire import (
     REF_FRAMES,
     REPLY,
     REPLY_CARRYING,
+    SOCKET_FRAMES,
     VERSION,
     WELCOME,
     Frame,
@@ -60,16 +61,38 @@ class Answers(Protocol):
     def mapped(self, fields: object, classes: object) -> None: ...
 
 
+class LaneSockets(Protocol):
+    """The sockets that the process holds, as a lane tells them of the shard."""
+
+    identity: str
+
+    def needs(self, way: Lane) -> bool:
+        """Whether something for its objects is not acknowledged."""
+        ...
+
+    def ready(self, way: Lane) -> None:
+        """A session serves: it knows nothing yet of what was sent before."""
+        ...
+
+    def parted(self, way: Lane, died: bool) -> None:
+        """Nothing can be sent until `ready`. `died`: the session is gone; else it is handing over, and may still acknowledge."""
+        ...
+
+    def receive(self, way: Lane, frame: Frame) -> None: ...
+
+
 class _Leaving:
     """What a link to the session before is still needed for."""
 
-    __slots__ = ("calls", "told")
+    __slots__ = ("acknowledges", "calls", "told")
 
     def __init__(self, calls: set[int]) -> None:
         self.calls = calls
         """Sent there and not answered."""
         self.told = False
         """It has given back everything that it had not begun."""
+        self.acknowledges = False
+        """It may still acknowledge what was sent of sockets, until it has told."""
 
 
 class Lane:
@@ -102,6 +125,10 @@ class Lane:
         self._place: ShardPlace | None = None
         self._welcome = False
         self._leaving: dict[Link, _Leaving] = {}
+        self.sockets: LaneSockets | None = None
+        """Those that the process holds; None: it is no place for that."""
+        self.takes_sockets = False
+        """Whether the other side understands them; known when ready."""
         self._reopening: asyncio.TimerHandle | None = None
 
     # ------------------------------------------------------------------ where it leads
@@ -117,14 +144,21 @@ class Lane:
         """The link's session takes no calls any more: keep it for the answers that it owes."""
         self.link, self.ready, self._welcome = None, False, False
         calls = {f.call_id for f in self._answers.pending.values() if f.call_link is link and f.call_sent}
-        if not calls and (link.port is None or not link.port.needed):
+        sockets = self.sockets
+        acknowledges = sockets is not None and sockets.needs(self)
+        if sockets is not None:
+            sockets.parted(self, False)
+        if not calls and not acknowledges and (link.port is None or not link.port.needed):
             link.close()
             return
-        self._leaving[link] = _Leaving(calls)
+        self._leaving[link] = leaving = _Leaving(calls)
+        leaving.acknowledges = acknowledges
         link.send([PING, 0])
 
     def _left(self, link: Link, leaving: _Leaving) -> None:
         """Something has come over a link that is being left: is it needed any longer?"""
+        if leaving.acknowledges and not leaving.told:
+            return
         found = ((call_id, self._answers.pending.get(call_id)) for call_id in leaving.calls)
         leaving.calls = {call_id for call_id, f in found if f is not None and f.call_sent and f.call_link is link}
         if not leaving.calls and link.port is not None and link.port.needed:
@@ -140,7 +174,10 @@ class Lane:
         if self._place is None or self._place.endpoint is None or self.link is not None:
             return
         self.link = Link(self._context, self._loop, self._place.endpoint, self._on_message, self._on_lost, self._curve)
-        self.link.send([HELLO, [VERSION], self._role, {"references": self._answers.host}])
+        fields: dict[str, object] = {"references": self._answers.host}
+        if self.sockets is not None:
+            fields["sockets"] = self.sockets.identity
+        self.link.send([HELLO, [VERSION], self._role, fields])
 
     def _on_lost(self, link: Link, reason: str) -> None:
         if link in self._leaving:
@@ -156,6 +193,8 @@ class Lane:
         self.link, self.ready, self._welcome = None, False, False
         link.close()
         self._fail_sent(link, reason)
+        if self.sockets is not None:
+            self.sockets.parted(self, True)
         if self._reopening is None:
             self._reopening = self._loop.call_later(_REOPEN_S, self._open)
 
@@ -249,6 +288,10 @@ class Lane:
             if link is self.link:
                 self._welcomed(link, frame)
             return
+        if kind in SOCKET_FRAMES:
+            if self.sockets is not None:
+                self.sockets.receive(self, frame)
+            return
         if kind == REPLY_CARRYING:
             self._answers.replied_carrying(self._answers.pending.get(frame[1]), link, frame)
             return
@@ -298,6 +341,7 @@ class Lane:
         if isinstance(fields.get("references"), bytes):
             link.port = self._answers.port(link, cast("bytes", fields["references"]))
         self.takes_extras = bool(fields.get("extras"))
+        self.takes_sockets = bool(fields.get("sockets"))
         self.kinds = frozenset(cast("list[int]", fields.get("kinds") or (RPC, FETCH)))
         self._go_on()
 
@@ -312,6 +356,13 @@ class Lane:
                 self.send(future)
             else:
                 self._answers.failed(future, self.not_understood())
+        if self.sockets is not None:
+            self.sockets.ready(self)
+
+    def send_frame(self, frame: Frame, size: int = 0) -> None:
+        """A frame that belongs to no call. Only while `ready`."""
+        if self.link is not None:
+            self.link.send(frame, size)
 
     def not_understood(self) -> VersionMismatch:
         """The error for a call of a kind that is not among `kinds`."""
