@@ -36,7 +36,10 @@ _SEND_BYTES = 256 << 10
 class Far(Protocol):
     """The other end of a connection: where what the client sends goes. Never raises."""
 
-    def send(self, data: Data) -> object: ...
+    def send(self, data: Data) -> object:
+        """False: read no more until `Connection.resume` is called."""
+        ...
+
     def closed(self, code: int, reason: str, clean: bool) -> None:
         """A Close frame came (`clean`), or the connection is gone (1006)."""
         ...
@@ -45,8 +48,8 @@ class Far(Protocol):
         """The client broke the protocol, and is told so."""
         ...
 
-    def buffered(self, bytes_: int) -> None:
-        """What waits for the client has passed BUFFERED_STEP_BYTES."""
+    def buffers(self, size: int) -> None:
+        """So many bytes wait for the client: they have passed BUFFERED_STEP_BYTES, up or down."""
         ...
 
 
@@ -75,9 +78,10 @@ class Stream(Protocol):
 class Encoded:
     """A message as frames: made once for all who get it."""
 
-    __slots__ = ("_opcode", "_packed", "_plain", "payload")
+    __slots__ = ("_opcode", "_packed", "_plain", "data", "payload")
 
     def __init__(self, data: Data) -> None:
+        self.data = data
         self._opcode = BINARY if isinstance(data, bytes) else TEXT
         self.payload = data if isinstance(data, bytes) else data.encode()
         self._plain = b""
@@ -126,6 +130,8 @@ class Connections:
         self.message_bytes_max = message_bytes_max
         self.outbox_bytes_max = outbox_bytes_max
         self._dirty: list[Connection] = []
+        self._message: Encoded | None = None
+        """The last, while it may be sent to others too."""
         self._wheel: list[set[Connection]] = [set() for _ in range(max(ping_s, 1))]
         self._at = 0
         self._added = 0
@@ -155,6 +161,7 @@ class Connections:
     def look(self) -> None:
         """A second has passed: end what is over its time, ping those whose turn it is."""
         now_s = self.clock()
+        self._message = None
         for connection in [connection for connection, end_s in self._deadlines.items() if end_s <= now_s]:
             self._deadlines.pop(connection, None)
             connection.expire()
@@ -189,6 +196,13 @@ class Connections:
         """It is told `expire` unless it ends before."""
         self._deadlines[connection] = self.clock() + seconds
 
+    def encoded(self, data: Data) -> Encoded:
+        """As frames."""
+        message = self._message
+        if message is None or message.data is not data:
+            message = self._message = Encoded(data)
+        return message
+
     def write_soon(self, connection: Connection) -> None:
         """Once, at the end of this round."""
         if not self._dirty:
@@ -198,6 +212,7 @@ class Connections:
     def flush(self) -> None:
         """Write what has gathered."""
         dirty, self._dirty = self._dirty, []
+        self._message = None
         for connection in dirty:
             connection.flush()
 
@@ -214,7 +229,7 @@ class Connections:
 
 
 class Connection:
-    """One connection. What the far end calls: `message`, `encoded`, `closed`, `failed`, `drop`, `pause`, `resume`."""
+    """One connection. What the far end calls: `message`, `closed`, `failed`, `drop`, `overflows`, `pause`, `resume`."""
 
     __slots__ = (
         "_all",
@@ -238,7 +253,9 @@ class Connection:
         "window_bits",
     )
 
-    def __init__(self, connections: Connections, stream: Stream, *, window_bits: int = 0, answers: bool = False) -> None:
+    def __init__(
+        self, connections: Connections, stream: Stream, *, window_bits: int = 0, answers: bool = False
+    ) -> None:
         """`answers`: a peer's Close frame is answered here, at once, unless the far end does first."""
         self._all = connections
         self.stream = stream
@@ -274,11 +291,8 @@ class Connection:
         return self._out_bytes
 
     def message(self, data: Data) -> None:
-        """Send a message."""
-        self.encoded(Encoded(data))
-
-    def encoded(self, message: Encoded) -> None:
-        """Send a message that others get too."""
+        """Send a message. The same object to many in a row is encoded once."""
+        message = self._all.encoded(data)
         if self._stage is not Stage.OPEN:
             return
         data = message.frame(self.window_bits)
@@ -315,6 +329,10 @@ class Connection:
             self.stream.abort()
             self.lost()
 
+    def overflows(self, rule: str) -> None:
+        """What becomes of a reader that is too slow: "close" (1013), "drop" (its oldest messages)."""
+        self.overflow = "drop" if rule == "drop" else "close"
+
     def pause(self) -> None:
         """Read no more for now: the far end has enough."""
         if not self._paused and self._stage is not Stage.ENDED:
@@ -342,8 +360,8 @@ class Connection:
         far = cast("Far", self.far)
         for opcode, value in self._reader.feed(data):
             if opcode == TEXT or opcode == BINARY:
-                if not self._told:
-                    far.send(cast("Data", value))
+                if not self._told and far.send(value) is False:  # pyright: ignore[reportArgumentType]
+                    self.pause()
             elif opcode == PING:
                 if self._stage is Stage.OPEN and self._out_bytes < self._all.outbox_bytes_max:
                     self._write(frame(PONG, cast("bytes", value)))
@@ -437,7 +455,7 @@ class Connection:
         above = self._out_bytes > BUFFERED_STEP_BYTES
         if above != self._step_told and not self._told and self.far is not None:
             self._step_told = above
-            self.far.buffered(self._out_bytes)
+            self.far.buffers(self._out_bytes)
 
     def writable(self) -> None:
         """The stream takes more."""
@@ -460,7 +478,7 @@ class Connection:
             self._out_bytes = len(self._torn)
             self._out.clear()
             text = "the client reads too slowly"
-            self._tell(TRY_AGAIN_LATER, text, clean=False)
+            self._all.loop.call_soon(lambda: self._tell(TRY_AGAIN_LATER, text, clean=False))  # it is calling us
             self.closed(TRY_AGAIN_LATER, text)
 
     def _finish(self) -> None:

@@ -8,7 +8,6 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from perdure.router import deflate
 from perdure.router.frames import (
     BINARY,
