@@ -1,7 +1,8 @@
 """One WebSocket connection as its holder has it: messages between a stream of bytes and the far end, the object's.
 
-What always holds: the far end hears of messages in order, then of the end, of that once; nothing is sent after a Close frame; what
-waits for a slow reader is bounded; whole messages are dropped, never a part of one. No clock of its own: one timer serves all.
+What always holds: the far end hears of messages in order, then of the end, of that once; nothing is sent after a Close frame;
+what waits for a slow reader is bounded; whole messages are dropped, never a part of one. One
+timer serves all.
 """
 
 from __future__ import annotations
@@ -359,7 +360,7 @@ class Connection:
             return
         far = cast("Far", self.far)
         for opcode, value in self._reader.feed(data):
-            if opcode == TEXT or opcode == BINARY:
+            if opcode <= BINARY:
                 if not self._told and far.send(value) is False:  # pyright: ignore[reportArgumentType]
                     self.pause()
             elif opcode == PING:
@@ -414,6 +415,11 @@ class Connection:
             self.far.closed(code, reason, clean)
 
     # ------------------------------------------------------------------ writing
+    def answer(self, head: bytes) -> None:
+        """Write the head of the response to the upgrade, before anything else."""
+        self._write(head)
+        self.flush()
+
     def _write(self, data: bytes) -> None:
         self._out.append(data)
         self._out_bytes += len(data)
