@@ -200,10 +200,10 @@ class Front:
                 headers = [header for header in headers if header[0] != b"content-length"]
             if not any(name == b"content-length" for name, _ in headers) and response.status not in (204, 304):
                 headers.append((b"content-length", b"%d" % len(data)))
-            await send({"type": "http.response.start", "status": response.status, "headers": headers})
+            await send(_start(response, headers))
             await send({"type": "http.response.body", "body": data})
             return
-        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send(_start(response, headers))
         if any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers):
             body = self._until_drained(body)
         try:
@@ -356,6 +356,14 @@ def _closing(send: Send) -> Send:
         await send(message)
 
     return send_closing
+
+
+def _start(response: HttpResponse, headers: list[tuple[bytes, bytes]]) -> Message:
+    """The status text is beside what ASGI knows: HTTP servers write their own, worlds of tests have the program's."""
+    start: Message = {"type": "http.response.start", "status": response.status, "headers": headers}
+    if response.status_text:
+        start["status_text"] = response.status_text
+    return start
 
 
 async def _plain(send: Send, status: int, text: str, extra: list[tuple[bytes, bytes]] | None = None) -> None:

@@ -41,6 +41,7 @@ from ..sdk.response import Response
 from .clients import Client
 from .clocks import START, Shown, WorldClock, replaced
 from .cluster import Cluster
+from .crons import WorldCrons
 from .disk import SimDisk
 from .front import FrontDoor
 from .network import Caller, Network, Receiver, Schedule
@@ -172,6 +173,12 @@ class World:
     def _start_all(self) -> None:
         self.cluster.start_all()
         self._front = FrontDoor(self._programs, self.network, self.loop, self._report)
+        due = tuple(cron for program in self._programs.all for cron in program.config.crons)
+        if due:
+            crons = WorldCrons(due, self._front.makers, self._clock, self.loop, self._report, self.story)
+            passing = (crons.next_s, crons.look)
+            self.loop.passing.append(passing)
+            self._stack.callback(self.loop.passing.remove, passing)
 
     def _outside(self, work: Any, *args: object) -> None:
         """Call `work` as code of this loop, wherever we are."""
@@ -304,7 +311,7 @@ class World:
     def scheduled(self, cron: str = "", at: datetime.datetime | None = None) -> Awaitable[None]:
         """Run the Worker's `scheduled` as a cron would, for the moment `at` (now); raises what the handler raises.
 
-        Crons do not come by themselves in a world, however far time moves.
+        The crons of the configuration run by themselves, when time passes their minutes.
         """
         moment = self.now if at is None else at if at.tzinfo is not None else at.replace(tzinfo=datetime.UTC)
         return self.loop.through(self._front.scheduled(cron, round(moment.timestamp() * 1000)))
