@@ -125,10 +125,12 @@ class Numbered:
         return found
 
     def died(self) -> Kept | None:
-        """The process that had them is gone. The oldest, if that has happened to it too often: it is not kept any more."""
+        """The process that had them is gone: all are to be sent again. The oldest, if that has happened to it too often: it is
+        not kept any more."""
         oldest = next(iter(self.kept.values()), None)
         if oldest is None or not oldest.sent:
             return None
+        self.go_back()
         oldest.deaths += 1
         if oldest.deaths < DEATHS_MAX:
             return None

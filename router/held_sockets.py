@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from contextvars import Context
 from typing import Protocol, cast
 
 from ..engine.closing_codes import ABNORMAL, NO_CODE, NOT_CLEAN
@@ -399,6 +400,8 @@ class HeldSockets:
         self.report: Report = lambda _level, _event, _fields: None
         self.clock: Callable[[], float] = time.time
         self._loop = loop
+        self._nobody = Context()
+        """What is done later belongs to no code of a program that happens to run now."""
         self._objects: dict[bytes, HeldObject] = {}
         self._seen: dict[tuple[Way, bytes], list[int]] = {}
         self._looking: asyncio.TimerHandle | None = None
@@ -409,7 +412,7 @@ class HeldSockets:
         return int(self.clock() * 1000)
 
     def later(self, seconds: float, then: Callable[[], None]) -> asyncio.TimerHandle:
-        return self._loop.call_later(seconds, then)
+        return self._loop.call_later(seconds, then, context=self._nobody)
 
     # ------------------------------------------------------------------ opened, closed
     def open(self, ref: SocketRef, sink: Connection) -> HeldSocket:
@@ -452,6 +455,10 @@ class HeldSockets:
                 if socket.ref.hibernates and not hasattr(socket.connection, "forgotten"):
                     yield socket.ref
 
+    def connections(self) -> list[Connection]:
+        """Of all sockets."""
+        return [socket.connection for of in self._objects.values() for socket in of.sockets.values()]
+
     def forget(self, socket: HeldSocket) -> None:
         """It is over, for the client and for the object."""
         of = self._objects.get(socket.ref.object_id)
@@ -468,7 +475,7 @@ class HeldSockets:
         if not of.sockets:
             of.empty_s = self._loop.time()
             if self._looking is None:
-                self._looking = self._loop.call_later(FORGET_S, self._look)
+                self._looking = self.later(FORGET_S, self._look)
 
     def _look(self) -> None:
         """Objects that have had no sockets for long are not remembered."""
@@ -479,7 +486,7 @@ class HeldSockets:
             if now_s - of.empty_s >= FORGET_S:
                 del self._objects[object_id]
         if len(empty):
-            self._looking = self._loop.call_later(FORGET_S, self._look)
+            self._looking = self.later(FORGET_S, self._look)
 
     def drop(self, socket: HeldSocket) -> None:
         """End the connection without a handshake; the object is not told."""
@@ -619,7 +626,7 @@ class HeldSockets:
 
     def _have_seen(self, way: Way, object_id: bytes, number: int) -> None:
         if not self._seen:
-            self._loop.call_soon(self._say_seen)
+            self._loop.call_soon(self._say_seen, context=self._nobody)
         self._seen.setdefault((way, object_id), []).append(number)
 
     def _say_seen(self) -> None:

@@ -152,6 +152,7 @@ class World:
         self._programs = self._load()
         self.network = Network(self.loop, self._schedule, self.story)
         self.network.now_ms = lambda: round(self._clock.now().timestamp() * 1000)
+        self.network.report = self._report
         self.network.classes = {key: name for name, key in self._programs.keys().items()}
         self._caller = Caller(self.network, None)
         self.cluster = Cluster(
@@ -406,6 +407,15 @@ class World:
     def lose_power(self) -> Awaitable[None]:
         """All shards die at once, and of what was not synced any part is lost; they start again on what is left."""
         return self.loop.through(self.cluster.lose_power())
+
+    def lose_keeper(self) -> Awaitable[None]:
+        """As kill -9 of the process that holds the connections: clients see 1006, objects get `webSocketClose` with it."""
+        return self.loop.through(self._lose_keeper())
+
+    async def _lose_keeper(self) -> None:
+        self.story.tell("killed", "keeper 0")
+        self.network.lose_keeper()
+        await self.loop.quiet()
 
     def evict(self, stub: Stub) -> Awaitable[None]:
         """Let an object leave memory now, as after 10 s without events. Raises InvalidArgument while it is busy."""
