@@ -485,7 +485,7 @@ class WebSocket:
         elif self.behaviour.replies_to_close and not self._closed_out:
             self._closed_out = True
             if self._line is not None:
-                self._line.close(None if code == NO_CODE else code, "")
+                self._line.close(None if code == NO_CODE else code, reason if code != NO_CODE else "")
         return CloseEvent(self, NO_CODE if code is None else code, reason, clean)
 
     add_event_listener = addEventListener

@@ -9,15 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from ..engine.closing_codes import ABNORMAL, NO_CODE, NOT_CLEAN, closing, sendable
 from ..engine.errors import PerdureError
 from ..engine.socket_calls import Data
+from ..engine.web_socket import Sink
 from ..sdk.response import Response
 from .virtual import VirtualLoop
-
-T = TypeVar("T")
 
 
 class ConnectionRefused(PerdureError):
@@ -51,13 +50,15 @@ class Client:
         self.code: int | None = None
         """Of its end, None while it lasts: the peer's Close frame, 1006 without one."""
         self.reason = ""
-        self.buffered = 0
-        self.paused = False
         self._loop = loop
         self._line: Outward | None = None
         self._came: deque[Data] = deque()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._closing = False
+
+    def sink(self) -> Sink:
+        """Where what arrives goes."""
+        return _Arrivals(self)
 
     def attach(self, line: Outward) -> Client:
         """The connection is there."""
@@ -130,7 +131,7 @@ class Client:
             self._came.append(data)
             self._changed()
 
-    def closed_by_peer(self, code: int, reason: str, clean: bool) -> None:
+    def ended(self, code: int, reason: str, clean: bool) -> None:
         """A Close frame has come, or the connection is gone."""
         if self.code is not None:
             return
@@ -138,20 +139,6 @@ class Client:
             self._closing = True
             self._line.close(None if code == NO_CODE else code, "")
         self._end(code, reason)
-
-    def failed(self, text: str) -> None:
-        """Reading has failed; that it has ended follows."""
-
-    def drop(self) -> None:
-        """The connection is cut."""
-        if self.code is None:
-            self._end(ABNORMAL, NOT_CLEAN)
-
-    def pause(self) -> None:
-        self.paused = True
-
-    def resume(self) -> None:
-        self.paused = False
 
     def _end(self, code: int, reason: str) -> None:
         self.code, self.reason = code, reason
@@ -169,8 +156,8 @@ class Client:
                 each.set_result(None)
 
 
-class PlainSink:
-    """What arrives by a line of the engine, where the Worker itself has the other end."""
+class _Arrivals:
+    """Implements the engine's Sink: `closed` is a client's own word."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -179,7 +166,7 @@ class PlainSink:
         self._client.message(data)
 
     def closed(self, code: int, reason: str, clean: bool) -> None:
-        self._client.closed_by_peer(code, reason, clean)
+        self._client.ended(code, reason, clean)
 
     def failed(self, text: str) -> None:
-        self._client.failed(text)
+        """That it has ended follows."""
