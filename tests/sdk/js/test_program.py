@@ -166,7 +166,11 @@ class Room(DurableObject):
 
     async def sockets(self):
         client, server = WebSocketPair.new()
-        return [isinstance(end, (js.WebSocket, JsProxy)) for end in (client, server, 5)] + [js.WebSocket.OPEN, client.readyState]
+        kinds = [isinstance(end, (js.WebSocket, JsProxy)) for end in (client, server, 5)]
+        try:
+            client.send("too early")
+        except JsException as error:
+            return [*kinds, js.WebSocket.OPEN, client.readyState, "before sending messages" in error.message]
 
     async def evaluates(self):
         js.eval("1")
@@ -284,7 +288,7 @@ async def test_errors_of_the_runtime_are_js_exceptions(world, room):
     assert [caught.value.name, caught.value.message] == ["TypeError", "as asked"]
     with pytest.raises(PerdureError, match="EvalError"):
         await room.evaluates()
-    assert await room.sockets() == [True, True, False, 1, 1]
+    assert await room.sockets() == [True, True, False, 1, 1, True]
 
 
 @in_world
