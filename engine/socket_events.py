@@ -16,6 +16,7 @@ from .interruption import entry
 from .object_socket import ObjectSocket
 from .raised import as_remote
 from .socket_calls import CLOSED, FAILED, MESSAGE, METHODS, OPENED, SOCKET, Closing, Data, SocketCall
+from .socket_resets import again
 from .standard_sockets import StandardSocket
 from .turns import Event, InstanceGone, one_round, outside
 from .web_socket import received
@@ -178,6 +179,9 @@ async def _handle(instance: Instance, event: Event, sockets: Sockets, socket: Ob
             timer.cancel()
     while instance.input.section is not None:  # begun by the handler and not awaited
         await one_round()
+    if instance.storage.failure is not None:  # the object is another process's now: it is handled there, from the start
+        sockets.sending.discard()
+        raise again(instance.storage.failure)
     if what != MESSAGE:
         sockets.forget(socket)
     sockets.handled(call, socket)

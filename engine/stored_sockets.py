@@ -126,8 +126,7 @@ class StoredSockets:
 
     def seen(self, number: int) -> None:
         """The row goes with the next commit, not with one of its own."""
-        if number != self.newest:
-            self._seen.add(number)
+        self._seen.add(number)
 
     def add(self, cause: Cause | None, entries: Entries) -> int:
         """Effects of the turn; their number."""
@@ -163,12 +162,14 @@ class StoredSockets:
                 named = None if cause is None else (cause.socket, cause.number, cause.ordinal)
                 execute(_SEND, (number, _pack((named, entries))))
             for number in self._seen:
-                execute(_SEEN, (number,))
+                if number != self.newest:
+                    execute(_SEEN, (number,))
         except apsw.Error as error:
             self._host.fail(error)
         self._made = True
         self._note = None
-        for written in (self._changed, self._handled, self._removed, self._outbox, self._seen):
+        self._seen &= {self.newest}
+        for written in (self._changed, self._handled, self._removed, self._outbox):
             written.clear()
         self._host.wrote_kv()
 
