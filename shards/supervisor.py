@@ -19,7 +19,7 @@ from typing import cast
 
 import structlog
 
-from ..bindings.kinds import check
+from ..bindings.kinds import check_served
 from ..engine.clock import SystemClock
 from ..engine.disk import LocalDisk
 from ..engine.errors import NotConnected, PerdureError, from_wire
@@ -115,7 +115,9 @@ class Supervisor:
             self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
             self._watch_owner()
             await self.commands.listen(self._data.run)
-            self._migrations = ClassMigrations(self._meta, self._tell, check=check)
+            self._migrations = ClassMigrations(
+                self._meta, self._tell, check=lambda config: check_served(config, self._setup.bindings)
+            )
             await self.prepare()
             self._watched.start(self._loop)
             self._crons.adopt(self._next_crons)
