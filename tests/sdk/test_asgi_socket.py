@@ -120,7 +120,7 @@ def test_it_connects_at_once_and_receives_text_and_bytes_empty_ones_too():
             client.socket.send(message)
         assert [await client.told.get() for _ in range(4)] == ["text", "", b"bytes", b""]
         client.socket.close(4001, "bye")
-        assert await client.told.get() == (4001, "", True)
+        assert await client.told.get() == (4001, "bye", True)
         await asyncio.sleep(0.1)
         assert TOLD == [
             "lifespan.startup",
