@@ -2,7 +2,7 @@
 import {figure, floor, kit, SIZE, walls, weapon} from '/art.js';
 import {at} from '/walk.js';
 
-const FIELD = 0.66, FOG = 13;
+const FIELD = 0.66, FOG = 34;
 const canvas = document.getElementById('view'), pen = canvas.getContext('2d', {alpha: false});
 let width = 0, height = 0, image, pixels, depth;
 
@@ -18,7 +18,7 @@ addEventListener('resize', size);
 size();
 
 const dim = (color, by) => 0xff000000 | ((color >> 16 & 255) * by) << 16 | ((color >> 8 & 255) * by) << 8 | (color & 255) * by;
-const light = (far) => 1 / (1 + (far * far) / FOG);
+const light = (far) => 0.1 + 0.9 / (1 + (far * far) / FOG);
 
 function floors(x, y, cos, sin, field) {
   const middle = height >> 1, eye = height / 2;
