@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
 from ..engine.errors import InvalidArgument, PerdureError
+from ..engine.thenable import Thenable
 from ..engine.values import UNDEFINED, JsDict, JsList, StandIn
 
 T = TypeVar("T")
@@ -47,7 +48,7 @@ def _snake(name: str) -> str:
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
 
 
-class Answer(Generic[T]):
+class Answer(Thenable, Generic[T]):
     """What a method gives whose operation is one call, which was sent already: await it for what `work` makes of the answer."""
 
     __slots__ = ("_work",)

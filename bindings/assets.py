@@ -19,6 +19,7 @@ from ..engine.http import HttpRequest, HttpResponse
 from ..engine.outgoing import send_out
 from ..sdk.adapter import fetch_through
 from ..sdk.asset_settings import Assets
+from ..sdk.cache_rules import byte_range
 from .asset_paths import File, Moved, find, find_fallback
 from .asset_rules import parse_headers, parse_redirects, redirected, with_headers
 
@@ -142,15 +143,29 @@ class AssetFiles:
         headers = with_headers(self._headers, path, headers)
         if status == 200 and _matches(request, etag):
             return HttpResponse(304, [pair for pair in headers if pair[0] != "content-type"], None)
-        headers.append(("content-length", str(about.st_size)))
+        begin, end = 0, about.st_size
+        if status == 200:
+            headers.append(("accept-ranges", "bytes"))
+            try:
+                wanted = _range(request, about.st_size, etag)
+            except ValueError:
+                return HttpResponse(416, [*headers, ("content-range", f"bytes */{end}")], None)
+            if wanted is not None:
+                headers.append(("content-range", f"bytes {wanted[0]}-{wanted[1] - 1}/{end}"))
+                status, (begin, end) = 206, wanted
+        headers.append(("content-length", str(end - begin)))
         if request.method == "HEAD":
             return HttpResponse(status, headers, None)
-        if about.st_size <= PIECE_BYTES:
-            with open(real, "rb") as opened:
-                data = opened.read()
+        if end - begin > PIECE_BYTES:
+            return HttpResponse(status, headers, _pieces(real, begin, end))
+        with open(real, "rb") as opened:
+            opened.seek(begin)
+            data = opened.read(end - begin)
+        if status == 200:
             headers[-1] = ("content-length", str(len(data)))
-            return HttpResponse(status, headers, data)
-        return HttpResponse(status, headers, _pieces(real, about.st_size))
+        elif len(data) < end - begin:
+            raise OSError(f"{real} became shorter while it was read")
+        return HttpResponse(status, headers, data)
 
 
 class AssetsBinding:
@@ -164,12 +179,13 @@ class AssetsBinding:
         return fetch_through(lambda wire: send_out(lambda: self._files.answer(wire)), request, init)
 
 
-async def _pieces(path: str, size: int) -> AsyncIterator[bytes]:
-    """A large file. It ends where it was as long as its headers say."""
+async def _pieces(path: str, begin: int, end: int) -> AsyncIterator[bytes]:
+    """Those bytes of a large file. It ends where it was as long as its headers say."""
     loop = asyncio.get_running_loop()
     file = await loop.run_in_executor(None, open, path, "rb")
     try:
-        left = size
+        file.seek(begin)
+        left = end - begin
         while left and (piece := await loop.run_in_executor(None, file.read, min(PIECE_BYTES, left))):
             left -= len(piece)
             yield piece
@@ -201,10 +217,22 @@ def _navigates(request: HttpRequest) -> bool:
     return any(name.lower() == "sec-fetch-mode" and value == "navigate" for name, value in request.headers)
 
 
+def _header(request: HttpRequest, wanted: str) -> str | None:
+    return next((value for name, value in request.headers if name.lower() == wanted), None)
+
+
 def _matches(request: HttpRequest, etag: str) -> bool:
     """Whether the client has it already (If-None-Match, compared weakly)."""
-    for name, value in request.headers:
-        if name.lower() == "if-none-match":
-            known = [each.strip().removeprefix("W/") for each in value.split(",")]
-            return etag in known or "*" in known
-    return False
+    known = [each.strip().removeprefix("W/") for each in (_header(request, "if-none-match") or "").split(",")]
+    return etag in known or "*" in known
+
+
+def _range(request: HttpRequest, size: int, etag: str) -> tuple[int, int] | None:
+    """The bytes that are asked for, if it is one range of the file that the client has the beginning of (If-Range).
+
+    Raises ValueError when no byte of it is there.
+    """
+    text, condition = _header(request, "range"), _header(request, "if-range")
+    if text is None or request.method != "GET" or (condition is not None and condition.strip() != etag):
+        return None
+    return byte_range(text, size)

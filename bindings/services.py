@@ -14,7 +14,7 @@ from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..engine.blocking import run_worker
-from ..engine.calls import REQUEST_ID
+from ..engine.calls import REQUEST_ID, MadeCall, pass_on
 from ..engine.errors import DurableObjectAbort, InvalidArgument, MethodNotFound
 from ..engine.http import HttpRequest, HttpResponse
 from ..engine.outgoing import send_out
@@ -68,7 +68,7 @@ class InProcessCalls:
                 if parcel is not None:
                     parcel.returned()
 
-        return send_out(lambda: _apart(run()), parcel=parcel)
+        return _made(send_out(lambda: _apart(run()), parcel=parcel))
 
     def scheduled(self, target: Target, cron: str, scheduled_ms: int | None) -> Awaitable[JsDict]:
         at_ms = round(time.time() * 1000) if scheduled_ms is None else scheduled_ms
@@ -103,6 +103,16 @@ class InProcessCalls:
 
     async def _work(self, target: Target, context: ExecutionContext, work: Callable[[object], Awaitable[T]]) -> T:
         return await work(self._around.make(target.program, target.entrypoint, context))
+
+
+def _made(sent: Awaitable[object]) -> MadeCall:
+    """The same as a call, whose result has methods and properties before it is there."""
+    if isinstance(sent, MadeCall):
+        return sent
+    future = asyncio.ensure_future(sent)
+    made = MadeCall(loop=future.get_loop())
+    pass_on(future, made)
+    return made
 
 
 def _apart(work: Coroutine[Any, Any, T], context: Context | None = None) -> asyncio.Task[T]:

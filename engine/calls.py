@@ -10,6 +10,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .http import HttpRequest
+from .thenable import Thenable
 
 if TYPE_CHECKING:
     from .exports import Parcel
@@ -76,7 +77,7 @@ class Extras:
         return cls(chain, trail, key, None, bool(more and more[0]), within_s)
 
 
-class MadeCall(asyncio.Future[object]):
+class MadeCall(Thenable, asyncio.Future[object]):
     """What code awaits that made a call. `call_number`: the one in its chain; 0: it was made outside of any object."""
 
     call_number: int = 0

@@ -51,7 +51,8 @@ from .sections import Sections
 from .settling import Settling
 from .shelf import Shelf
 from .socket_resets import spares, told
-from .sockets import SENT, Sockets
+from .socket_sending import SENT
+from .sockets import Sockets
 from .turnhost import StorageBackend
 from .turns import SCOPE, Event, InstanceGone, drive
 from .values import pack

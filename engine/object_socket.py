@@ -17,6 +17,7 @@ from .stored_sockets import SocketRow
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from .socket_sending import Piece
     from .sockets import Sockets
     from .web_socket import WebSocket
 
@@ -58,8 +59,8 @@ class ObjectSocket:
         self.begun = 0
         """The last message that has begun here."""
         self.running: set[int] = set()
-        self.waiting: list[tuple[int, object, int, object]] = []
-        """While it opens: (number, cause, what, data) past the gate."""
+        self.waiting: list[Piece] = []
+        """Effects past the gate, while it opens."""
         self.auto_ms: int | None = None
         self.buffered = 0
         self.room: asyncio.Future[None] | None = None
@@ -88,7 +89,7 @@ class ObjectSocket:
 
     # ------------------------------------------------------------------ Line
     def send(self, data: Data) -> Awaitable[None] | None:
-        self.sockets.collect(self, SEND, data)
+        self.sockets.sending.collect(self, SEND, data)
         if self.buffered < FULL_BYTES:
             return None
         if self.room is None:
@@ -97,9 +98,9 @@ class ObjectSocket:
 
     def close(self, code: int | None, reason: str) -> None:
         if code == ABNORMAL:
-            self.sockets.collect(self, DROP, None)
+            self.sockets.sending.collect(self, DROP, None)
         else:
-            self.sockets.collect(self, CLOSE, (code, reason))
+            self.sockets.sending.collect(self, CLOSE, (code, reason))
 
     def holds(self, size: int) -> None:
         """So many bytes are not taken by the reader yet."""

@@ -15,8 +15,8 @@ from .awake import add_piece, counted
 from .bodies import ArrivingBody, OutgoingBody
 from .call_chains import extras_of
 from .calls import Extras, MadeCall
-from .deadlines import left_s
 from .closing_codes import ABNORMAL
+from .deadlines import left_s
 from .socket_calls import Data
 from .turns import SCOPE, Scope, outside
 from .web_socket import Use, WebSocket

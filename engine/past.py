@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from .bookmarks import END_OF_GENERATION, Position, pack_bookmark, read_bookmark, time_ms_of
 from .errors import InvalidArgument, PerdureError, StorageError
+from .thenable import Thenable
 from .values import JsDict
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Later(Generic[T]):
+class Later(Thenable, Generic[T]):
     """What a call that has taken effect still waits for: to be durable, and the answer of history."""
 
     __slots__ = ("_finish",)

@@ -68,8 +68,8 @@ class Cause:
     socket: bytes
     number: int
     ordinal: int
-    """Of the first of the effects that go with it, from 0, counted over all entries that the event's code has sent to this
-    holder, however many sockets an entry has."""
+    """Of the first of the effects that go with it, from 0, counted over all entries that the event's code has sent, however
+    many sockets an entry has: none, where those are at other holders."""
 
 
 Effects = Sequence[tuple[Sequence[bytes], int, object]]
@@ -118,8 +118,8 @@ class SocketCall(Call):
     """When the holder last answered by the rules, if it has since the last event: ms since the epoch."""
     end: WebSocket | None = None
     """An end that the object has accepted with accept(): its listeners hear of it. Never on the wire."""
-    ordinals: dict[str, int] | None = None
-    """Effects entries that the event's code has sent so far, by holder."""
+    sent: int = 0
+    """Entries of effects that the event's code has sent so far."""
     wrote: bool = False
     """A turn of the event has written."""
     over: bool = False

@@ -10,6 +10,7 @@ import types
 from typing import TYPE_CHECKING, cast
 
 from .beacon import record
+from .closing_codes import ABNORMAL, NO_CODE
 from .errors import DurableObjectAbort, ObjectReset, PerdureError, SocketUnknown
 from .interruption import entry
 from .object_socket import ObjectSocket
@@ -95,7 +96,7 @@ async def run(instance: Instance, event: Event, call: SocketCall) -> bytes:
     if call.what == OPENED:
         instance.meters.requests += 1
         return HANDLED
-    call.answer = sockets.in_order(call.answer)
+    call.answer = sockets.sending.in_order(call.answer)
     if call.number and not socket.begins(call):
         return HANDLED
     if socket.dropped:  # a second word of its end
@@ -127,6 +128,9 @@ def _run_standard(instance: Instance, sockets: Sockets, call: SocketCall) -> byt
 
 def _tell_listeners(instance: Instance, socket: StandardSocket, call: SocketCall) -> None:
     end = socket.end
+    if end is None:
+        _relay(socket, call)
+        return
     if end.owner is None:  # not accepted yet: it hears of it then
         if call.what == MESSAGE:
             end.arrive(cast("Data", call.data))
@@ -198,9 +202,21 @@ def _arguments(sockets: Sockets, socket: ObjectSocket, call: SocketCall) -> tupl
     return (web, code, reason, clean)
 
 
+def _relay(socket: StandardSocket, call: SocketCall) -> None:
+    """To the outgoing connection that the object has given away."""
+    assert socket.line is not None, "what was given away has an end or a line"
+    if call.what == MESSAGE:
+        socket.line.send(cast("Data", call.data))
+    elif call.what == FAILED:
+        socket.line.close(ABNORMAL, "")
+    else:
+        code, reason, clean = _closing(call)
+        socket.line.close(ABNORMAL if not clean else None if code == NO_CODE else code, reason)
+
+
 def _closing(call: SocketCall) -> tuple[int, str, bool]:
     code, reason, clean = cast("Closing", call.data)
-    return (1005 if code is None else code), reason, clean
+    return (NO_CODE if code is None else code), reason, clean
 
 
 def _watch(instance: Instance, event: Event, timeout_ms: int, call: SocketCall) -> asyncio.TimerHandle:

@@ -1,37 +1,35 @@
-"""The sockets of one object in memory: which it has, who holds them, what its turns send (decision 015).
+"""The sockets of one object in memory: which it has, who holds them, what they do at the end of a turn (decision 015).
 
-What always holds: what a turn sends leaves past the output gate, in order, and before the acknowledgement of the event that it
-belongs to; what a turn that wrote sends is in the outbox of the same commit; what is for sockets whose holder is not known yet
-waits, and what comes after it waits with it.
+What always holds: a socket is listed from its acceptance until its close is dispatched; its row is written with the turn that
+changes it; what the holders are not known of is asked for, and lost after a bound.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from secrets import token_bytes
 from typing import TYPE_CHECKING, cast
 
 from .awake import add_piece
 from .closing_codes import ABNORMAL, NOT_CLEAN
 from .handlers import call_room, find_handler
+from .local_holder import LocalHolder
 from .object_socket import ObjectSocket
 from .socket_calls import (
     CLOSED,
     DROP,
     METHODS,
-    SEND,
     SOCKET,
     SOCKET_ID_BYTES,
-    Cause,
     Data,
     Holder,
     Rules,
     SocketCall,
     SocketRef,
 )
+from .socket_sending import SENT, Sending
 from .standard_sockets import GatedLine, OpenEnd, StandardSocket
-from .stored_sockets import Entries, SocketRow, StoredSockets, read_note
+from .stored_sockets import SocketRow, StoredSockets, read_note
 from .turns import Event, outside
 from .web_socket import Use, WebSocket
 
@@ -44,39 +42,28 @@ if TYPE_CHECKING:
     from .object_storage import ObjectStorage
     from .web_socket import Line
 
-SENT = 2
-"""In place of True in `Instance.turn_dirty`: the turn has sent, and written nothing."""
-_NOTHING = object()
-_BACKLOG_MAX = 4_096
 _GRAIN_S = 0.05
-Piece = tuple[int, SocketCall | None, "list[tuple[list[ObjectSocket], int, object]]"]
-"""Effects past the gate: number, whose they are if its handler has not ended before, and the entries."""
 
 
 class Sockets:
     """See the module. One instance's; made when the object has its first socket, or is loaded with some."""
 
     __slots__ = (
-        "_backlog",
-        "_backlog_bytes",
         "_by_tag",
         "_dropping",
         "_handlers",
         "_met",
-        "_opening",
-        "_out",
-        "_out_data",
-        "_out_sockets",
         "_timer",
-        "_unmet",
-        "_unseen",
         "by_id",
         "instance",
+        "opening",
         "records",
         "rules",
+        "sending",
         "standard",
         "stored",
         "timeout_ms",
+        "unmet",
     )
 
     def __init__(self, instance: Instance, note: object = None) -> None:
@@ -94,20 +81,13 @@ class Sockets:
         """For the beacon, by what has happened."""
         self._handlers: dict[int, tuple[Method | None, int]] = {}
         self._met: dict[str, Holder] = {}
-        self._opening = 0
+        self.opening = 0
         """Sockets whose other end was given away, and whose connection is not there yet."""
-        self._unmet = 0
+        self.unmet = 0
         """Sockets that were loaded and that nobody has said yet that he holds."""
-        self._out: list[tuple[list[ObjectSocket], int, object]] = []
-        """What the running turn has sent."""
-        self._out_data: object = _NOTHING
-        self._out_sockets: list[ObjectSocket] = []
         self._dropping: list[ObjectSocket] = []
         """Their close is dispatched in the running turn."""
-        self._backlog: deque[Piece | Callable[[], None]] = deque()
-        self._backlog_bytes = 0
-        self._unseen: dict[int, set[str]] = {}
-        """Recorded effects, by number: identities of holders that were sent them and have not said so."""
+        self.sending = Sending(self)
         self._timer: asyncio.TimerHandle | None = None
         if note is not None:
             self._load()
@@ -127,12 +107,11 @@ class Sockets:
             socket = ObjectSocket(self, row)
             socket.since_s = now_s
             self._add(socket)
-        self._unmet = len(rows)
-        for number, entries in unsent:
+        self.unmet = len(rows)
+        for number, cause, entries in unsent:
             mine = [([self.by_id[id] for id in ids if id in self.by_id], what, data) for ids, what, data in entries]
-            kept = [entry for entry in mine if entry[0]]
-            if kept:
-                self._backlog.append((number, None, kept))
+            if any(to for to, _, _ in mine):
+                self.sending.put_back(number, cause, mine)
             else:
                 self.stored.seen(number)
         if rows:
@@ -158,16 +137,19 @@ class Sockets:
         youngest_s, now_s = 0.0, self.instance.clock.monotonic_s()
         for socket in list(self.by_id.values()):
             if socket.holder is None and not socket.lost and socket.since_s:
-                if now_s - socket.since_s >= longest_s - _GRAIN_S or self._overflows():
+                if now_s - socket.since_s >= longest_s - _GRAIN_S or self.sending.overflows():
                     self._lose(socket)
                 else:
                     youngest_s = max(youngest_s, socket.since_s)
         if youngest_s:
             self._wait_for_holders(youngest_s + longest_s - now_s)
-        self._drain()
+        self.sending.drain()
 
-    def _overflows(self) -> bool:
-        return len(self._backlog) > _BACKLOG_MAX or self._backlog_bytes > self.instance.limits.socket_backlog_bytes_max
+    def wait_no_longer(self) -> None:
+        """Too much waits for holders that nobody knows."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._nobody_has_them()
 
     def _lose(self, socket: ObjectSocket) -> None:
         """Its connection is gone without a word: the object hears of it as an event."""
@@ -181,9 +163,9 @@ class Sockets:
         """Nobody need wait for its holder any more."""
         if socket.since_s and socket.holder is None:
             if socket.opening:
-                self._opening -= 1
+                self.opening -= 1
             else:
-                self._unmet -= 1
+                self.unmet -= 1
 
     def _deliver(self, what: int, data: object, id: bytes, end: WebSocket | None = None) -> None:
         instance = self.instance
@@ -207,7 +189,7 @@ class Sockets:
 
     def unsettled(self) -> bool:
         """Whether it waits for holders: the object must not sleep meanwhile."""
-        return self._unmet > 0 or bool(self._backlog) or self._timer is not None
+        return self.unmet > 0 or self.sending.waits or self._timer is not None
 
     # ------------------------------------------------------------------ members
     @property
@@ -264,21 +246,29 @@ class Sockets:
                 self.instance.output.emit(holder.rules, self.instance.object_id, rules)
 
     # ------------------------------------------------------------------ ends that do not hibernate
-    def give(self, client: WebSocket, server: WebSocket) -> SocketRef | None:
-        """One end of a pair goes into a Response: what opens the other from outside. None: that one is not this object's."""
-        instance = self.instance
+    def open_here(self, end: WebSocket, server: WebSocket) -> Line | None:
+        """The object accepts the other end of a socket of its own that hibernates."""
         socket = self.of(server)
+        return None if socket is None else LocalHolder(self.instance, socket.id, end)
+
+    def give(self, client: WebSocket) -> SocketRef | None:
+        """An end goes into a Response: what opens the other one from outside. None: that one is not this object's."""
+        instance, server = self.instance, client.peer
+        socket = None if server is None else self.of(server)
         if socket is not None:
             if socket.opening and not socket.since_s:
                 socket.since_s = instance.clock.monotonic_s()
-                self._opening += 1
+                self.opening += 1
             self._wait_for_holders()
             return SocketRef(instance.key.unique, instance.object_id, instance.name, socket.id, True)
-        if server.owner is not instance and server.use is not Use.NONE:
+        if server is not None and server.owner is not instance and server.use is not Use.NONE:
             return None
         made = StandardSocket(instance, token_bytes(SOCKET_ID_BYTES), server)
         self.standard[made.id] = made
-        client.given_to(made)
+        line = client.given_to(made)
+        if server is None:
+            made.line = line
+            self.keeps_awake(client)
         return SocketRef(instance.key.unique, instance.object_id, instance.name, made.id, False)
 
     def keeps_awake(self, end: WebSocket) -> None:
@@ -292,160 +282,25 @@ class Sockets:
         """Something has arrived at such an end: an event."""
         self._deliver(what, data, b"", end)
 
-    # ------------------------------------------------------------------ sending
-    def collect(self, socket: ObjectSocket, what: int, data: object) -> None:
-        """The running turn sends."""
-        instance = self.instance
-        if instance.turns.running is not instance:
-            instance.enter_storage()
-        if socket.lost:
-            return
-        if data is self._out_data and what == SEND:  # the same to many: one entry
-            self._out_sockets.append(socket)
-            return
-        self._out_data, self._out_sockets = data, [socket]
-        self._out.append((self._out_sockets, what, data))
-        if not instance.turn_dirty:
-            instance.turn_dirty = SENT
-
+    # ------------------------------------------------------------------ turns
     def turn_ends(self) -> None:
-        """Before the turn's commit: what it sent is emitted, recorded if it wrote; rows are written. Raises PerdureError."""
+        """Before the turn's commit: what it sent is emitted, rows are written. Raises PerdureError."""
         instance = self.instance
-        wrote = instance.turn_dirty is True
         holder = instance.input.holder
         call = holder.call if isinstance(holder, Event) else None
-        if wrote and isinstance(call, SocketCall):
-            call.wrote = True
+        event = call if isinstance(call, SocketCall) else None
         if self._dropping:
             dropping, self._dropping = self._dropping, []
             for socket in dropping:
                 self._unlist(socket)
-        if self._out:
-            wrote = self.flush(call if isinstance(call, SocketCall) and not call.over else None)
-        if wrote and self.stored.dirty and not cast("ObjectStorage", instance.storage).depth:
+        if self.sending.waits_for_the_turn:
+            self.sending.flush(None if event is None or event.over else event)
+        if instance.turn_dirty is not True:
+            return
+        if event is not None:
+            event.wrote = True
+        if self.stored.dirty and not cast("ObjectStorage", instance.storage).depth:
             self.stored.write()
-
-    def flush(self, call: SocketCall | None) -> bool:
-        """Emit what the turn has sent so far; whether the turn has written, this included.
-
-        `call`: the event that it belongs to, if its handler has not ended.
-        """
-        out, self._out, self._out_data = self._out, [], _NOTHING
-        instance = self.instance
-        may_record = not cast("ObjectStorage", instance.storage).depth
-        recorded = may_record and (
-            instance.turn_dirty is True or any(socket.opening for sockets, _, _ in out for socket in sockets)
-        )
-        if not recorded:
-            instance.output.emit(self._leave, 0, call, out)
-            return instance.turn_dirty is True
-        instance.wrote()
-        there = [([socket for socket in sockets if not socket.opening], what, data) for sockets, what, data in out]
-        there = [entry for entry in there if entry[0]]
-        if there:
-            number = self.stored.add([([socket.id for socket in to], what, data) for to, what, data in there])
-            instance.output.emit(self._leave, number, call, there)
-        opening = dict.fromkeys(socket for sockets, _, _ in out for socket in sockets if socket.opening)
-        for socket in opening:
-            mine = [([socket], what, data) for sockets, what, data in out for each in sockets if each is socket]
-            number = self.stored.add([([socket.id], what, data) for _, what, data in mine])
-            instance.output.emit(self._leave_later, number, call, socket, mine)
-        return True
-
-    # ------------------------------------------------------------------ past the gate
-    def _leave(self, number: int, call: SocketCall | None, out: list[tuple[list[ObjectSocket], int, object]]) -> None:
-        """Hand effects to the holders of their sockets; where one is not known all wait."""
-        if self._backlog or (self._unmet and not _all_met(out)):
-            self._put_off((number, call, out))
-        else:
-            self._tell(number, call, out)
-
-    def _leave_later(
-        self,
-        number: int,
-        call: SocketCall | None,
-        socket: ObjectSocket,
-        out: list[tuple[list[ObjectSocket], int, object]],
-    ) -> None:
-        """The same for a socket whose connection is being opened."""
-        if not socket.opening:
-            self._leave(number, call, out)
-            return
-        socket.waiting += [(number, call, what, data) for _, what, data in out]
-
-    def _tell(
-        self, number: int, call: SocketCall | None, out: Sequence[tuple[list[ObjectSocket], int, object]]
-    ) -> None:
-        holder = out[0][0][0].holder
-        if holder is not None and all(socket.holder is holder for sockets, _, _ in out for socket in sockets):
-            entries: Entries = [([socket.id for socket in sockets], what, data) for sockets, what, data in out]
-            self._hand_over(holder, number, call, entries)
-            return
-        by_holder: dict[str, tuple[Holder, Entries]] = {}
-        for sockets, what, data in out:
-            mine: dict[str, list[bytes]] = {}
-            for socket in sockets:
-                if socket.holder is not None:
-                    mine.setdefault(socket.holder.identity, []).append(socket.id)
-                    by_holder.setdefault(socket.holder.identity, (socket.holder, []))
-            for identity, ids in mine.items():
-                by_holder[identity][1].append((ids, what, data))
-        if number and not by_holder:
-            self.stored.seen(number)
-        for holder, entries in by_holder.values():
-            self._hand_over(holder, number, call, entries)
-
-    def _hand_over(self, holder: Holder, number: int, call: SocketCall | None, entries: Entries) -> None:
-        cause = None
-        if call is not None and call.number:
-            if call.ordinals is None:
-                call.ordinals = {}
-            ordinal = call.ordinals.get(holder.identity, 0)
-            call.ordinals[holder.identity] = ordinal + len(entries)
-            cause = Cause(call.socket, call.number, ordinal)
-        if number:
-            self._unseen.setdefault(number, set()).add(holder.identity)
-        holder.effects(self.instance.object_id, number, cause, entries)
-
-    def _put_off(self, piece: Piece | Callable[[], None]) -> None:
-        self._backlog.append(piece)
-        if isinstance(piece, tuple):
-            self._backlog_bytes += sum(len(data) for _, _, data in piece[2] if isinstance(data, str | bytes))
-        if self._overflows() and self._timer is not None:
-            self._timer.cancel()
-            self._nobody_has_them()
-
-    def _drain(self) -> None:
-        """Holders were met, or sockets are lost: what waited leaves as far as it can."""
-        backlog = self._backlog
-        while backlog:
-            piece = backlog[0]
-            if not isinstance(piece, tuple):
-                backlog.popleft()
-                piece()
-                continue
-            number, call, out = piece
-            out = [([socket for socket in sockets if not socket.lost], what, data) for sockets, what, data in out]
-            out = [entry for entry in out if entry[0]]
-            if not _all_met(out):
-                return
-            backlog.popleft()
-            if out:
-                self._tell(number, call, out)
-            elif number:
-                self.stored.seen(number)
-        self._backlog_bytes = 0
-
-    def in_order(self, answer: Callable[[Call, Result], None]) -> Callable[[Call, Result], None]:
-        """An acknowledgement that waits behind effects which wait for their holder."""
-
-        def answered(call: Call, result: Result) -> None:
-            if self._backlog:
-                self._put_off(lambda: answer(call, result))
-            else:
-                answer(call, result)
-
-        return answered if self._unmet or self._backlog else answer
 
     # ------------------------------------------------------------------ holders
     def met(self, socket: ObjectSocket, holder: Holder) -> None:
@@ -459,38 +314,18 @@ class Sockets:
             self._met[holder.identity] = holder
             holder.rules(self.instance.object_id, self.rules)
             if again:
-                self._tell_again(holder)
+                self.sending.tell_again(holder)
         if socket.opening:
             socket.opening = False
-            waiting, socket.waiting = socket.waiting, []
-            for number, entries, call in _by_number(waiting):
-                self._leave(number, call, [([socket], what, data) for what, data in entries])
-        if self._backlog:
-            self._drain()
-        if not self._unmet and not self._opening:
+            self.sending.opened(socket)
+        self.sending.drain()
+        if not self.unmet and not self.opening:
             self._stop_waiting()
 
     def _stop_waiting(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def _tell_again(self, holder: Holder) -> None:
-        """The way to a holder has changed: what it has not seen may be lost."""
-        for number, entries in self.stored.unsent():
-            if holder.identity not in self._unseen.get(number, ()):
-                continue
-            mine: Entries = []
-            for ids, what, data in entries:
-                held = [id for id in ids if id in self.by_id and self._is_at(id, holder)]
-                if held:
-                    mine.append((held, what, data))
-            if mine:
-                holder.effects(self.instance.object_id, number, None, mine)
-
-    def _is_at(self, id: bytes, holder: Holder) -> bool:
-        known = self.by_id[id].holder
-        return known is not None and known.identity == holder.identity
 
     def held(self, holder: Holder, sockets: Iterable[tuple[bytes, int | None]]) -> None:
         """A holder says which it has. Those that the object does not know are ended."""
@@ -509,12 +344,7 @@ class Sockets:
 
     def seen(self, holder: Holder, number: int) -> None:
         """Recorded effects have arrived."""
-        left = self._unseen.get(number)
-        if left is not None:
-            left.discard(holder.identity)
-            if not left:
-                del self._unseen[number]
-                self.stored.seen(number)
+        self.sending.seen(holder.identity, number)
 
     def buffered(self, id: bytes, size: int) -> None:
         socket = self.by_id.get(id)
@@ -534,8 +364,7 @@ class Sockets:
                 self._lose(socket)
         for standard in [each for each in self.standard.values() if each.holder is holder]:
             standard.lost()
-        for number in list(self._unseen):
-            self.seen(holder, number)
+        self.sending.holder_gone(holder.identity)
 
     # ------------------------------------------------------------------ events
     def handler_of(self, what: int) -> tuple[Method | None, int]:
@@ -581,18 +410,17 @@ class Sockets:
         self.stored.removed(socket.row)
 
     def handled(self, call: SocketCall, socket: ObjectSocket) -> None:
-        """The handler of a message has ended, in its last turn: what it sent goes, its number is recorded if it wrote."""
-        instance = self.instance
-        records = call.wrote or instance.turn_dirty is True
-        if records and call.number:  # first: what is sent now must be recorded with it
+        """The handler of a message has ended, in its last turn: what it sent goes, its number is recorded if that is."""
+        instance, sending = self.instance, self.sending
+        if call.number and (
+            call.wrote or instance.turn_dirty is True or (sending.waits_for_the_turn and sending.must_record())
+        ):
             instance.wrote()
             socket.row.above.add(call.number)
             self.stored.handled(socket.row)
-        if self._out:
-            self.flush(call)
+        if sending.waits_for_the_turn:
+            sending.flush(call)
         call.over = True
-        if records:
-            return
         if instance.turn_dirty == SENT and not self._dropping:
             instance.turn_dirty = False
 
@@ -601,23 +429,6 @@ class Sockets:
         self._stop_waiting()
         for socket in self.by_id.values():
             socket.has_room()
-
-
-def _all_met(out: Iterable[tuple[list[ObjectSocket], int, object]]) -> bool:
-    return all(
-        socket.holder is not None or socket.lost or socket.opening for sockets, _, _ in out for socket in sockets
-    )
-
-
-def _by_number(
-    waiting: Iterable[tuple[int, object, int, object]],
-) -> list[tuple[int, list[tuple[int, object]], SocketCall | None]]:
-    made: list[tuple[int, list[tuple[int, object]], SocketCall | None]] = []
-    for number, call, what, data in waiting:
-        if not made or made[-1][0] != number:
-            made.append((number, [], cast("SocketCall | None", call)))
-        made[-1][1].append((what, data))
-    return made
 
 
 def _answered(_call: Call, _result: Result) -> None:

@@ -60,12 +60,14 @@ class OpenEnd:
 class StandardSocket:
     """An end whose other end was given away in a Response. The sink of that one: what the object sends goes to its holder."""
 
-    __slots__ = ("_instance", "_waiting", "begun", "buffered", "end", "holder", "id", "running")
+    __slots__ = ("_instance", "_waiting", "begun", "buffered", "end", "holder", "id", "line", "running")
 
-    def __init__(self, instance: Instance, id: bytes, end: WebSocket) -> None:
+    def __init__(self, instance: Instance, id: bytes, end: WebSocket | None) -> None:
+        """`end`: the object's; None: an outgoing connection was given away, `line` leads there."""
         self._instance = instance
         self.id = id
         self.end = end
+        self.line: Line | None = None
         self.holder: Holder | None = None
         self.begun = 0
         self.buffered = 0
@@ -105,4 +107,7 @@ class StandardSocket:
 
     def lost(self) -> None:
         """Its holder's process has ended."""
-        self.end.occurs(CLOSED, (ABNORMAL, NOT_CLEAN, False))
+        if self.end is not None:
+            self.end.occurs(CLOSED, (ABNORMAL, NOT_CLEAN, False))
+        elif self.line is not None:
+            self.line.close(ABNORMAL, "")

@@ -16,6 +16,7 @@ from .kv import decode_row
 from .past import Past
 from .ranges import key_range, read_options
 from .sync_kv import NoSyncKeyValues, SyncKeyValues
+from .thenable import Thenable
 from .transactions import Transaction, run_sync, run_transaction
 from .values import UNDEFINED, JsDict, key_text
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Done(Generic[T]):
+class Done(Thenable, Generic[T]):
     """An operation that has finished: awaiting it never lets another event in."""
 
     __slots__ = ("_value",)

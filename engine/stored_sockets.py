@@ -9,7 +9,6 @@ undoes them; the newest row of the outbox stays until there is a newer one, so n
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NoReturn, Protocol, cast
 
@@ -17,7 +16,7 @@ import apsw
 import msgpack
 
 from .database import Database
-from .socket_calls import Rules
+from .socket_calls import Cause, Rules
 
 NOTE = "sockets"
 _CREATE = (
@@ -74,7 +73,7 @@ class StoredSockets:
         self._changed: dict[bytes, SocketRow] = {}
         self._handled: dict[bytes, SocketRow] = {}
         self._removed: dict[bytes, None] = {}
-        self._outbox: list[tuple[int, Entries]] = []
+        self._outbox: list[tuple[int, Cause | None, Entries]] = []
         self._seen: set[int] = set()
         self._note: list[object] | None = None
         self.newest = 0
@@ -95,10 +94,10 @@ class StoredSockets:
             for id, number, tags, attachment, handled, above in self._select(_ROWS)
         ]
 
-    def unsent(self) -> list[tuple[int, Entries]]:
+    def unsent(self) -> list[tuple[int, Cause | None, Entries]]:
         """What may not have reached its holders, by number. Makes the next numbers larger."""
-        found = [(cast("int", number), _entries(_unpack(effects))) for number, effects in self._select(_SENT)]
-        self.newest = max(self.newest, max((number for number, _ in found), default=0))
+        found = [(cast("int", number), *_effects(_unpack(effects))) for number, effects in self._select(_SENT)]
+        self.newest = max(self.newest, max((number for number, _, _ in found), default=0))
         return found
 
     def _select(self, query: str) -> list[tuple[object, ...]]:
@@ -130,10 +129,10 @@ class StoredSockets:
         if number != self.newest:
             self._seen.add(number)
 
-    def add(self, entries: Entries) -> int:
+    def add(self, cause: Cause | None, entries: Entries) -> int:
         """Effects of the turn; their number."""
         self.newest = max(self.newest + 1, (self._host.generation << 40) + 1)
-        self._outbox.append((self.newest, entries))
+        self._outbox.append((self.newest, cause, entries))
         return self.newest
 
     @property
@@ -160,8 +159,9 @@ class StoredSockets:
                     execute(_HANDLED, (row.handled, _above(row), id))
             for id in self._removed:
                 execute(_DELETE, (id,))
-            for number, entries in self._outbox:
-                execute(_SEND, (number, _pack(entries)))
+            for number, cause, entries in self._outbox:
+                named = None if cause is None else (cause.socket, cause.number, cause.ordinal)
+                execute(_SEND, (number, _pack((named, entries))))
             for number in self._seen:
                 execute(_SEEN, (number,))
         except apsw.Error as error:
@@ -191,9 +191,9 @@ def _above(row: SocketRow) -> bytes:
     return _pack(sorted(row.above))
 
 
-def _entries(packed: object) -> Entries:
+def _effects(packed: object) -> tuple[Cause | None, Entries]:
+    named, entries = cast("tuple[tuple[bytes, int, int] | None, list[tuple[list[bytes], int, object]]]", packed)
     made: Entries = []
-    for ids, what, data in cast("Iterable[tuple[list[bytes], int, object]]", packed):
-        plain = tuple(cast("list[object]", data)) if isinstance(data, list) else data
-        made.append(([bytes(id) for id in ids], what, bytes(plain) if isinstance(plain, bytes) else plain))
-    return made
+    for ids, what, data in entries:
+        made.append((ids, what, tuple(cast("list[object]", data)) if isinstance(data, list) else data))
+    return None if named is None else Cause(*named), made

@@ -189,7 +189,7 @@ class WebSocket:
 
     def cut_off(self) -> None:
         """It ends without a handshake: its object leaves memory, or cannot be told of it."""
-        line, ended = self._line, self._closed_in and self._closed_out
+        line, ended = self._line or self._way, self._closed_in and self._closed_out
         self.gone()
         if line is not None and not ended:
             line.close(ABNORMAL, "")
@@ -198,10 +198,11 @@ class WebSocket:
         """Its connection has ended and its close was handled: what it sends from now on is ignored."""
         self._closed_in = self._closed_out = True
 
-    def given_to(self, sink: Sink) -> None:
-        """It was returned in a Response: what the other end sends goes there."""
+    def given_to(self, sink: Sink) -> Line | None:
+        """It was returned in an object's Response: what comes goes there. The line, of an outgoing connection."""
         self._sink = sink
         self._drain()
+        return self._way
 
     def opened(self, line: Line, protocol: str = "", extensions: str = "") -> None:
         """The connection of one that was `connecting` is there."""
@@ -349,8 +350,8 @@ class WebSocket:
         self._check_unused()
         self.use = Use.GIVEN
         scope = SCOPE.get()
-        if self.ref is None and scope is not None and self.peer is not None:
-            self.ref = scope.instance.all_sockets().give(self, self.peer)
+        if self.ref is None and scope is not None:
+            self.ref = scope.instance.all_sockets().give(self)
         return self.ref
 
     def _check_unused(self) -> None:
@@ -369,7 +370,11 @@ class WebSocket:
             assert self._opener is not None, "an end with a ref has who opens it"
             return self._opener.open(self.ref, cast("Sink", sink))
         if self._way is None:
-            self._way = PairLine(self.peer)
+            scope = SCOPE.get()
+            local = (
+                None if scope is None or self.peer is None else scope.instance.all_sockets().open_here(self, self.peer)
+            )
+            self._way = local or PairLine(self.peer)
         return self._way
 
     def _keep(self, line: Line | None) -> None:
@@ -409,7 +414,7 @@ class WebSocket:
         if self._closed_in:
             return
         if self._sink is not None:
-            self._closed_in = True
+            self._closed_in = self._closed_out = True
             self._sink.closed(code, reason, clean)
         else:
             self._comes(CLOSED, (code, reason, clean), 0)
@@ -480,7 +485,7 @@ class WebSocket:
         elif self.behaviour.replies_to_close and not self._closed_out:
             self._closed_out = True
             if self._line is not None:
-                self._line.close(None if code == NO_CODE else code, "")
+                self._line.close(None if code == NO_CODE else code, reason if code != NO_CODE else "")
         return CloseEvent(self, NO_CODE if code is None else code, reason, clean)
 
     add_event_listener = addEventListener

@@ -33,6 +33,10 @@ _RETRY_AFTER_S = "1"
 Message = MutableMapping[str, object]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Accept = Callable[[HttpResponse], Awaitable[None]]
+"""Serves the socket of a response, to the client that has asked for one."""
+ACCEPT = "perdure.accept"
+"""Of a request for a WebSocket: its `Accept`, in the scope."""
 
 
 class ClientGone(Exception):
@@ -95,7 +99,7 @@ class Front:
             for name, value in cast("list[tuple[bytes, bytes]]", scope["headers"])
         ]
         request_id = f"{self._prefix}-{self.requests:x}"
-        host, length, chunked, upgrade = self._host, 0, False, ""
+        host, length, chunked = self._host, 0, False
         for name, value in headers:
             if name == "host":
                 host = value
@@ -103,14 +107,9 @@ class Front:
                 length = int(value) if value.isdigit() else 0
             elif name == "transfer-encoding":
                 chunked = True
-            elif name == "upgrade":
-                upgrade = value
             elif name == "x-request-id" and value.isascii() and len(value) <= 100:
                 request_id = value
         REQUEST_ID.set(request_id)
-        if upgrade.lower() == "websocket":
-            await _plain(send, 501, "WebSockets are not supported by this version of perdure\n")
-            return
         if length > REQUEST_BYTES_MAX:
             await self._failed(
                 send, ValueTooLarge(f"the body is {length} bytes, the limit is {REQUEST_BYTES_MAX}"), request_id
@@ -130,7 +129,8 @@ class Front:
             elif length:
                 body = b"".join([chunk async for chunk in _incoming(running)])
             request = HttpRequest(cast("str", scope["method"]), url, headers, body)
-            await run_worker(self._answer(request, send, request_id))
+            accept = cast("Accept | None", scope.get(ACCEPT))
+            await run_worker(self._answer(request, send, request_id, accept))
         except ClientGone:
             return
         except asyncio.CancelledError:
@@ -142,9 +142,15 @@ class Front:
             if running.watcher is not None:
                 running.watcher.cancel()
 
-    async def _answer(self, request: HttpRequest, send: Send, request_id: str) -> None:
+    async def _answer(self, request: HttpRequest, send: Send, request_id: str, accept: Accept | None) -> None:
         try:
             response = await self._work(request)
+            if response.web_socket is not None:
+                if accept is None:
+                    await _plain(send, 400, "a request for a WebSocket needs the header Connection: Upgrade\n")
+                else:
+                    await accept(response)
+                return
             if any(name.lower() == "content-encoding" for name, _ in response.headers):
                 response = await as_encoded(response)
         except (ClientGone, asyncio.CancelledError):
@@ -200,10 +206,10 @@ class Front:
                 headers = [header for header in headers if header[0] != b"content-length"]
             if not any(name == b"content-length" for name, _ in headers) and response.status not in (204, 304):
                 headers.append((b"content-length", b"%d" % len(data)))
-            await send({"type": "http.response.start", "status": response.status, "headers": headers})
+            await send(_start(response, headers))
             await send({"type": "http.response.body", "body": data})
             return
-        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send(_start(response, headers))
         if any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers):
             body = self._until_drained(body)
         try:
@@ -356,6 +362,14 @@ def _closing(send: Send) -> Send:
         await send(message)
 
     return send_closing
+
+
+def _start(response: HttpResponse, headers: list[tuple[bytes, bytes]]) -> Message:
+    """The status text is beside what ASGI knows: HTTP servers write their own, worlds of tests have the program's."""
+    start: Message = {"type": "http.response.start", "status": response.status, "headers": headers}
+    if response.status_text:
+        start["status_text"] = response.status_text
+    return start
 
 
 async def _plain(send: Send, status: int, text: str, extra: list[tuple[bytes, bytes]] | None = None) -> None:

@@ -16,6 +16,8 @@ IN_FLIGHT_BYTES_MAX = 512 << 10
 WAITING_MAX = 256
 WAITING_BYTES_MAX = 1 << 20
 """What may be kept; above it the connection is not read."""
+LAST = 1 << 62
+"""Number of what comes after all messages."""
 DEATHS_MAX = 3
 """So many processes may die while they have the same message."""
 
@@ -44,6 +46,10 @@ class Numbered:
         """Not acknowledged, by number, in order."""
         self._last = 0
         self._bytes = self._flying = self._flying_bytes = 0
+
+    def come_last(self) -> None:
+        """The next one is after all that anybody has numbered: of a socket whose messages another process has had."""
+        self._last = LAST - 1
 
     def take(self, what: int, data: Data | Closing) -> Kept:
         """The next one."""
@@ -119,10 +125,12 @@ class Numbered:
         return found
 
     def died(self) -> Kept | None:
-        """The process that had them is gone. The oldest, if that has happened to it too often: it is not kept any more."""
+        """The process that had them is gone: all are to be sent again. The oldest, if that has happened to it too often: it is
+        not kept any more."""
         oldest = next(iter(self.kept.values()), None)
         if oldest is None or not oldest.sent:
             return None
+        self.go_back()
         oldest.deaths += 1
         if oldest.deaths < DEATHS_MAX:
             return None

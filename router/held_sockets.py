@@ -1,15 +1,16 @@
 """The sockets of objects whose connections this process holds: the keeper's, and what Workers and objects have accepted.
 
 What always holds: what a client sends is kept until its object has acknowledged it, and sent again to whoever owns the object
-then; what an object sends is passed on once, however often it arrives; while a shard is away everything waits, within bounds, and the
-client's connection is not read. `held_socket.py` says what is sent when, this module to whom.
+then; what an object sends is passed on once, however often it arrives; while a shard is away everything waits, within bounds,
+and the client is not read. `held_socket.py` says what is sent when, this module to whom.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import Context
 from typing import Protocol, cast
 
 from ..engine.closing_codes import ABNORMAL, NO_CODE, NOT_CLEAN
@@ -25,7 +26,7 @@ from ..engine.socket_calls import (
     Rules,
     SocketRef,
 )
-from .held_socket import Kept, Numbered
+from .held_socket import WAITING_BYTES_MAX, WAITING_MAX, Kept, Numbered
 from .socket_peers import MOVED_NAME
 from .wire import (
     SOCKET_ACK,
@@ -45,6 +46,7 @@ REPLY_S_MAX = 5.0
 """So long an object may take to answer the close of its client; then it is answered for it."""
 NUMBERS_MAX = 4_096
 """Recorded effects of one object that are remembered."""
+CAUSES_ELSEWHERE_MAX = 1_024
 FORGET_S = 600.0
 """How long an object is remembered whose last socket has closed."""
 _LOOK_S = 1.0
@@ -92,7 +94,7 @@ class Journal(Protocol):
 class HeldObject:
     """One object that has sockets here."""
 
-    __slots__ = ("causes", "empty_s", "numbers", "ref", "rules", "sockets")
+    __slots__ = ("causes", "causes_elsewhere", "empty_s", "numbers", "ref", "rules", "sockets")
 
     def __init__(self, ref: SocketRef) -> None:
         self.ref = ref
@@ -102,6 +104,8 @@ class HeldObject:
         """Of recorded effects that have arrived."""
         self.causes: dict[tuple[bytes, int], int] = {}
         """Of events that are not acknowledged: how many effects of theirs have arrived."""
+        self.causes_elsewhere: dict[tuple[bytes, int], int] = {}
+        """The same of sockets that others hold, the newest ones: nobody says here when those are acknowledged."""
         self.empty_s = 0.0
         """Since when it has no sockets."""
 
@@ -114,7 +118,7 @@ class HeldSocket:
         "_auto_ms",
         "_buffered",
         "_closing_code",
-        "_connection",
+        "_early",
         "_ended",
         "_holders",
         "_messages",
@@ -124,6 +128,7 @@ class HeldSocket:
         "_replied",
         "_retry",
         "_told_open",
+        "connection",
         "ref",
     )
 
@@ -131,10 +136,12 @@ class HeldSocket:
         self._holders = holders
         self._of = of
         self.ref = ref
-        self._connection = connection
+        self.connection = connection
         self._messages = Numbered()
         self._opened = False
         """The object knows that it is open."""
+        self._early: list[Data] = []
+        """Messages from before that: the rules by which they are answered come with it."""
         self._told_open = False
         self._ended = False
         """The client has closed, or is gone."""
@@ -152,19 +159,26 @@ class HeldSocket:
     @property
     def buffered(self) -> int:
         """Bytes that the object has not taken."""
-        return sum(kept.size for kept in self._messages.kept.values())
+        return sum(kept.size for kept in self._messages.kept.values()) + sum(map(len, self._early))
 
     def send(self, data: Data) -> bool:
         """A message of the client. False: it is not to be read on; the connection's `resume()` is called then."""
         if self._ended:
             return True
+        if not self._opened:
+            self._early.append(data)
+            self._paused = len(self._early) > WAITING_MAX or sum(map(len, self._early)) > WAITING_BYTES_MAX
+            return not self._paused
+        return self._send(data)
+
+    def _send(self, data: Data) -> bool:
         rules = self._of.rules
         if rules.request is not None and data == rules.request and rules.response is not None:
             self._auto_ms = self._holders.now_ms()
-            self._connection.message(rules.response)
+            self.connection.message(rules.response)
             return True
         self._messages.take(MESSAGE, data)
-        self._go_on()
+        self.go_on()
         if self._messages.full:
             self._paused = True
             return False
@@ -178,6 +192,7 @@ class HeldSocket:
         """The client has closed, or is gone."""
         if self._ended:
             return
+        self._number_early()
         self._ended = True
         self._closing_code = code
         if not clean:
@@ -186,14 +201,21 @@ class HeldSocket:
         elif not self._replied and self._of.rules.replies_to_close:
             self._holders.later(REPLY_S_MAX, self._reply)
         self._messages.take(CLOSED, (code, reason, clean))
-        self._go_on()
+        self.go_on()
 
     def failed(self, text: str) -> None:
         """Reading has failed: the last that is heard of it."""
         if not self._ended:
+            self._number_early()
             self._ended = self._replied = True
             self._messages.take(FAILED, text)
-            self._go_on()
+            self.go_on()
+
+    def _number_early(self) -> None:
+        """What comes now is after them."""
+        early, self._early = self._early, []
+        for data in early:
+            self._messages.take(MESSAGE, data)
 
     def buffers(self, size: int) -> None:
         """So many bytes are not taken by the client."""
@@ -201,7 +223,7 @@ class HeldSocket:
         self._holders.say(self.ref, [SOCKET_BUFFERED, self.ref.object_id, self.ref.socket, size])
 
     # ------------------------------------------------------------------ to the object
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
         """Send what may be sent."""
         if self._retry is not None:
             return
@@ -240,7 +262,7 @@ class HeldSocket:
         """A session serves that knows nothing of what was sent."""
         self._told_open = False
         self._messages.go_back()
-        self._go_on()
+        self.go_on()
 
     def parted(self, died: bool) -> None:
         """Nothing can be sent until `ready`."""
@@ -271,8 +293,8 @@ class HeldSocket:
             return
         self._again_s = 0.0
         if number == 0:
-            self._opened = True
-            self._go_on()
+            if not self._opened:
+                self._begin()
             return
         kept = self._messages.acknowledge(number)
         if kept is None:
@@ -284,12 +306,31 @@ class HeldSocket:
             self._holders.forget(self)
             return
         if len(self._messages.kept):
-            self._go_on()
+            self.go_on()
         if self._paused and self._messages.roomy:
-            self._paused = False
-            resume = getattr(self._connection, "resume", None)
-            if resume is not None:
-                resume()
+            self._resume()
+
+    def _begin(self) -> None:
+        """The object knows that it is open."""
+        self._opened = True
+        early, self._early = self._early, []
+        for data in early:
+            self._send(data)
+        self.go_on()
+        if self._paused and self._messages.roomy:
+            self._resume()
+
+    def _resume(self) -> None:
+        self._paused = False
+        resume = getattr(self.connection, "resume", None)
+        if resume is not None:
+            resume()
+
+    def lose(self) -> None:
+        """Its client is gone with the process that had it: the object is told, and nothing else."""
+        self._opened = True
+        self._messages.come_last()
+        self.closed(ABNORMAL, NOT_CLEAN, False)
 
     def _refused(self, number: int, error: PerdureError) -> None:
         if error.overloaded or error.name == MOVED_NAME:
@@ -307,19 +348,19 @@ class HeldSocket:
 
     def _try_again(self) -> None:
         self._retry = None
-        self._go_on()
+        self.go_on()
 
     # ------------------------------------------------------------------ from the object
     def effect(self, what: int, data: object) -> None:
         """What the object does."""
         if what == SEND:
             if not self._replied:
-                self._connection.message(cast("Data", data))
+                self.connection.message(cast("Data", data))
         elif what == CLOSE:
             code, reason = cast("tuple[int | None, str]", data)
             if not self._replied:
                 self._replied = True
-                self._connection.closed(NO_CODE if code is None else code, reason, True)
+                self.connection.closed(NO_CODE if code is None else code, reason, True)
         else:
             self._holders.drop(self)
 
@@ -330,15 +371,15 @@ class HeldSocket:
         self._replied = True
         code = self._closing_code
         if self._of.rules.replies_to_close:
-            self._connection.closed(NO_CODE if code is None else code, "", True)
+            self.connection.closed(NO_CODE if code is None else code, "", True)
         else:
-            self._connection.closed(ABNORMAL, NOT_CLEAN, False)
+            self.connection.closed(ABNORMAL, NOT_CLEAN, False)
 
     def end(self, code: int, reason: str) -> None:
         """Close the connection for the object."""
         if not self._replied:
             self._replied = True
-            self._connection.closed(code, reason, code != ABNORMAL)
+            self.connection.closed(code, reason, code != ABNORMAL)
 
     def give_up(self) -> None:
         """It is forgotten: nothing is sent any more."""
@@ -359,6 +400,8 @@ class HeldSockets:
         self.report: Report = lambda _level, _event, _fields: None
         self.clock: Callable[[], float] = time.time
         self._loop = loop
+        self._nobody = Context()
+        """What is done later belongs to no code of a program that happens to run now."""
         self._objects: dict[bytes, HeldObject] = {}
         self._seen: dict[tuple[Way, bytes], list[int]] = {}
         self._looking: asyncio.TimerHandle | None = None
@@ -369,20 +412,52 @@ class HeldSockets:
         return int(self.clock() * 1000)
 
     def later(self, seconds: float, then: Callable[[], None]) -> asyncio.TimerHandle:
-        return self._loop.call_later(seconds, then)
+        return self._loop.call_later(seconds, then, context=self._nobody)
 
     # ------------------------------------------------------------------ opened, closed
     def open(self, ref: SocketRef, sink: Connection) -> HeldSocket:
         """The object's end is open from here on: what it sends goes to `sink`."""
+        socket = self._add(ref, sink)
+        if ref.hibernates:
+            self._note(ref, opened=True)
+        socket.go_on()
+        return socket
+
+    def lost(self, ref: SocketRef, sink: Connection) -> None:
+        """Tell an object that its socket has ended with the process that held it; `sink.forgotten()` is called when it knows."""
+        self._add(ref, sink).lose()
+
+    def _add(self, ref: SocketRef, sink: Connection) -> HeldSocket:
         of = self._objects.get(ref.object_id)
         if of is None:
             of = self._objects[ref.object_id] = HeldObject(ref)
         socket = of.sockets[ref.socket] = HeldSocket(self, of, ref, sink)
         self.count += 1
-        if self.journal is not None and ref.hibernates:
-            self.journal.opened(ref)
-        socket._go_on()  # pyright: ignore[reportPrivateUsage]
         return socket
+
+    def _note(self, ref: SocketRef, *, opened: bool) -> None:
+        """In the journal. Without one objects hear of this process's death later: when they are loaded."""
+        if self.journal is None:
+            return
+        try:
+            if opened:
+                self.journal.opened(ref)
+            else:
+                self.journal.closed(ref)
+        except OSError as error:
+            self.journal = None
+            self.report("error", "socket_journal_failed", {"error": str(error), "hint": "is the disk full?"})
+
+    def refs(self) -> Iterator[SocketRef]:
+        """Of the sockets that hibernate: what the journal says."""
+        for of in self._objects.values():
+            for socket in of.sockets.values():
+                if socket.ref.hibernates and not hasattr(socket.connection, "forgotten"):
+                    yield socket.ref
+
+    def connections(self) -> list[Connection]:
+        """Of all sockets."""
+        return [socket.connection for of in self._objects.values() for socket in of.sockets.values()]
 
     def forget(self, socket: HeldSocket) -> None:
         """It is over, for the client and for the object."""
@@ -392,12 +467,15 @@ class HeldSockets:
         del of.sockets[socket.ref.socket]
         self.count -= 1
         socket.give_up()
-        if self.journal is not None and socket.ref.hibernates:
-            self.journal.closed(socket.ref)
+        forgotten = getattr(socket.connection, "forgotten", None)
+        if forgotten is not None:
+            forgotten()
+        elif socket.ref.hibernates:
+            self._note(socket.ref, opened=False)
         if not of.sockets:
             of.empty_s = self._loop.time()
             if self._looking is None:
-                self._looking = self._loop.call_later(FORGET_S, self._look)
+                self._looking = self.later(FORGET_S, self._look)
 
     def _look(self) -> None:
         """Objects that have had no sockets for long are not remembered."""
@@ -408,7 +486,7 @@ class HeldSockets:
             if now_s - of.empty_s >= FORGET_S:
                 del self._objects[object_id]
         if len(empty):
-            self._looking = self._loop.call_later(FORGET_S, self._look)
+            self._looking = self.later(FORGET_S, self._look)
 
     def drop(self, socket: HeldSocket) -> None:
         """End the connection without a handshake; the object is not told."""
@@ -428,6 +506,8 @@ class HeldSockets:
             "error", "socket_message_dropped", {**fields, "reason": "its shard died each time that it handled it"}
         )
         socket.end(1011, "a message could not be handled")
+        if kept.what != MESSAGE:
+            self.forget(socket)
         socket.closed(1011, "a message could not be handled", False)
 
     def close(self) -> None:
@@ -472,6 +552,11 @@ class HeldSockets:
                 socket.parted(died)
 
     # ------------------------------------------------------------------ from shards
+    def receive_late(self, way: Way, frame: Frame) -> None:
+        """From a session that has handed over: what its events still do is done by the next one, which has them again."""
+        if frame[0] == SOCKET_EFFECTS and (frame[2] or frame[3] is None):
+            self.receive(way, frame)
+
     def receive(self, way: Way, frame: Frame) -> None:
         """A frame of `wire.SOCKET_FRAMES`."""
         kind = frame[0]
@@ -505,7 +590,7 @@ class HeldSockets:
 
     def _overflows(self, of: HeldObject) -> None:
         for socket in of.sockets.values():
-            tell = getattr(socket._connection, "overflows", None)  # pyright: ignore[reportPrivateUsage]
+            tell = getattr(socket.connection, "overflows", None)  # pyright: ignore[reportPrivateUsage]
             if tell is not None:
                 tell(of.rules.overflow)
 
@@ -519,13 +604,7 @@ class HeldSockets:
                     del of.numbers[old]
         had = 0
         if cause is not None:
-            socket, event, ordinal = cast("tuple[bytes, int, int]", tuple(cause))
-            key = (socket, event)
-            had = max(of.causes.get(key, 0) - ordinal, 0)
-            if ordinal + len(effects) > of.causes.get(key, 0):
-                source = of.sockets.get(socket)
-                if source is not None and source.has(event):
-                    of.causes[key] = ordinal + len(effects)
+            had = self._had(of, cause, len(effects))
         sockets = of.sockets
         for ids, what, data in effects[had:] if had else effects:
             for id in cast("list[bytes]", ids):
@@ -533,9 +612,21 @@ class HeldSockets:
                 if found is not None:
                     found.effect(cast("int", what), data)
 
+    def _had(self, of: HeldObject, cause: list[object], count: int) -> int:
+        """How many of so many effects have arrived before: the event's code runs again."""
+        socket, event, ordinal = cast("tuple[bytes, int, int]", tuple(cause))
+        key, source = (socket, event), of.sockets.get(socket)
+        causes = of.causes_elsewhere if source is None else of.causes
+        had, end = causes.get(key, 0), ordinal + count
+        if end > had and (source is None or source.has(event)):
+            causes[key] = end
+            if len(of.causes_elsewhere) > CAUSES_ELSEWHERE_MAX:
+                del of.causes_elsewhere[next(iter(of.causes_elsewhere))]
+        return max(had - ordinal, 0)
+
     def _have_seen(self, way: Way, object_id: bytes, number: int) -> None:
         if not self._seen:
-            self._loop.call_soon(self._say_seen)
+            self._loop.call_soon(self._say_seen, context=self._nobody)
         self._seen.setdefault((way, object_id), []).append(number)
 
     def _say_seen(self) -> None:

@@ -79,6 +79,9 @@ class LaneSockets(Protocol):
         ...
 
     def receive(self, way: Lane, frame: Frame) -> None: ...
+    def receive_late(self, way: Lane, frame: Frame) -> None:
+        """From a session that has handed over, after it has told: the next one runs again what has not been acknowledged."""
+        ...
 
 
 class _Leaving:
@@ -129,6 +132,8 @@ class Lane:
         """Those that the process holds; None: it is no place for that."""
         self.takes_sockets = False
         """Whether the other side understands them; known when ready."""
+        self._early: list[Frame] = []
+        """Of sockets, from a session that serves already while the one before it has not told yet."""
         self._reopening: asyncio.TimerHandle | None = None
 
     # ------------------------------------------------------------------ where it leads
@@ -142,6 +147,7 @@ class Lane:
 
     def _leave(self, link: Link) -> None:
         """The link's session takes no calls any more: keep it for the answers that it owes."""
+        self._hear_early()
         self.link, self.ready, self._welcome = None, False, False
         calls = {f.call_id for f in self._answers.pending.values() if f.call_link is link and f.call_sent}
         sockets = self.sockets
@@ -180,16 +186,19 @@ class Lane:
         self.link.send([HELLO, [VERSION], self._role, fields])
 
     def _on_lost(self, link: Link, reason: str) -> None:
-        if link in self._leaving:
-            del self._leaving[link]
+        leaving = self._leaving.pop(link, None)
+        if leaving is not None:
             link.close()
             self._fail_sent(link, reason)
+            if self.sockets is not None and not leaving.told:
+                self.sockets.parted(self, True)  # it has not handed over: the map was faster than the news of its death
             self._go_on()
             return
         if link is not self.link:
             return
         if reason.startswith("refused") and self._on_refused is not None:
             self._on_refused(NotConnected(f"{link.endpoint} {reason}", hint="give the keys that the router knows"))
+        self._hear_early()
         self.link, self.ready, self._welcome = None, False, False
         link.close()
         self._fail_sent(link, reason)
@@ -290,7 +299,7 @@ class Lane:
             return
         if kind in SOCKET_FRAMES:
             if self.sockets is not None:
-                self.sockets.receive(self, frame)
+                self._on_sockets(link, frame, self.sockets)
             return
         if kind == REPLY_CARRYING:
             self._answers.replied_carrying(self._answers.pending.get(frame[1]), link, frame)
@@ -323,6 +332,24 @@ class Lane:
         elif kind == CANCEL and future.call_outgoing is not None:
             future.call_outgoing.cancel()
 
+    def _on_sockets(self, link: Link, frame: Frame, sockets: LaneSockets) -> None:
+        """In the order in which sessions have served, whatever link is read first."""
+        if link is self.link:
+            if self.ready:
+                sockets.receive(self, frame)
+            else:
+                self._early.append(frame)
+        elif self._leaving[link].told:
+            sockets.receive_late(self, frame)
+        else:
+            sockets.receive(self, frame)
+
+    def _hear_early(self) -> None:
+        early, self._early = self._early, []
+        for frame in early:
+            if self.sockets is not None:
+                self.sockets.receive(self, frame)
+
     def _welcomed(self, link: Link, frame: Frame) -> None:
         version, fields = frame[1], cast("dict[str, object]", frame[2])
         if version != VERSION:
@@ -350,6 +377,7 @@ class Lane:
         if self.ready or not self._welcome or any(not leaving.told for leaving in self._leaving.values()):
             return
         self.ready = True
+        self._hear_early()
         parked, self.parked = self.parked, {}
         for future in sorted(parked, key=lambda future: future.call_id):  # what was given back came last
             if future.call_frame[6] in self.kinds:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from typing import Any
 
 from ..engine.errors import InvalidArgument, PerdureError
 from ..engine.http import HttpRequest, HttpResponse
 from ..engine.outgoing import end_body, leaving_body
+from ..engine.thenable import Thenable, install
 from . import crossing as crossing
 from .fetching import REDIRECTS, follow
 from .request import Request
@@ -32,7 +34,7 @@ class SdkHttp:
         )
 
 
-class Fetching:
+class Fetching(Thenable):
     """The answer of a fetch that is already on its way: await it for the Response.
 
     Redirects are followed to the same object, as the request's `redirect` says: those of a request that came from outside are
@@ -110,3 +112,12 @@ def _end_unsent(sent: asyncio.Future[HttpResponse], body: AsyncIterator[bytes]) 
     """Nobody reads the body of a call that has failed."""
     if sent.cancelled() or sent.exception() is not None:
         end_body(body)
+
+
+def _promise(work: Awaitable[Any]) -> object:
+    from .js.promise import Promise  # few programs use promises
+
+    return Promise(work)
+
+
+install(_promise)

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
 from ..engine.http import HttpResponse
+from ..engine.thenable import Thenable
 from . import cache_rules
 from .cache_rules import Pairs
 from .cache_store import CacheStore, Kept
@@ -36,7 +37,7 @@ def install(store: CacheStore) -> Callable[[], None]:
     return undo
 
 
-class Cached(Generic[T]):
+class Cached(Thenable, Generic[T]):
     """An operation that is done, or on its way: await it for what it gives."""
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, T]]) -> None:

@@ -5,6 +5,7 @@ What always holds: a flag named by the program wins over the date; a program wit
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -35,6 +36,38 @@ CLOSE_REASONS_BOUNDED = Change(
 ASSETS_FOR_NAVIGATION = Change(
     "assets_navigation_prefers_asset_serving", "assets_navigation_has_no_effect", "2025-04-01"
 )
+
+_CHANGES = (
+    *(NO_GLOBAL_HANDLERS, ENHANCED_ERRORS, PENDING_PREVENTS_EVICTION, DELETE_ALL_DELETES_ALARM),
+    ASSETS_FOR_NAVIGATION,
+)
+_WITHOUT_EFFECT = """
+    python_workers python_workers_development python_workers_20250116 python_workers_20250116_2 python_external_bundle
+    python_workflows python_workflows_implicit_dependencies python_dedicated_snapshot python_process_pth_files
+    python_request_headers_preserve_commas disable_python_request_headers_preserve_commas enable_python_external_sdk
+    disable_python_external_sdk python_check_rng_state experimental service_binding_extra_handlers rpc js_rpc
+    fetcher_no_get_put_delete
+    durable_object_fetch_requires_full_url durable_object_fetch_allows_relative_url web_socket_auto_reply_to_close
+    web_socket_manual_reply_to_close websocket_close_reason_byte_limit nodejs_compat nodejs_compat_v2 nodejs_als
+    no_nodejs_compat no_nodejs_compat_v2 global_fetch_strictly_public global_fetch_private_origin streams_enable_constructors
+    streams_disable_constructors transformstream_enable_standard_constructor transformstream_disable_standard_constructor
+    url_standard url_original formdata_parser_supports_files formdata_parser_converts_files_to_strings
+    enable_request_signal disable_request_signal request_signal_passthrough no_request_signal_passthrough
+    enable_ctx_exports disable_ctx_exports enable_abortsignal_rpc cache_option_enabled cache_option_disabled
+    queues_json_messages no_queues_json_messages
+"""
+"""Flags of the reference that change nothing here: what they ask for is there anyway, or is about JavaScript only."""
+
+
+def unknown(flags: Collection[str]) -> list[str]:
+    """A word for each flag that nobody knows, with the one that it is near to."""
+    known = {*_WITHOUT_EFFECT.split(), *(flag for change in _CHANGES for flag in (change.flag, change.opposite))}
+    warnings: list[str] = []
+    for flag in sorted(set(flags) - known):
+        near = difflib.get_close_matches(flag, sorted(known), 1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        warnings.append(f"the compatibility flag '{flag}' is not known and changes nothing{meant}")
+    return warnings
 
 
 def applies(change: Change, date: str, flags: Collection[str]) -> bool:

@@ -122,6 +122,7 @@ def read(path: str, env_name: str | None = None, deployments: Mapping[str, Deplo
         raise ConfigError(f"{path}: compatibility_date must be yyyy-mm-dd, got {date!r}")
     flags = frozenset(names(path, found, "compatibility_flags", "flags"))
     compatibility.applies(compatibility.DELETE_ALL_DELETES_ALARM, date, flags)  # contradictions are found here
+    warnings += [f"{path}: {each}" for each in compatibility.unknown(flags)]
     return Config(
         name,
         main,

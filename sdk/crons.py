@@ -77,6 +77,18 @@ class Cron:
         """Whether it is due in that minute (UTC)."""
         return moment.minute in self.minutes and moment.hour in self.hours and self._on(moment.date())
 
+    def after(self, moment: datetime.datetime) -> datetime.datetime:
+        """The first minute after that one in which it is due."""
+        day = moment.date()
+        of_day = [(hour, minute) for hour in sorted(self.hours) for minute in sorted(self.minutes)]
+        behind = (moment.hour, moment.minute)
+        while True:
+            if self._on(day):
+                for hour, minute in of_day:
+                    if (hour, minute) > behind:
+                        return datetime.datetime(day.year, day.month, day.day, hour, minute, tzinfo=datetime.UTC)
+            day, behind = day + datetime.timedelta(1), (-1, -1)
+
     def _on(self, day: datetime.date) -> bool:
         """Of both kinds of days one is enough when both are given."""
         if day.month not in self.months:

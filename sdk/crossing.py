@@ -7,6 +7,7 @@ read is; a stream whose other end is gone fails, it never just ends.
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import AsyncIterator
 from contextvars import copy_context
 from typing import Any, cast
@@ -15,7 +16,7 @@ from ..engine.errors import HostGone
 from ..engine.http import Body, HttpRequest, HttpResponse
 from ..engine.streaming import RemoteStream
 from ..engine.turns import SCOPE
-from ..engine.value_types import register
+from ..engine.value_types import look_further, register
 from ..engine.values import Buffer
 from .blob import Blob, File
 from .chunks import next_item
@@ -188,3 +189,4 @@ def _register() -> None:
 
 
 _register()
+look_further(lambda: importlib.import_module("..js.signals", __name__))

@@ -93,7 +93,9 @@ def finish(disk: Disk, path: str, generation: int) -> int:
 def _edit(disk: Disk, path: str, statements: str) -> None:
     connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE, vfs=disk.vfs or None)
     try:
-        connection.execute("pragma locking_mode=exclusive;pragma journal_mode=memory;pragma synchronous=off").fetchall()
+        connection.execute(
+            "pragma locking_mode=exclusive;pragma journal_mode=memory;pragma synchronous=off;pragma secure_delete=on"
+        ).fetchall()
         connection.execute(statements).fetchall()
     except apsw.FullError as error:
         raise StorageFull("the disk of the data folder is full", hint="free space there") from error

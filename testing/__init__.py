@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from .virtual import NothingHappens
     from .world import LogRecord, World
 
-__all__ = ["Client", "ConnectionEnded", "ConnectionRefused", "Happening", "LogRecord", "NothingHappens", "Run", "Simulation", "World", "simulate"]
+__all__ = [
+    "Client",
+    "ConnectionEnded",
+    "ConnectionRefused",
+    "Happening",
+    "LogRecord",
+    "NothingHappens",
+    "Run",
+    "Simulation",
+    "World",
+    "simulate",
+]
 _FROM = {
     "Client": "clients",
     "ConnectionEnded": "clients",

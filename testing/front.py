@@ -41,6 +41,8 @@ class FrontDoor:
         name = programs.first.name
         self._report = report
         self._make_worker = around.doors[name].maker()
+        self.makers = {program: door.maker() for program, door in around.doors.items()}
+        """How each program's Worker is made."""
         self._front: Front = in_background(
             Front,
             self._make_worker,
@@ -154,7 +156,8 @@ class FrontDoor:
             for name, value in cast("list[tuple[bytes, bytes]]", start["headers"])
         ]
         content = b"".join(cast("bytes", message.get("body", b"")) for message in sent[1:])
-        return Response.from_wire(HttpResponse(cast("int", start["status"]), pairs, content or None))
+        status, text = cast("int", start["status"]), cast("str", start.get("status_text", ""))
+        return Response.from_wire(HttpResponse(status, pairs, content or None, text))
 
     async def close(self) -> None:
         await self._front.close(0.0)

@@ -24,9 +24,10 @@ from ..engine.values import unpack
 from ..engine.web_socket import WebSocket
 from ..router.ports import Port, loopback
 from ..router.slots import group_of
+from ..router.socket_peers import SocketPeer
 from ..router.wire import decode, encode
 from ..sdk.adapter import fetch_through
-from .holding import Holding, Hosts, Link
+from .holding import NOBODY, Holding
 from .story import Story
 from .virtual import VirtualLoop
 
@@ -112,7 +113,10 @@ class Network:
         """For what travels by reference: who makes calls, who answers them; the end of each."""
         self.now_ms: Callable[[], int] = lambda: 0
         """The wall clock; a world sets it."""
+        self.report: Callable[[str, str, dict[str, object]], None] = lambda _level, _event, _fields: None
+        """The world's log."""
         self._holdings: dict[Receiver | None, Holding] = {}
+        self._keepers = 0
         self._numbers = 0
         self._parked: list[Pending] = []
         self._lanes: dict[object, _Lane] = {}
@@ -160,17 +164,24 @@ class Network:
         """The sockets of objects that a process holds; None: the keeper, the Worker and tests."""
         found = self._holdings.get(process)
         if found is None:
-            name = "keeper 0" if process is None else f"{process.name} {len(self._holdings)}"
+            if process is None:
+                self._keepers += 1
+            name = f"keeper 0 {self._keepers}" if process is None else f"{process.name} {len(self._holdings)}"
             found = self._holdings[process] = Holding(self, process, name)
-            for each in self.shards:
-                if each is not None:
-                    found.meets(each)
         return found
 
-    def holders(self, process: Receiver) -> list[Link]:
+    def holders(self, process: Receiver) -> list[SocketPeer]:
         """All that hold sockets, as a process reaches them."""
-        found = [holding.link_of(process) for holding in self._holdings.values()]
-        return [link for link in found if link is not None]
+        found = [holding.peers(process) for holding in self._holdings.values()]
+        return [peer for peer in found if peer is not None]
+
+    def lose_keeper(self) -> None:
+        """As kill -9 of who holds connections: they are cut, and the next keeper tells their objects."""
+        old = self._holdings.pop(None, None)
+        if old is None:
+            return
+        for ref in old.end():
+            self.holding_of(None).sockets.lost(ref, NOBODY)
 
     def process_of(self, object_id: bytes) -> Receiver | None:
         """Who has the object; None: nobody now."""
@@ -314,11 +325,8 @@ class Network:
     def _holder_lost(self, process: Receiver) -> None:
         """What a dead process held has ended; who holds sockets of its objects waits for the next."""
         gone = self._holdings.pop(process, None)
-        for other in self.shards:
-            link = None if gone is None or other is None else gone.link_of(other)
-            if link is not None and other is not None and other.alive:
-                link.gone = True
-                cast("Hosts", other).residents.holder_gone(link)
+        if gone is not None:
+            gone.end()
         for holding in self._holdings.values():
             holding.leaves(process)
 

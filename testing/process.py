@@ -86,10 +86,15 @@ class Process:
             threads=Inline(),
         )
         self.session.residents.on_metered = None  # nobody is billed
-        self.session.residents.holders = lambda: network.holders(self)
+        self._open_to_sockets(network)
         self._watch_syncs(network)
         self._watch_alarms(network)
         in_background(self.session.start, self._begin)
+
+    def _open_to_sockets(self, network: Network) -> None:
+        residents, dead = self.session.residents, self.session.files.dead
+        residents.holders = lambda: network.holders(self)
+        residents.was_live = lambda object_id: object_id in dead.objects
 
     def _watch_syncs(self, network: Network) -> None:
         """The schedule may let the process die before and after a batch is synced."""

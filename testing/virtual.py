@@ -75,6 +75,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Told when time has moved."""
         self.due: list[tuple[Callable[[], float], Callable[[], None]]] = []
         """When (seconds of this loop, inf: never) something is to be done that has no timer of its own, and what to call then."""
+        self.passing: list[tuple[Callable[[], float], Callable[[], None]]] = []
+        """The same of what happens only if something else lets time pass that moment."""
         self.lateness: Callable[[], float] | None = None
         """How much later than asked for a timer fires, in seconds: a simulation explores that."""
         self._background: list[tuple[float, int, asyncio.TimerHandle]] = []
@@ -174,6 +176,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if soon <= self.now_s + _GRAIN_S:  # it was looked at, and has to wait
             soon = self.now_s + _LOOK_AGAIN_S
         target = min(scheduled[0].when() if scheduled else math.inf, soon)
+        for when, then in self.passing:
+            if target != math.inf and when() <= target:
+                target = soon = max(when(), self.now_s)
+                look = then
         if self._run_background(target):
             return
         if target == math.inf:

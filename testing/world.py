@@ -41,6 +41,7 @@ from ..sdk.response import Response
 from .clients import Client
 from .clocks import START, Shown, WorldClock, replaced
 from .cluster import Cluster
+from .crons import WorldCrons
 from .disk import SimDisk
 from .front import FrontDoor
 from .network import Caller, Network, Receiver, Schedule
@@ -151,6 +152,7 @@ class World:
         self._programs = self._load()
         self.network = Network(self.loop, self._schedule, self.story)
         self.network.now_ms = lambda: round(self._clock.now().timestamp() * 1000)
+        self.network.report = self._report
         self.network.classes = {key: name for name, key in self._programs.keys().items()}
         self._caller = Caller(self.network, None)
         self.cluster = Cluster(
@@ -171,6 +173,12 @@ class World:
     def _start_all(self) -> None:
         self.cluster.start_all()
         self._front = FrontDoor(self._programs, self.network, self.loop, self._report)
+        due = tuple(cron for program in self._programs.all for cron in program.config.crons)
+        if due:
+            crons = WorldCrons(due, self._front.makers, self._clock, self.loop, self._report, self.story)
+            passing = (crons.next_s, crons.look)
+            self.loop.passing.append(passing)
+            self._stack.callback(self.loop.passing.remove, passing)
 
     def _outside(self, work: Any, *args: object) -> None:
         """Call `work` as code of this loop, wherever we are."""
@@ -303,7 +311,7 @@ class World:
     def scheduled(self, cron: str = "", at: datetime.datetime | None = None) -> Awaitable[None]:
         """Run the Worker's `scheduled` as a cron would, for the moment `at` (now); raises what the handler raises.
 
-        Crons do not come by themselves in a world, however far time moves.
+        The crons of the configuration run by themselves, when time passes their minutes.
         """
         moment = self.now if at is None else at if at.tzinfo is not None else at.replace(tzinfo=datetime.UTC)
         return self.loop.through(self._front.scheduled(cron, round(moment.timestamp() * 1000)))
@@ -399,6 +407,15 @@ class World:
     def lose_power(self) -> Awaitable[None]:
         """All shards die at once, and of what was not synced any part is lost; they start again on what is left."""
         return self.loop.through(self.cluster.lose_power())
+
+    def lose_keeper(self) -> Awaitable[None]:
+        """As kill -9 of the process that holds the connections: clients see 1006, objects get `webSocketClose` with it."""
+        return self.loop.through(self._lose_keeper())
+
+    async def _lose_keeper(self) -> None:
+        self.story.tell("killed", "keeper 0")
+        self.network.lose_keeper()
+        await self.loop.quiet()
 
     def evict(self, stub: Stub) -> Awaitable[None]:
         """Let an object leave memory now, as after 10 s without events. Raises InvalidArgument while it is busy."""

@@ -25,7 +25,7 @@ _PLACES = {
     "date": "Date",
     "encoding": "TextDecoder TextEncoder atob btoa performance structuredClone",
     "errors": "AggregateError DOMException Error EvalError RangeError ReferenceError SyntaxError TypeError URIError",
-    "events": "AbortController AbortSignal CustomEvent Event EventTarget",
+    "events": "CustomEvent Event EventTarget",
     "json": "JSON",
     "objects": "Object",
     "primitives": "BigInt Boolean Math Number Reflect String Symbol decodeURI decodeURIComponent encodeURI "
@@ -33,6 +33,7 @@ _PLACES = {
     "promise": "Promise",
     "regexp": "RegExp",
     "rewriter": "HTMLRewriter",
+    "signals": "AbortController AbortSignal",
     "subtle": "CryptoKey SubtleCrypto",
     "timers": "clearInterval clearTimeout queueMicrotask setInterval setTimeout",
     "sockets": "CloseEvent ErrorEvent MessageEvent WebSocket WebSocketPair WebSocketRequestResponsePair",

@@ -1,19 +1,20 @@
-"""`EventTarget`, `Event`, `AbortController` and `AbortSignal`.
+"""`EventTarget` and `Event`.
 
-What always holds: a signal aborts once, and keeps its reason; who is told of it is told once.
+What always holds: listeners are told in the order that they came; what one raises keeps nothing from the others.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterable
-from typing import cast
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, cast
 
-from ...engine.errors import PerdureError
 from .consoles import complain
-from .errors import as_error
-from .proxies import JsProxy, call, missing, options, to_number
+from .proxies import JsProxy, call, missing, options
+
+if TYPE_CHECKING:
+    from .signals import AbortSignal
 
 
 class Event(JsProxy):
@@ -65,10 +66,11 @@ class EventTarget(JsProxy):
         if missing(listener) or any(found == listener for found, _ in known):
             return
         signal = given.get("signal")
-        if isinstance(signal, AbortSignal):
-            if signal.aborted:
+        if hasattr(signal, "aborted"):
+            ends = cast("AbortSignal", signal)
+            if ends.aborted:
                 return
-            signal.addEventListener("abort", lambda: self.removeEventListener(type, listener), once=True)
+            ends.addEventListener("abort", lambda: self.removeEventListener(type, listener), once=True)
         known.append((listener, bool(given.get("once"))))
 
     def removeEventListener(self, type: str, listener: object, _settings: object = None, /) -> None:
@@ -103,72 +105,3 @@ async def _finished(result: Awaitable[object]) -> None:
         await result
     except Exception as error:
         complain(error)
-
-
-class AbortSignal(EventTarget):
-    """`aborted` and `reason`; `onabort`, listeners of `abort`. Made by a controller, `timeout`, `any` or `abort`."""
-
-    onabort: object = None
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.aborted = False
-        self.reason: object = None
-
-    @classmethod
-    def abort(cls, reason: object = None) -> AbortSignal:
-        """One that is aborted."""
-        signal = cls()
-        abort(signal, reason)
-        return signal
-
-    @classmethod
-    def timeout(cls, ms: object) -> AbortSignal:
-        """One that aborts in `ms` milliseconds, with a TimeoutError."""
-        signal = cls()
-        late = PerdureError("The operation was aborted due to timeout", name="TimeoutError")
-        asyncio.get_running_loop().call_later(max(to_number(ms), 0) / 1000, abort, signal, late)
-        return signal
-
-    @classmethod
-    def any(cls, signals: object) -> AbortSignal:
-        """One that aborts with the first of them."""
-        joined = cls()
-        for signal in cast("Iterable[AbortSignal]", signals):
-            if signal.aborted:
-                abort(joined, signal.reason)
-                break
-            _follow(joined, signal)
-        return joined
-
-    def throwIfAborted(self) -> None:
-        """Raises the reason."""
-        if self.aborted:
-            raise as_error(self.reason)
-
-
-def _follow(joined: AbortSignal, signal: AbortSignal) -> None:
-    signal.addEventListener("abort", lambda: abort(joined, signal.reason), once=True)
-
-
-def abort(signal: AbortSignal, reason: object = None) -> None:
-    """Abort it, unless it is. `reason`: an AbortError unless given."""
-    if signal.aborted:
-        return
-    signal.aborted = True
-    signal.reason = PerdureError("The operation was aborted", name="AbortError") if missing(reason) else reason
-    signal.dispatchEvent(Event("abort"))
-
-
-class AbortController(JsProxy):
-    """Its `signal` goes to whoever is to stop; `abort(reason)` tells them."""
-
-    def __init__(self) -> None:
-        self.signal = AbortSignal()
-
-    @classmethod
-    def new(cls) -> AbortController:
-        return cls()
-
-    def abort(self, reason: object = None) -> None:
-        abort(self.signal, reason)

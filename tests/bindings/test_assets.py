@@ -147,6 +147,51 @@ def test_a_file_its_headers_and_who_has_it_already(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked", "status", "body", "content_range"),
+    [
+        ("bytes=0-3", 206, b"0123", "bytes 0-3/10"),
+        ("bytes=7-", 206, b"789", "bytes 7-9/10"),
+        ("bytes=-2", 206, b"89", "bytes 8-9/10"),
+        ("bytes=8-100", 206, b"89", "bytes 8-9/10"),
+        ("bytes=10-", 416, None, "bytes */10"),
+        ("bytes=-0", 416, None, "bytes */10"),
+        ("bytes=5-2", 200, b"0123456789", None),
+        ("bytes=0-1,3-4", 200, b"0123456789", None),
+        ("lines=0-1", 200, b"0123456789", None),
+    ],
+)
+def test_ranges(tmp_path, asked: str, status: int, body: bytes | None, content_range: str | None) -> None:
+    response = Site(tmp_path, {"a.txt": "0123456789"}).get("/a.txt", range=asked)
+    assert (response.status, response.body, header(response, "content-range")) == (status, body, content_range)
+    assert header(response, "accept-ranges") == "bytes"
+    if body is not None:
+        assert header(response, "content-length") == str(len(body))
+
+
+def test_a_range_is_of_the_file_that_the_client_knows(tmp_path) -> None:
+    site = Site(tmp_path, {"a.txt": "0123456789", "404.html": "nothing"}, not_found_handling="404-page")
+    etag = header(site.get("/a.txt"), "etag") or ""
+    assert site.get("/a.txt", range="bytes=0-3", if_range=etag).body == b"0123"
+    for other in ('"other"', f"W/{etag}", "Tue, 24 Nov 2026 00:00:00 GMT"):
+        assert site.get("/a.txt", range="bytes=0-3", if_range=other).status == 200, other
+    assert site.get("/a.txt", range="bytes=0-3", if_none_match=etag).status == 304
+    assert site.get("/a.txt", "HEAD", range="bytes=0-3").status == 200
+    assert site.get("/none", range="bytes=0-3").status == 404
+
+
+def test_a_range_of_a_large_file_is_streamed(tmp_path) -> None:
+    text = "".join(f"{number:07d}\n" for number in range(100_000))
+    site = Site(tmp_path, {"a.txt": text})
+
+    async def read() -> bytes:
+        response = await site.files.answer(HttpRequest("GET", "http://host/a.txt", [("Range", "bytes=100-700099")]))
+        assert (response.status, header(response, "content-length")) == (206, "700000")
+        return b"".join([piece async for piece in response.body])  # type: ignore[union-attr]
+
+    assert asyncio.run(read()) == text[100:700_100].encode()
+
+
+@pytest.mark.parametrize(
     "path",
     [
         "/../secret.txt",

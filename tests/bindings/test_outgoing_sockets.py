@@ -168,7 +168,8 @@ async def test_a_socket_by_its_url_tells_that_it_could_not_connect(path):
 
 
 @pytest.mark.parametrize(
-    ("url", "protocols"), [("relative", None), ("ftp://x/", None), ("ws://x/#a", None), ("ws://x/", ["a", "a"]), ("ws://x/", "a b")]
+    ("url", "protocols"),
+    [("relative", None), ("ftp://x/", None), ("ws://x/#a", None), ("ws://x/", ["a", "a"]), ("ws://x/", "a b")],
 )
 @on_a_loop
 async def test_urls_and_protocols_that_cannot_be(url, protocols):

@@ -134,7 +134,7 @@ class Keeper:
         done = shard.loop.create_future()
 
         def answer(call, result):
-            if self.shard is not shard:  # of a process that is dead
+            if self.shard is not shard or self.deaf:  # of a process that is dead
                 return
             self.answers.append((number, result))
             error = result if isinstance(result, PerdureError) else None
@@ -182,9 +182,17 @@ class Realm:
     async def connect(self, name: str = "a", *tags: str, url: str = "https://h/", **headers: str):
         """A client's connection, accepted by the object's `fetch`."""
         given = [("tags", ",".join(tags))] if tags else []
-        request = HttpRequest("GET", url, [*given, *headers.items()])
+        request = HttpRequest("GET", url, [("Upgrade", "websocket"), *given, *headers.items()])
         response = await self.shard.fetch(name, request)
         return await self.keeper.open(response)
+
+    def commit_and_die(self) -> None:
+        """What is written becomes durable, and nothing that waited for it leaves any more."""
+        self.keeper.deaf = True
+        self.shard.commits.commit()
+        self.kill(revive=False)
+        self.keeper.deaf = False
+        self.keeper.again()
 
     def kill(self, *, revive: bool = True) -> None:
         """SIGKILL: nothing that was not durable is there any more. The keeper delivers again what is not acknowledged."""

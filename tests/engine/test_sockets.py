@@ -773,7 +773,7 @@ def test_a_connection_that_is_never_opened_is_closed_after_ten_seconds(tmp_path)
     async def body() -> None:
         handlers = {"close": lambda _ctx, _ws, *args: told.append(args)}
         async with realm_of(tmp_path, handlers=handlers) as realm:
-            response = await realm.shard.fetch("a", HttpRequest("GET", "https://h/", []))
+            response = await realm.shard.fetch("a", HttpRequest("GET", "https://h/", [("Upgrade", "websocket")]))
             assert response.web_socket is not None
             await asyncio.sleep(9)
             assert told == []

@@ -33,7 +33,9 @@ async def app(scope, receive, send):
 
 async def do_echo(scope, receive, send):
     assert (await receive()) == {"type": "websocket.connect"}
-    await send({"type": "websocket.accept", "subprotocol": (scope["subprotocols"] or [None])[0], "headers": [(b"x-a", b"1")]})
+    await send(
+        {"type": "websocket.accept", "subprotocol": (scope["subprotocols"] or [None])[0], "headers": [(b"x-a", b"1")]}
+    )
     while (message := await receive())["type"] == "websocket.receive":
         await send({"type": "websocket.send", "text": message["text"], "bytes": message["bytes"]})
     TOLD.append(message)
@@ -99,7 +101,9 @@ class Client:
         self.socket = response.web_socket
         self.told = asyncio.Queue()
         self.socket.addEventListener("message", lambda event: self.told.put_nowait(event.data))
-        self.socket.addEventListener("close", lambda event: self.told.put_nowait((event.code, event.reason, event.wasClean)))
+        self.socket.addEventListener(
+            "close", lambda event: self.told.put_nowait((event.code, event.reason, event.wasClean))
+        )
         self.socket.accept()
 
 
@@ -116,7 +120,7 @@ def test_it_connects_at_once_and_receives_text_and_bytes_empty_ones_too():
             client.socket.send(message)
         assert [await client.told.get() for _ in range(4)] == ["text", "", b"bytes", b""]
         client.socket.close(4001, "bye")
-        assert await client.told.get() == (4001, "", True)
+        assert await client.told.get() == (4001, "bye", True)
         await asyncio.sleep(0.1)
         assert TOLD == [
             "lifespan.startup",
@@ -140,7 +144,11 @@ def test_its_scope_and_a_close_of_the_application():
             "query_string": b"q=1",
             "env": "env",
         }
-        assert [TOLD[2], TOLD[3]["type"], TOLD[3]["code"]] == [{"type": "websocket.connect"}, "websocket.disconnect", 4002]
+        assert [TOLD[2], TOLD[3]["type"], TOLD[3]["code"]] == [
+            {"type": "websocket.connect"},
+            "websocket.disconnect",
+            4002,
+        ]
 
     run(talk())
 

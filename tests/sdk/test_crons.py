@@ -83,3 +83,19 @@ def test_what_is_wrong(text, says) -> None:
 
 def test_the_text_stays_as_it_was_written() -> None:
     assert Cron.parse("0 18 * * friL").text == "0 18 * * friL"
+
+
+@pytest.mark.parametrize(
+    ("text", "after", "expected"),
+    [
+        ("*/15 * * * *", "2026-01-01T00:00", "2026-01-01T00:15"),
+        ("*/15 * * * *", "2026-01-01T23:45", "2026-01-02T00:00"),
+        ("0 18 * * friL", "2026-01-31T00:00", "2026-02-27T18:00"),
+        ("30 0 29 2 *", "2026-01-01T00:00", "2028-02-29T00:30"),
+    ],
+)
+def test_the_next_minute(text: str, after: str, expected: str) -> None:
+    cron, utc = Cron.parse(text), datetime.UTC
+    found = cron.after(datetime.datetime.fromisoformat(after).replace(tzinfo=utc))
+    assert found == datetime.datetime.fromisoformat(expected).replace(tzinfo=utc)
+    assert cron.matches(found)

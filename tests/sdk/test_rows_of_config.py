@@ -53,6 +53,15 @@ def test_flags_of_python_programs_are_accepted(tmp_path) -> None:
     assert found.warnings == ()
 
 
+def test_flags_that_nobody_knows_are_named(tmp_path) -> None:
+    found = read(tmp_path, compatibility_flags=["python_workers", "delete_all_deletes_alarms", "made_up"])
+    assert [warning.partition(": ")[2] for warning in found.warnings] == [
+        "the compatibility flag 'delete_all_deletes_alarms' is not known and changes nothing"
+        "; did you mean delete_all_deletes_alarm?",
+        "the compatibility flag 'made_up' is not known and changes nothing",
+    ]
+
+
 def test_main_and_name_are_required(tmp_path) -> None:
     for key in ("main", "name"):
         with pytest.raises(ConfigError, match=f"'{key}' is missing"):

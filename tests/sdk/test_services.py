@@ -71,6 +71,17 @@ def test_functions_go_both_ways_by_reference(world) -> None:
     assert world.namespace("Counter").getByName("a").callbacks() == ["1 shop", "2 shop", 6]
 
 
+def test_results_are_used_before_they_are_there(world) -> None:
+    assert world.namespace("Counter").getByName("a").pipelined() == ["1 shop", "2 shop", "hello you"]
+
+    async def body():
+        assert await world.env.GREETER.greet("you").by == "front"
+        with pytest.raises(PerdureError, match="Can't pipeline on RPC"):
+            await world.env.GREETER.name().more
+
+    world.run(body())
+
+
 def test_a_binding_is_passed_on_to_another_object(world) -> None:
     found = world.namespace("Counter").getByName("a").forward()
     assert found == {"text": "hello me", "by": "front", "options": None}

@@ -33,6 +33,11 @@ class Counter(DurableObject):
         counter = await self.env.GREETER.apply(self.count, 3)
         return [await counter(), await counter(), await self.ctx.storage.get("total")]
 
+    async def pipelined(self):
+        greeter = self.env.GREETER
+        made = greeter.apply(self.count, 3)
+        return [await made(), await made(), await greeter.greet("you").text]
+
     async def forward(self):
         return await self.env.COUNTER.getByName("other").use(self.env.GREETER)
 

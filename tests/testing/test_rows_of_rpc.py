@@ -222,14 +222,6 @@ def test_a_stub_of_an_object_is_true_and_has_no_length() -> None:
     in_world(work)
 
 
-def test_a_signal_does_not_cross() -> None:
-    async def work(a):
-        with pytest.raises(PerdureError, match='Could not serialize object of type "AbortSignal"'):
-            a.increment(js.AbortController.new().signal)
-
-    in_world(work)
-
-
 PLAIN = """
 from workers import Response, WorkerEntrypoint
 

@@ -90,6 +90,8 @@ class Default(WorkerEntrypoint):
             return Response.json(await request.json())
         if request.url.endswith("/fail"):
             raise ValueError("as asked")
+        if request.url.endswith("/status"):
+            return Response("short", status=418, status_text="Short And Stout")
         return Response(str(await self.env.Counter.getByName("front").increment()))
 
 
@@ -98,6 +100,12 @@ def counter(world: World, name: str = "a"):
 
 
 # ---------------------------------------------------------------------- calls
+def test_a_response_has_the_program_s_status_text() -> None:
+    with World([Counter, Default]) as world:
+        assert world.fetch("/status").status_text == "Short And Stout"
+        assert world.fetch("/").status_text == "OK"
+
+
 async def test_calls_and_their_order(world):
     a = counter(world)
     assert await a.increment() == 1

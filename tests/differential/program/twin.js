@@ -50,7 +50,7 @@ const everywhere = {
   },
 };
 
-// A WebSocket to an object, and what it has heard: ["message", data], ["close", code, reason, wasClean], ["error"].
+// A WebSocket to an object, and what it has heard: ["message", data], ["close", code, reason, wasClean].
 async function connect(stub, headers) {
   const response = await stub.fetch("http://x/", { headers: { Upgrade: "websocket", ...headers } });
   const ws = response.webSocket;
@@ -60,7 +60,6 @@ async function connect(stub, headers) {
     listen: () => {
       ws.addEventListener("message", (event) => events.push(["message", event.data]));
       ws.addEventListener("close", (event) => events.push(["close", event.code, event.reason, event.wasClean]));
-      ws.addEventListener("error", () => events.push(["error"]));
       ws.binaryType = "arraybuffer";
       ws.accept();
     },

@@ -166,7 +166,7 @@ class Room(DurableObject):
 
     async def sockets(self):
         try:
-            WebSocketPair.new()
+            WebSocketPair.new()[0].send("too early")
         except JsException as error:
             return error.message
 
@@ -286,7 +286,7 @@ async def test_errors_of_the_runtime_are_js_exceptions(world, room):
     assert [caught.value.name, caught.value.message] == ["TypeError", "as asked"]
     with pytest.raises(PerdureError, match="EvalError"):
         await room.evaluates()
-    assert "WebSockets are not supported" in await room.sockets()
+    assert "before sending messages" in await room.sockets()
 
 
 @in_world

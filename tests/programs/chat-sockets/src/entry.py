@@ -28,7 +28,9 @@ class ChatRoom(DurableObject):
         user = request.url.rpartition("user=")[2] if "user=" in request.url else "somebody"
         self.ctx.acceptWebSocket(server, to_js([user]))
         server.serializeAttachment(to_js({"user": user, "since": Date.now()}, dict_converter=Object.fromEntries))
-        for row in self.ctx.storage.sql.exec(f"SELECT text FROM (SELECT * FROM said ORDER BY n DESC LIMIT {HISTORY}) ORDER BY n"):
+        for row in self.ctx.storage.sql.exec(
+            f"SELECT text FROM (SELECT * FROM said ORDER BY n DESC LIMIT {HISTORY}) ORDER BY n"
+        ):
             server.send(row.text)
         return Response(None, status=101, web_socket=client)
 
@@ -98,7 +100,9 @@ def relayed(response):
     server.addEventListener("message", create_proxy(lambda event: room.send(event.data)))
     room.addEventListener("message", create_proxy(lambda event: server.send(f"relayed {event.data}")))
     server.addEventListener("close", create_proxy(lambda event: room.close(1000, "relay")))
-    room.addEventListener("close", create_proxy(lambda event: server.close(4000 if event.code == 1006 else event.code, event.reason)))
+    room.addEventListener(
+        "close", create_proxy(lambda event: server.close(4000 if event.code == 1006 else event.code, event.reason))
+    )
     return Response(None, status=101, web_socket=client)
 
 
