@@ -139,7 +139,7 @@ function board() {
     line.append(title, String(frags));
     return line;
   }));
-  $('board').hidden = $('life').hidden = !game.you;
+  $('board').hidden = $('map').hidden = $('life').hidden = !game.you;
 }
 
 function flash(element) {
