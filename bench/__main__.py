@@ -15,7 +15,20 @@ import sys
 
 import click
 
-from . import alarms, fairness, hazards, history_cost, idle, object_calls, queues, reloads, stalls, starts, storage
+from . import (
+    alarms,
+    fairness,
+    hazards,
+    history_cost,
+    idle,
+    object_calls,
+    queues,
+    reloads,
+    sockets,
+    stalls,
+    starts,
+    storage,
+)
 from .load import Sample
 from .report import Row, show
 from .rigs import Bare, Product
@@ -31,6 +44,7 @@ PARTS = (
     alarms,
     object_calls,
     queues,
+    sockets,
     hazards,
 )
 """Scenarios that start runtimes of their own."""

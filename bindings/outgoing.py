@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 from ..engine.errors import NetworkError
 from ..engine.http import HttpRequest, HttpResponse
+from ..engine.upgrades import is_upgrade
 from .outgoing_body import ClientBody
+from .outgoing_sockets import open_socket, raise_redirect
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -22,6 +24,8 @@ CONNECT_S_MAX = 30.0
 SILENCE_S_MAX = 300.0
 """How long nothing may come of an answer that has begun, or is awaited."""
 CONNECTIONS_MAX = 1000
+SOCKETS_MAX = 1000
+"""WebSockets that are open at the same time; who asks for more waits, at most CONNECT_S_MAX."""
 KEEP_ALIVE_S = 30.0
 _LINE_BYTES_MAX = 64 << 10
 _HOP_BY_HOP = frozenset(
@@ -74,6 +78,8 @@ class HttpClient:
 
     def __init__(self) -> None:
         self._session: ClientSession | None = None
+        self._sockets: ClientSession | None = None
+        """For WebSockets: it refuses redirects, and has no bound in time."""
         self._context: Context = copy_context()
         """Of no object: connections outlive the events that open them."""
 
@@ -98,6 +104,8 @@ class HttpClient:
         import yarl
 
         try:
+            if is_upgrade(request.headers):
+                return await open_socket(self._open_sockets(), request)
             answer = await session.request(
                 request.method,
                 yarl.URL(request.url.partition("#")[0], encoded=True),
@@ -118,11 +126,27 @@ class HttpClient:
             return HttpResponse(answer.status, headers, b"", answer.reason or "")
         return HttpResponse(answer.status, headers, ClientBody(answer, self._context), answer.reason or "")
 
+    def _open_sockets(self) -> ClientSession:
+        if self._sockets is None:
+            import aiohttp
+
+            redirects = aiohttp.TraceConfig()
+            redirects.on_request_redirect.append(raise_redirect)  # pyright: ignore[reportArgumentType]
+            self._sockets = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=SOCKETS_MAX),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=CONNECT_S_MAX, sock_connect=CONNECT_S_MAX),
+                skip_auto_headers=("User-Agent", "Content-Type", "Accept", "Accept-Encoding"),
+                trace_configs=[redirects],
+            )
+        return self._sockets
+
     async def close(self) -> None:
         """Close every connection; what is being read breaks off."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        for session in (self._session, self._sockets):
+            if session is not None:
+                await session.close()
+        self._session = self._sockets = None
 
 
 def _say(error: BaseException) -> str:

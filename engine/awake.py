@@ -138,6 +138,8 @@ def work_of(instance: Instance) -> Work:
     """Count what an object does now."""
     if instance.events or instance.bodies or not instance.at_rest():
         return Work(attended=True)
+    if instance.sockets is not None and instance.sockets.unsettled():
+        return Work(attended=True)
     since = list(instance.tasks.values())
     if instance.pending is not None:
         since += instance.pending.since()

@@ -8,6 +8,7 @@ from typing import Protocol
 from .http import HttpRequest, HttpResponse
 from .ids import ClassKey
 from .limits import Limits
+from .web_socket import NEWEST, Behaviour
 
 
 class HttpAdapter(Protocol):
@@ -41,3 +42,5 @@ class ClassRuntime:
     """Its code uses `run_sync`: steps are made on stacks of their own (`blocking`)."""
     limits: Limits | None = None
     """Bounds of the class's own; None: the shard's."""
+    sockets: Behaviour = NEWEST
+    """What its WebSockets do by the program's compatibility date."""

@@ -21,6 +21,7 @@ from .ids import ObjectId
 from .outgoing import leave
 from .ranges import read_options
 from .resetting import abort_error
+from .socket_members import SocketMembers
 from .stubs import OnReset, Transport
 from .turns import SCOPE, Scope, outside
 
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class DurableObjectContext:
-    """The state of one object. `id`, `storage`, `blockConcurrencyWhile`, `waitUntil`, `abort`."""
+class DurableObjectContext(SocketMembers):
+    """The state of one object. `id`, `storage`, `blockConcurrencyWhile`, `waitUntil`, `abort`, and its WebSockets."""
 
     props: object = None
     container: object = None

@@ -162,6 +162,12 @@ class ByReference(DataCloneError):
     code = "by_reference"
 
 
+class SocketUnknown(PerdureError):
+    """The object has no such WebSocket: it was closed, or the object was reset or restored. The connection is ended."""
+
+    code = "socket_unknown"
+
+
 class HostGone(PerdureError):
     """What a stub led to is gone with the object or process that it lived in. Ask for a new one."""
 

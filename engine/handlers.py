@@ -39,10 +39,10 @@ def _names(runtime: ClassRuntime, name: str) -> tuple[str, ...]:
 
 def call_relaxed(method: Method, *args: object) -> object:
     """Call it with as many of the arguments as it takes."""
-    return method(*args[: _room(method)])
+    return method(*args[: call_room(method)])
 
 
-def _room(method: Method) -> int:
+def call_room(method: Method) -> int:
     """How many positional arguments it takes."""
     code = getattr(method, "__code__", None)
     if isinstance(code, types.CodeType) and inspect.ismethod(method):

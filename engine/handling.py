@@ -11,7 +11,7 @@ import types
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, cast
 
-from . import alarm_runs
+from . import alarm_runs, socket_events
 from .alarm_calls import blame
 from .beacon import WHOLE, record
 from .bodies import OutgoingBody
@@ -28,8 +28,11 @@ from .reference_calls import Reached
 from .restoring import restore
 from .rpc_target import declared, not_a_function
 from .shutting_down import run_handler
+from .socket_calls import SOCKET, SocketCall
+from .sockets import Sockets
 from .stubs import READ, RESERVED_METHODS
 from .turns import Event, InstanceGone, one_round, unwound
+from .upgrades import checked
 from .values import EMPTY_ARGS, pack, unpack
 
 if TYPE_CHECKING:
@@ -62,12 +65,21 @@ class Handler:
                 raise late
             if instance.shelf.refused:
                 _check_refused(instance, call)
-            event.record = record(instance.object_id, str(instance), call.method)
+            if call.kind == SOCKET:
+                event.record = socket_events.record_of(instance, cast("SocketCall", call))
+            else:
+                event.record = record(instance.object_id, str(instance), call.method)
             instance.turns.beacon[WHOLE] = event.record
         if instance.object is None:
             position = instance.storage.pending_restore()
             if position is not None:
                 await restore(instance, event, position)
+                instance.storage.pending_restore()  # the file is another one
+                socket_events.ask_holders(instance)
+            if instance.sockets is None and instance.storage.socket_note is not None:
+                instance.sockets = Sockets(instance, instance.storage.socket_note)
+            if call.kind == SOCKET:
+                socket_events.prepare(instance, cast("SocketCall", call))
         if call.kind == ALARM:
             answer = alarm_runs.prepare(instance, alarm_runs.as_alarm(call))
             if answer is not None:
@@ -80,6 +92,8 @@ class Handler:
                 self._construct()
             while instance.input.section is not None:  # begun by the constructor: events come after it
                 await one_round()
+        if call.kind == SOCKET:
+            return await socket_events.run(instance, event, cast("SocketCall", call))
         if call.key is not None and not begun:
             return await self._once(event, call)
         if call.kind == FETCH:
@@ -242,6 +256,9 @@ class Handler:
         response = await http.from_response(result)
         if isinstance(response.body, AsyncIterator):
             response.body = OutgoingBody(instance, response.body)
+        if response.web_socket is not None:
+            checked(call.request, response)
+            response.web_socket.give()
         return response
 
 

@@ -24,7 +24,7 @@ from .bodies import ArrivingBody, OutgoingBody
 from .bookmarks import History
 from .busy import end_active
 from .callbacks import enter_otherwise
-from .calls import ALARM, FETCH, REFERENCE, REQUEST_ID, RPC, Call, Result
+from .calls import FETCH, REFERENCE, REQUEST_ID, RPC, Call, Result
 from .class_runtime import ClassRuntime
 from .commits import CommitRecord, Effect
 from .errors import (
@@ -50,6 +50,9 @@ from .reference_calls import section_of
 from .sections import Sections
 from .settling import Settling
 from .shelf import Shelf
+from .socket_resets import spares, told
+from .socket_sending import SENT
+from .sockets import Sockets
 from .turnhost import StorageBackend
 from .turns import SCOPE, Event, InstanceGone, drive
 from .values import pack
@@ -99,6 +102,7 @@ class Instance:
         "settling",
         "share",
         "shelf",
+        "sockets",
         "storage",
         "storage_api",
         "tasks",
@@ -152,7 +156,10 @@ class Instance:
         """The newest batch with any write of this object, confirmed or not."""
         self.waiting_s = 0.0
         """When the oldest of its writes that are not durable was made, by the coarse clock."""
-        self.turn_dirty = False
+        self.turn_dirty: bool | int = False
+        """The running turn has written; SENT: it has only sent to sockets."""
+        self.sockets: Sockets | None = None
+        """Once it has had any."""
         self.fatal: PerdureError | None = None
         """Breaks the object as soon as the running step is over."""
         self.broken: PerdureError | None = None
@@ -295,7 +302,8 @@ class Instance:
             return
         if self.turn_dirty and not self.try_commit():
             Parcel.lost(result)
-            call.answer(call, self.broken or ObjectReset())
+            error = self.broken or ObjectReset()
+            call.answer(call, told(call, error, spares(self, error, self.state)))
             return
         self.output.emit(call.answer, call, result)
         if self.input.holder is event:
@@ -313,7 +321,9 @@ class Instance:
             return overloaded(self, TOO_LONG)
         if waited_s > call.within_s:
             return late(self, call)
-        if call.kind != ALARM and call.kind != REFERENCE:  # a call of what another one gave is of its session
+        if (
+            call.kind <= FETCH
+        ):  # a call of what another one gave is of its session; alarms and messages are counted apart
             self.meters.requests += 1
         return None
 
@@ -346,8 +356,13 @@ class Instance:
 
     def try_commit(self) -> bool:
         """Commit what the turn wrote; False: that failed, and the object was reset."""
-        self.turn_dirty = False
         try:
+            if self.sockets is not None:
+                self.sockets.turn_ends()
+                if self.turn_dirty == SENT:
+                    self.turn_dirty = False
+                    return True
+            self.turn_dirty = False
             self.storage.end_turn()
         except PerdureError as error:
             if isinstance(self.input.holder, Event) and not isinstance(error, StorageFull):
@@ -465,6 +480,8 @@ class Instance:
         are let go of, and what they lead to may leave memory in its turn."""
         self.object = self.context = None
         self.handler.forget()
+        if self.sockets is not None:
+            self.sockets.stop()
         for body in list(self.arriving or ()):
             body.end()
 
@@ -479,6 +496,8 @@ class Instance:
 
     def quiet(self) -> bool:
         """At rest, and no event or task of it is there. Timers and calls that have left may be (`awake`)."""
+        if self.sockets is not None and self.sockets.unsettled():  # what waits for holders would be lost with it
+            return False
         return not self.events and not self.tasks and self.at_rest()
 
     def hibernate(self) -> None:
@@ -488,6 +507,13 @@ class Instance:
     def evict(self) -> None:
         """Drop an object that is at rest from memory, and cancel what it does."""
         leaving.evict(self)
+
+    # ------------------------------------------------------------------ sockets
+    def all_sockets(self) -> Sockets:
+        """The object's sockets, made when it has had none."""
+        if self.sockets is None:
+            self.sockets = Sockets(self)
+        return self.sockets
 
     # ------------------------------------------------------------------ the past
     @property

@@ -34,6 +34,8 @@ OF_CLASS = (
     "cursor_buffer_bytes_max",
     "turn_ms_max",
     "memory_mb",
+    "socket_attachment_bytes_max",
+    "sockets_max",
 )
 """Bounds that a class may have of its own: those of single objects. The others are of a whole shard."""
 
@@ -87,6 +89,10 @@ class Limits:
     wal_bytes_checkpoint: int = 1 << 20  # checkpoint without sync above this
     turn_ms_max: int = 30_000  # of one turn without a suspension (spec: 30 s of CPU); above it the object is reset
     memory_mb: int = 128  # MiB that an object may have grown by, by estimate (spec: 128 MB an isolate)
+    sockets_max: int = 32_768  # that hibernate, of one object (spec/limits.md)
+    socket_attachment_bytes_max: int = 16_384  # what a socket keeps while its object sleeps; at least 2,048
+    socket_lost_ms_max: int = 10_000  # nobody says that he holds a socket's connection: it is lost (1006)
+    socket_backlog_bytes_max: int = 16 << 20  # what an object sends while it does not know yet who holds its sockets
     shard_memory_soft_mb: int = 0  # above it idle objects leave memory, then the largest one; 0: 60 % of its share
     shard_memory_hard_mb: int = 0  # above it the shard restarts; 0: 80 % of its share of the machine's memory
     shard_renew: bool = True  # give a shard that sleeps a new process when it is much larger than it began

@@ -50,6 +50,7 @@ class ObjectStorage:
         self.savepoints = Savepoints(self)
         self.depth = 0
         """Open `transaction()`s: their writes are nobody's turn until the outermost commits."""
+        self.socket_note: object = None
         self._files = files
         self._database: Database | None = None
         self._absent: bool | None = None
@@ -109,6 +110,11 @@ class ObjectStorage:
             self._absent = True
             return None
         return self.opened()
+
+    @property
+    def generation(self) -> int:
+        """Of the open database's file."""
+        return self._generation
 
     def connection(self) -> apsw.Connection | None:
         """The connection, if the database is open."""
@@ -353,6 +359,7 @@ class ObjectStorage:
     def pending_restore(self) -> Position | None:
         notes = self._notes()
         self._wiped = "wiped" in notes
+        self.socket_note = notes.get("sockets")
         return _position(notes)
 
     def give_up_restore(self) -> None:
@@ -434,7 +441,7 @@ class ObjectStorage:
         self.wrote_sql()
 
 
-_NOTES = "select key, value from _cf_METADATA where key in ('restore', 'wiped')"
+_NOTES = "select key, value from _cf_METADATA where key in ('restore', 'wiped', 'sockets')"
 
 
 def _position(notes: dict[str, object]) -> Position | None:

@@ -15,8 +15,11 @@ from .awake import add_piece, counted
 from .bodies import ArrivingBody, OutgoingBody
 from .call_chains import extras_of
 from .calls import Extras, MadeCall
+from .closing_codes import ABNORMAL
 from .deadlines import left_s
+from .socket_calls import Data
 from .turns import SCOPE, Scope, outside
+from .web_socket import Use, WebSocket
 
 if TYPE_CHECKING:
     from .exports import Parcel
@@ -135,6 +138,42 @@ def arriving_body(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     if scope is None or scope.instance.broken is not None:
         return body
     return ArrivingBody(scope.instance, body, outside())
+
+
+def arriving_socket(socket: WebSocket) -> None:
+    """A connection that was opened for the running object ends with it when nobody has accepted it. Call in its turn."""
+    scope = SCOPE.get()
+    if scope is not None and scope.instance.broken is None:
+        add_piece(scope.instance, _EndingSocket(socket))
+
+
+class _EndingSocket:
+    """A connection that nobody has accepted yet."""
+
+    __slots__ = ("_socket",)
+
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket = socket
+
+    def over(self) -> bool:
+        return self._socket.use is not Use.NONE
+
+    def end(self) -> None:
+        if self._socket.use is Use.NONE:
+            self._socket.take(_Nobody()).close(ABNORMAL, "")
+
+
+class _Nobody:
+    """Hears nothing."""
+
+    def message(self, data: Data) -> None:
+        return
+
+    def closed(self, code: int, reason: str, clean: bool) -> None:
+        return
+
+    def failed(self, text: str) -> None:
+        return
 
 
 def end_body(body: object) -> None:

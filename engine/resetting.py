@@ -15,6 +15,7 @@ from .commits import Effect
 from .errors import ObjectReset, Overloaded, PerdureError
 from .exports import Parcel
 from .lifecycle import State
+from .socket_resets import end_sockets, spares, told
 
 if TYPE_CHECKING:
     from .instance import Instance
@@ -66,6 +67,7 @@ def let_go(instance: Instance, error: PerdureError, to: State, *, discard: bool 
         error = error.copy(instance.object_id.hex())
     instance.broken = error
     instance.fatal = None
+    spared = spares(instance, error, to)
     instance.turn_dirty = False
     if instance.turns.running is instance:
         instance.turns.running = None  # the step goes on until it suspends, but without storage
@@ -84,7 +86,7 @@ def let_go(instance: Instance, error: PerdureError, to: State, *, discard: bool 
     for event in events:
         if event.call is not None and not event.answered:
             event.answered = True
-            event.call.answer(event.call, error)
+            event.call.answer(event.call, told(event.call, error, spared))
         if event.task is not None:
             event.task.cancel()
     for task in list(instance.tasks):
@@ -94,6 +96,7 @@ def let_go(instance: Instance, error: PerdureError, to: State, *, discard: bool 
     for body in list(instance.bodies):
         body.fail(error)
     instance.forget_program()
+    end_sockets(instance, spared, discard)
     if discard:
         close_storage(instance, discard=True)
     elif instance.touched <= instance.output.commits.durable():
@@ -108,10 +111,11 @@ def answer_dropped(instance: Instance, dropped: Sequence[Effect], error: Perdure
     if error.durableObjectId is None:
         error.durableObjectId = instance.object_id.hex()
     error.durableObjectReset = True
+    spared = spares(instance, error, instance.state)
     for _, args in dropped:
         if args and isinstance(args[0], Call):
             Parcel.lost(args[1])
-            args[0].answer(args[0], error)
+            args[0].answer(args[0], told(args[0], error, spared))
         elif args:
             Parcel.lost(args[0])
 

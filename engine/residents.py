@@ -10,7 +10,7 @@ import asyncio
 import gc
 import math
 import random
-from collections.abc import AsyncGenerator, Callable, Mapping, ValuesView
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence, ValuesView
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
@@ -42,6 +42,9 @@ from .rates import Rates
 from .resetting import fail_late, release
 from .restoring import is_restoring
 from .shutting_down import Reason, tell, tell_before_it_sleeps, wants_to_know
+from .socket_calls import Holder
+from .socket_events import load
+from .socket_resets import told
 from .stubs import Transport
 from .turns import Turns
 
@@ -103,6 +106,11 @@ class Residents:
         self.on_tick: Callable[[float], None] | None = None
         """Called by the coarse clock, with its time in seconds."""
         self.failed_restores: dict[bytes, Position] = {}
+        self.forsaken: set[bytes] = set()
+        self.holders: Callable[[], Iterable[Holder]] = tuple
+        """All that hold connections of sockets and are connected now."""
+        self.was_live: Callable[[bytes], bool] = lambda _: False
+        """Whether logs before this session's have commits of an object that no mark covers: it may have an outbox."""
         self._refusal: PerdureError | None = None
         """What new events get instead of their object: a quota is used up, or the process drains."""
         self._drains = False
@@ -161,13 +169,13 @@ class Residents:
             try:
                 instance = self._create(call)
             except PerdureError as error:
-                call.answer(call, error)
+                call.answer(call, told(call, error, error is self._refusal))
                 return
         elif instance.runtime.key.unique != call.class_key:
             call.answer(call, InvalidArgument("Durable Object ID is not valid for this namespace"))
             return
         if self._refusal is not None:
-            call.answer(call, self._refusal)
+            call.answer(call, told(call, self._refusal, True))
             return
         instance.deliver(call)
 
@@ -220,6 +228,50 @@ class Residents:
         self._by_id[call.object_id] = instance
         self._least_recent.added(instance)
         return instance
+
+    # ------------------------------------------------------------------ sockets
+    def held(
+        self,
+        holder: Holder,
+        class_key: str,
+        object_id: bytes,
+        name: str | None,
+        sockets: Sequence[tuple[bytes, int | None]],
+        asked: bool,
+    ) -> None:
+        """A holder says which sockets of an object it has, each with when it was last answered automatically (ms).
+
+        `asked`: it was asked to. Else an object that is not in memory is left alone, unless it may have something to send.
+        """
+        instance = self._by_id.get(object_id)
+        if instance is not None and (instance.object is not None or instance.sockets is not None):
+            instance.all_sockets().held(holder, sockets)
+        elif instance is None and sockets and (asked or self.was_live(object_id)):
+            load(
+                self.deliver,
+                class_key,
+                object_id,
+                name,
+                lambda: self.held(holder, class_key, object_id, name, sockets, False),
+            )
+
+    def seen(self, holder: Holder, object_id: bytes, number: int) -> None:
+        """Recorded effects have arrived at a holder."""
+        instance = self._by_id.get(object_id)
+        if instance is not None and instance.sockets is not None:
+            instance.sockets.seen(holder, number)
+
+    def buffered(self, holder: Holder, object_id: bytes, socket: bytes, size: int) -> None:
+        """So many bytes for a socket are not taken by its reader."""
+        instance = self._by_id.get(object_id)
+        if instance is not None and instance.sockets is not None:
+            instance.sockets.buffered(socket, size)
+
+    def holder_gone(self, holder: Holder) -> None:
+        """A holder's process has ended: its sockets of objects in memory are closed (1006)."""
+        for instance in list(self._by_id.values()):
+            if instance.sockets is not None:
+                instance.sockets.holder_gone(holder)
 
     # ------------------------------------------------------------------ Shelf
     def forget(self, instance: Instance, error: PerdureError) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +13,7 @@ from .errors import PerdureError
 from .fairness import Rotation
 from .limits import Limits
 from .meters import Meters
+from .socket_calls import Holder
 from .stubs import Transport
 from .turns import Turns
 
@@ -44,6 +45,8 @@ class Shelf(Protocol):
     """Set while a quota refuses writes."""
     refused: dict[tuple[bytes, str], tuple[float, PerdureError]]
     """Events (object, method) that have ended their process again and again: until when they are refused, and how."""
+    forsaken: set[bytes]
+    """Objects that were reset by their own fault and whose sockets have ended with that: their rows go at the next load."""
     failed_restores: dict[bytes, Position]
     """Points that could not be restored, as long as that is not noted in the objects' own databases."""
 
@@ -65,6 +68,10 @@ class Shelf(Protocol):
 
     def unsettled(self, instance: Instance, error: PerdureError) -> None:
         """The main file could not be completed; the object goes on."""
+        ...
+
+    def holders(self) -> Iterable[Holder]:
+        """Who may hold connections of sockets: all that are connected now."""
         ...
 
     def report(self, level: str, event: str, fields: dict[str, object]) -> None: ...

@@ -98,7 +98,6 @@ def _answered(call: Call, _result: object) -> None:
 
 async def run_handler(instance: Instance, call: Call) -> None:
     """The event's code."""
-    instance.meters.requests -= 1  # the runtime asked, nobody is billed
     handler = find_handler(instance, HANDLER)
     if handler is None:
         raise PerdureError(f"Method {HANDLER} does not exist", name="TypeError")

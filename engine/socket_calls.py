@@ -10,16 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from .calls import Call
+
+if TYPE_CHECKING:
+    from .web_socket import WebSocket
 
 SOCKET = 6
 """Kind of a call that is an event of one socket. On the wire it has frames of its own."""
 SOCKET_ID_BYTES = 8
 
 OPENED, MESSAGE, CLOSED, FAILED = range(4)
-"""What has happened to a socket: its connection is there; a message came; the peer has closed, or is gone; reading failed."""
+"""What has happened to a socket: its connection is there; a message came; the peer has closed, or is gone; reading failed.
+After CLOSED and FAILED nothing more comes."""
+METHODS = ("webSocketOpen", "webSocketMessage", "webSocketClose", "webSocketError")
+"""By what has happened: `method` of the call. The first is no handler."""
 SEND, CLOSE, DROP = range(3)
 """What an object does to one: sends a message; begins the closing handshake; ends it without one (the client sees 1006)."""
 
@@ -49,19 +55,21 @@ class Rules:
     """A text message equal to it is answered with `response` by the holder, and not delivered."""
     response: str | None = None
     replies_to_close: bool = True
-    """A Close frame of the peer is answered at once; else the object answers it, or the connection ends without."""
+    """A Close frame of the peer that the object has not answered when its event is acknowledged is answered with its own code;
+    else the connection ends without an answer then."""
     overflow: str = "close"
     """A reader that is too slow: "close" (1013) or "drop" (its oldest messages)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """The event that a turn belongs to which has not ended its handler: who hears the same again drops it."""
+    """The event that a turn belongs to: until it is acknowledged, who hears the same again drops it."""
 
     socket: bytes
     number: int
     ordinal: int
-    """Of the first of the effects that go with it, from 0, counted over all that the event's code has sent."""
+    """Of the first of the effects that go with it, from 0, counted over all entries that the event's code has sent, however
+    many sockets an entry has: none, where those are at other holders."""
 
 
 Effects = Sequence[tuple[Sequence[bytes], int, object]]
@@ -93,15 +101,26 @@ class Holder(Protocol):
 class SocketCall(Call):
     """An event of one socket. Answered with b"" when it is handled and durable; with an error when it was not handled:
     Overloaded: deliver it again later, and nothing after it before; an error with durableObjectReset: the object was reset for
-    its own fault; SocketUnknown: the object has no such socket, end the connection."""
+    its own fault; SocketUnknown: the object has no such socket, end the connection. A reset that is nobody's fault, or that
+    the class wants its sockets to survive, is Overloaded here."""
 
     socket: bytes = b""
     what: int = MESSAGE
     number: int = 0
     """From 1, of MESSAGE, CLOSED and FAILED; 0 for OPENED."""
     acknowledged: int = 0
-    """All of this socket up to here are acknowledged: who knows nothing of it goes on with the next."""
+    """All of this socket up to here are acknowledged: nobody need remember that they were handled."""
+    after: int = 0
+    """The last one before it that is not acknowledged: when that has not begun here, it must come before this one. 0: none."""
     data: Data | Closing | None = None
     holder: Holder | None = None
     auto_ms: int | None = None
     """When the holder last answered by the rules, if it has since the last event: ms since the epoch."""
+    end: WebSocket | None = None
+    """An end that the object has accepted with accept(): its listeners hear of it. Never on the wire."""
+    sent: int = 0
+    """Entries of effects that the event's code has sent so far."""
+    wrote: bool = False
+    """A turn of the event has written."""
+    over: bool = False
+    """The handler has ended."""

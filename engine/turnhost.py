@@ -90,6 +90,8 @@ class StorageBackend(Protocol):
     alarm: StoredAlarm
     failure: PerdureError | None
     """Why nothing can be done with it any more."""
+    socket_note: object
+    """What `pending_restore` has found of the object's sockets; None: it has never had one."""
 
     def end_turn(self) -> None:
         """The turn that wrote has ended: commit its own transaction, or leave KV writes to be shared.

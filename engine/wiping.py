@@ -10,15 +10,19 @@ from .database import PAGE
 
 _CONTENT = """
 select exists(select 1 from sqlite_schema where name not like 'sqlite\\_%' escape '\\' and name not like '\\_cf\\_%' escape '\\')
-or exists(select 1 from _cf_KV) or exists(select 1 from _cf_METADATA where key not in ('wiped', 'name'))
+or exists(select 1 from _cf_KV) or exists(select 1 from _cf_METADATA where key not in ('wiped', 'name', 'sockets'))
 """
+_SOCKETS = "select 1 from sqlite_schema where name = '_cf_SOCKETS'"
+_ANY_SOCKET = "select exists(select 1 from _cf_SOCKETS)"
 _ZEROS = 1 << 20
 """Bytes of a row that overwrites free pages."""
 
 
 def is_empty(connection: apsw.Connection) -> bool:
-    """No tables, no keys, no alarm, nothing asked for."""
-    return not connection.execute(_CONTENT).fetchall()[0][0]
+    """No tables, no keys, no alarm, no sockets, nothing asked for."""
+    if connection.execute(_CONTENT).fetchall()[0][0]:
+        return False
+    return not (connection.execute(_SOCKETS).fetchall() and connection.execute(_ANY_SOCKET).fetchall()[0][0])
 
 
 def overwrite_free_pages(connection: apsw.Connection) -> None:

@@ -41,6 +41,7 @@ from ..engine.values import pack, unpack
 from .addresses import find_address
 from .calls import CallFuture
 from .class_names import ClassNames
+from .held_sockets import HeldSockets
 from .lanes import Lane
 from .links import Link
 from .ports import Port, loopback
@@ -105,6 +106,8 @@ class Client:
         self._now_s = loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._mapped: asyncio.Future[None] | None = None
+        self.sockets = HeldSockets(loop, self, f"{role} {secrets.token_hex(6)}")
+        """Sockets of objects that this process holds."""
         _clients.add(self)
 
     @classmethod
@@ -162,6 +165,7 @@ class Client:
                 future.send_also([CANCEL, future.call_id])
             self.failed(future, NotConnected("the client was closed"))
         self._closed = True
+        self.sockets.close()
         if self._timer is not None:
             self._timer.cancel()
         for lane in (*self._lanes.values(), *([self._hub] if self._hub else [])):
@@ -187,6 +191,7 @@ class Client:
             lane = self._lanes.get(index)
             if lane is None:
                 lane = self._lanes[index] = Lane(f"shard {index}", self._context, self._loop, self, self._role)
+                lane.sockets = self.sockets
             lane.lead_to(place)
         if self._mapped is not None and not self._mapped.done():
             self._mapped.set_result(None)
@@ -194,6 +199,15 @@ class Client:
     def mapped(self, fields: object, classes: object) -> None:
         """The endpoint told a map."""
         self.adopt(SlotMap.from_wire(fields), cast("dict[str, str]", classes or {}))
+
+    @property
+    def epoch(self) -> int:
+        """Of the map that calls go by."""
+        return self._map.epoch
+
+    def way(self, object_id: bytes) -> Lane:
+        """To the shard of an object."""
+        return self._lane(object_id)
 
     def _lane(self, object_id: bytes) -> Lane:
         if self._relay is not None:
@@ -353,7 +367,7 @@ class Client:
         if future.done():
             return
         try:
-            result = decode_response(payload) if fetched else unpack(payload)
+            result = decode_response(payload, self.sockets) if fetched else unpack(payload)
         except PerdureError as error:
             future.set_exception(error)
             return
@@ -382,7 +396,7 @@ class Client:
 
     def _stream_response(self, future: CallFuture, payload: bytes) -> None:
         """The head is the answer; the call stays pending until its body has ended."""
-        response = decode_response(payload)
+        response = decode_response(payload, self.sockets)
 
         def closed(early: bool) -> None:
             self.pending.pop(future.call_id, None)

@@ -22,6 +22,7 @@ from ..bindings.surroundings import Surroundings
 from ..engine.limits import Limits
 from ..sdk import fetching
 from .client import Client
+from .connection import Connections
 from .control import Control, Message
 from .gateway_http import Front
 from .logs import reporter
@@ -29,10 +30,16 @@ from .process import binding_settings_of, main, programs_of, settings_of, settle
 from .pulse import Pulse, beat_for_loop
 from .scheduled import ScheduledRuns
 from .slots import SlotMap
+from .upgrade import Keepers, UpgradeProtocol, Upgrades
 
 RETIRE_IDLE_S_MAX = 10.0
 """How long a retiring gateway waits for the next request of a connection: its response says `Connection: close`."""
 RETIRE_S_MAX = 60.0
+LINGER_S_MAX = 24 * 3600.0
+"""How long it stays for the WebSockets that it holds itself: the Worker's own, and all of them under TLS."""
+CLOSE_SPREAD_S = 10.0
+"""Over how long the clients of such sockets are sent away."""
+SERVICE_RESTART = 1012
 _LOOK_S = 0.02
 KEEP_ALIVE_S = 65  # longer than the proxies in front, so that it is never us who closes first
 
@@ -76,12 +83,19 @@ class Gateway:
             host=f"{start['host']}:{start['port']}",
             assets=around.assets.get(first.name),
         )
-        server = self._server(front)
+        client.sockets.report = self._report
+        connections = self._connections = Connections(loop)
+        connections.start()
+        keepers = Keepers(loop, lambda: self._control.send({"type": "keeper"}))
+        upgrades = Upgrades(loop, front, client.sockets, None if start.get("tls") else keepers, connections)
+        server = self._server(front, upgrades)
         listener = socket.socket(fileno=cast("int", start["listen_fd"]))
 
         def on_control(message: Message) -> None:
             if message.get("type") == "map":
                 client.adopt(SlotMap.from_wire(message["map"]), cast("dict[str, str]", message.get("classes") or {}))
+            elif message.get("type") == "keepers":
+                keepers.tell(cast("list[str]", message["paths"]))
             elif message.get("type") == "scheduled":
                 scheduled.begin(message)
             elif message.get("type") == "drain" and not self._drained.done():
@@ -103,6 +117,7 @@ class Gateway:
         server.config.timeout_graceful_shutdown = max(int(seconds), 1)
         server.should_exit = True
         front.drain()
+        await self._close_sockets(connections, seconds)
         await serving
         await front.close(seconds)
         await scheduled.close(seconds)
@@ -110,6 +125,18 @@ class Gateway:
         await client.close()
         await outgoing.close()
         return 0
+
+    async def _close_sockets(self, connections: Connections, seconds: float) -> None:
+        """Those that are held here: their clients come back, one after the other, to whoever serves then."""
+        if len(connections):
+            self._report("info", "closing_sockets", {"sockets": len(connections)})
+        try:
+            async with asyncio.timeout(seconds * 0.8):
+                await connections.close_all(SERVICE_RESTART, "service restart", min(CLOSE_SPREAD_S, seconds * 0.5))
+        except TimeoutError:
+            for connection in connections.all():
+                connection.drop()
+        connections.stop()
 
     async def _retire(self, server: uvicorn.Server, front: Front) -> None:
         """Another gateway listens on the same socket: accept no more, and end when nobody has a connection to us.
@@ -123,20 +150,23 @@ class Gateway:
         front.closing = True
         now_s = self._loop.time()
         idle_until_s, end_s = now_s + RETIRE_IDLE_S_MAX, now_s + RETIRE_S_MAX
-        while server.server_state.connections and self._loop.time() < end_s and not self._drained.done():
+        while server.server_state.connections and not self._drained.done():
+            held = len(self._connections)
+            if self._loop.time() > (end_s if not held else now_s + LINGER_S_MAX):
+                break
             if self._loop.time() > idle_until_s:
                 _close_idle(server)
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_LOOK_S if not held else 1.0)
         if not self._drained.done():  # what works on without a connection gets the rest
             self._drained.set_result(max(end_s - self._loop.time(), 1.0))
 
-    def _server(self, front: Front) -> uvicorn.Server:
+    def _server(self, front: Front, upgrades: Upgrades) -> uvicorn.Server:
         start = self._start
         tls = cast("dict[str, str] | None", start.get("tls"))
         config = uvicorn.Config(
             front,  # pyright: ignore[reportArgumentType]
             http="httptools",
-            ws="none",
+            ws=upgrades.protocol,  # pyright: ignore[reportArgumentType]
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -152,6 +182,8 @@ class Gateway:
 def _close_idle(server: uvicorn.Server) -> None:
     """Close the connections that have asked for nothing since their last response, and from which nothing has arrived."""
     for connection in list(server.server_state.connections):
+        if isinstance(connection, UpgradeProtocol):
+            continue
         protocol = cast("HttpToolsProtocol", connection)
         if protocol.timeout_keep_alive_task is None:  # a request has begun to arrive, or is being answered
             continue

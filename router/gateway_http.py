@@ -18,6 +18,7 @@ from ..engine.errors import DeadlineExceeded, PerdureError, ProgramBug, QuotaExc
 from ..engine.http import Body, HttpRequest, HttpResponse
 from ..engine.limits import BODY_INLINE_BYTES_MAX
 from ..engine.tracebacks import shown
+from ..engine.upgrades import checked
 from ..sdk.entrypoints import ExecutionContext
 from ..sdk.request import Request
 from ..sdk.response import Response
@@ -32,6 +33,10 @@ _RETRY_AFTER_S = "1"
 Message = MutableMapping[str, object]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Accept = Callable[[HttpResponse], Awaitable[None]]
+"""Serves the socket of a response, to the client that has asked for one."""
+ACCEPT = "perdure.accept"
+"""Of a request for a WebSocket: its `Accept`, in the scope."""
 
 
 class ClientGone(Exception):
@@ -94,7 +99,7 @@ class Front:
             for name, value in cast("list[tuple[bytes, bytes]]", scope["headers"])
         ]
         request_id = f"{self._prefix}-{self.requests:x}"
-        host, length, chunked, upgrade = self._host, 0, False, ""
+        host, length, chunked = self._host, 0, False
         for name, value in headers:
             if name == "host":
                 host = value
@@ -102,14 +107,9 @@ class Front:
                 length = int(value) if value.isdigit() else 0
             elif name == "transfer-encoding":
                 chunked = True
-            elif name == "upgrade":
-                upgrade = value
             elif name == "x-request-id" and value.isascii() and len(value) <= 100:
                 request_id = value
         REQUEST_ID.set(request_id)
-        if upgrade.lower() == "websocket":
-            await _plain(send, 501, "WebSockets are not supported by this version of perdure\n")
-            return
         if length > REQUEST_BYTES_MAX:
             await self._failed(
                 send, ValueTooLarge(f"the body is {length} bytes, the limit is {REQUEST_BYTES_MAX}"), request_id
@@ -129,7 +129,8 @@ class Front:
             elif length:
                 body = b"".join([chunk async for chunk in _incoming(running)])
             request = HttpRequest(cast("str", scope["method"]), url, headers, body)
-            await run_worker(self._answer(request, send, request_id))
+            accept = cast("Accept | None", scope.get(ACCEPT))
+            await run_worker(self._answer(request, send, request_id, accept))
         except ClientGone:
             return
         except asyncio.CancelledError:
@@ -141,9 +142,15 @@ class Front:
             if running.watcher is not None:
                 running.watcher.cancel()
 
-    async def _answer(self, request: HttpRequest, send: Send, request_id: str) -> None:
+    async def _answer(self, request: HttpRequest, send: Send, request_id: str, accept: Accept | None) -> None:
         try:
             response = await self._work(request)
+            if response.web_socket is not None:
+                if accept is None:
+                    await _plain(send, 400, "a request for a WebSocket needs the header Connection: Upgrade\n")
+                else:
+                    await accept(response)
+                return
             if any(name.lower() == "content-encoding" for name, _ in response.headers):
                 response = await as_encoded(response)
         except (ClientGone, asyncio.CancelledError):
@@ -178,7 +185,11 @@ class Front:
                 name="TypeError",
                 hint="return Response(…) on each way through it",
             )
-        return result.to_wire()
+        return checked(request, result.to_wire())
+
+    async def upgrade(self, request: HttpRequest) -> HttpResponse:
+        """The program's answer to a request for a WebSocket: with `web_socket`, or an ordinary one. Raises what it raises."""
+        return await self._work(request)
 
     async def _from_assets(self, assets: AssetFiles, request: HttpRequest) -> HttpResponse | None:
         """What is answered without the Worker."""

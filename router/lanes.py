@@ -36,6 +36,7 @@ from .wire import (
     REF_FRAMES,
     REPLY,
     REPLY_CARRYING,
+    SOCKET_FRAMES,
     VERSION,
     WELCOME,
     Frame,
@@ -60,16 +61,41 @@ class Answers(Protocol):
     def mapped(self, fields: object, classes: object) -> None: ...
 
 
+class LaneSockets(Protocol):
+    """The sockets that the process holds, as a lane tells them of the shard."""
+
+    identity: str
+
+    def needs(self, way: Lane) -> bool:
+        """Whether something for its objects is not acknowledged."""
+        ...
+
+    def ready(self, way: Lane) -> None:
+        """A session serves: it knows nothing yet of what was sent before."""
+        ...
+
+    def parted(self, way: Lane, died: bool) -> None:
+        """Nothing can be sent until `ready`. `died`: the session is gone; else it is handing over, and may still acknowledge."""
+        ...
+
+    def receive(self, way: Lane, frame: Frame) -> None: ...
+    def receive_late(self, way: Lane, frame: Frame) -> None:
+        """From a session that has handed over, after it has told: the next one runs again what has not been acknowledged."""
+        ...
+
+
 class _Leaving:
     """What a link to the session before is still needed for."""
 
-    __slots__ = ("calls", "told")
+    __slots__ = ("acknowledges", "calls", "told")
 
     def __init__(self, calls: set[int]) -> None:
         self.calls = calls
         """Sent there and not answered."""
         self.told = False
         """It has given back everything that it had not begun."""
+        self.acknowledges = False
+        """It may still acknowledge what was sent of sockets, until it has told."""
 
 
 class Lane:
@@ -102,6 +128,12 @@ class Lane:
         self._place: ShardPlace | None = None
         self._welcome = False
         self._leaving: dict[Link, _Leaving] = {}
+        self.sockets: LaneSockets | None = None
+        """Those that the process holds; None: it is no place for that."""
+        self.takes_sockets = False
+        """Whether the other side understands them; known when ready."""
+        self._early: list[Frame] = []
+        """Of sockets, from a session that serves already while the one before it has not told yet."""
         self._reopening: asyncio.TimerHandle | None = None
 
     # ------------------------------------------------------------------ where it leads
@@ -115,16 +147,24 @@ class Lane:
 
     def _leave(self, link: Link) -> None:
         """The link's session takes no calls any more: keep it for the answers that it owes."""
+        self._hear_early()
         self.link, self.ready, self._welcome = None, False, False
         calls = {f.call_id for f in self._answers.pending.values() if f.call_link is link and f.call_sent}
-        if not calls and (link.port is None or not link.port.needed):
+        sockets = self.sockets
+        acknowledges = sockets is not None and sockets.needs(self)
+        if sockets is not None:
+            sockets.parted(self, False)
+        if not calls and not acknowledges and (link.port is None or not link.port.needed):
             link.close()
             return
-        self._leaving[link] = _Leaving(calls)
+        self._leaving[link] = leaving = _Leaving(calls)
+        leaving.acknowledges = acknowledges
         link.send([PING, 0])
 
     def _left(self, link: Link, leaving: _Leaving) -> None:
         """Something has come over a link that is being left: is it needed any longer?"""
+        if leaving.acknowledges and not leaving.told:
+            return
         found = ((call_id, self._answers.pending.get(call_id)) for call_id in leaving.calls)
         leaving.calls = {call_id for call_id, f in found if f is not None and f.call_sent and f.call_link is link}
         if not leaving.calls and link.port is not None and link.port.needed:
@@ -140,22 +180,30 @@ class Lane:
         if self._place is None or self._place.endpoint is None or self.link is not None:
             return
         self.link = Link(self._context, self._loop, self._place.endpoint, self._on_message, self._on_lost, self._curve)
-        self.link.send([HELLO, [VERSION], self._role, {"references": self._answers.host}])
+        fields: dict[str, object] = {"references": self._answers.host}
+        if self.sockets is not None:
+            fields["sockets"] = self.sockets.identity
+        self.link.send([HELLO, [VERSION], self._role, fields])
 
     def _on_lost(self, link: Link, reason: str) -> None:
-        if link in self._leaving:
-            del self._leaving[link]
+        leaving = self._leaving.pop(link, None)
+        if leaving is not None:
             link.close()
             self._fail_sent(link, reason)
+            if self.sockets is not None and not leaving.told:
+                self.sockets.parted(self, True)  # it has not handed over: the map was faster than the news of its death
             self._go_on()
             return
         if link is not self.link:
             return
         if reason.startswith("refused") and self._on_refused is not None:
             self._on_refused(NotConnected(f"{link.endpoint} {reason}", hint="give the keys that the router knows"))
+        self._hear_early()
         self.link, self.ready, self._welcome = None, False, False
         link.close()
         self._fail_sent(link, reason)
+        if self.sockets is not None:
+            self.sockets.parted(self, True)
         if self._reopening is None:
             self._reopening = self._loop.call_later(_REOPEN_S, self._open)
 
@@ -249,6 +297,10 @@ class Lane:
             if link is self.link:
                 self._welcomed(link, frame)
             return
+        if kind in SOCKET_FRAMES:
+            if self.sockets is not None:
+                self._on_sockets(link, frame, self.sockets)
+            return
         if kind == REPLY_CARRYING:
             self._answers.replied_carrying(self._answers.pending.get(frame[1]), link, frame)
             return
@@ -280,6 +332,24 @@ class Lane:
         elif kind == CANCEL and future.call_outgoing is not None:
             future.call_outgoing.cancel()
 
+    def _on_sockets(self, link: Link, frame: Frame, sockets: LaneSockets) -> None:
+        """In the order in which sessions have served, whatever link is read first."""
+        if link is self.link:
+            if self.ready:
+                sockets.receive(self, frame)
+            else:
+                self._early.append(frame)
+        elif self._leaving[link].told:
+            sockets.receive_late(self, frame)
+        else:
+            sockets.receive(self, frame)
+
+    def _hear_early(self) -> None:
+        early, self._early = self._early, []
+        for frame in early:
+            if self.sockets is not None:
+                self.sockets.receive(self, frame)
+
     def _welcomed(self, link: Link, frame: Frame) -> None:
         version, fields = frame[1], cast("dict[str, object]", frame[2])
         if version != VERSION:
@@ -298,6 +368,7 @@ class Lane:
         if isinstance(fields.get("references"), bytes):
             link.port = self._answers.port(link, cast("bytes", fields["references"]))
         self.takes_extras = bool(fields.get("extras"))
+        self.takes_sockets = bool(fields.get("sockets"))
         self.kinds = frozenset(cast("list[int]", fields.get("kinds") or (RPC, FETCH)))
         self._go_on()
 
@@ -306,12 +377,20 @@ class Lane:
         if self.ready or not self._welcome or any(not leaving.told for leaving in self._leaving.values()):
             return
         self.ready = True
+        self._hear_early()
         parked, self.parked = self.parked, {}
         for future in sorted(parked, key=lambda future: future.call_id):  # what was given back came last
             if future.call_frame[6] in self.kinds:
                 self.send(future)
             else:
                 self._answers.failed(future, self.not_understood())
+        if self.sockets is not None:
+            self.sockets.ready(self)
+
+    def send_frame(self, frame: Frame, size: int = 0) -> None:
+        """A frame that belongs to no call. Only while `ready`."""
+        if self.link is not None:
+            self.link.send(frame, size)
 
     def not_understood(self) -> VersionMismatch:
         """The error for a call of a kind that is not among `kinds`."""

@@ -25,6 +25,7 @@ from ..engine.limits import BODY_INLINE_BYTES_MAX
 from .links import NOBLOCK, has_messages, prepare
 from .ports import Port, too_old
 from .slots import SlotMap
+from .socket_peers import FROM_HOLDERS, SocketHost, SocketPeer, moved
 from .streams import Incoming, Outgoing
 from .wire import (
     CALL,
@@ -44,6 +45,7 @@ from .wire import (
     REF_FRAMES,
     REPLY,
     REPLY_CARRYING,
+    SOCKET_EVENT,
     STILL_THERE,
     VERSION,
     WELCOME,
@@ -68,7 +70,18 @@ Links = Sequence[Sequence[object]]
 class Peer:
     """One connected client."""
 
-    __slots__ = ("calls", "identity", "incoming", "outgoing", "port", "queue", "queued_bytes", "role", "version")
+    __slots__ = (
+        "calls",
+        "holder",
+        "identity",
+        "incoming",
+        "outgoing",
+        "port",
+        "queue",
+        "queued_bytes",
+        "role",
+        "version",
+    )
 
     def __init__(self, identity: bytes) -> None:
         self.identity = identity
@@ -81,6 +94,8 @@ class Peer:
         self.outgoing: dict[int, Outgoing] = {}
         self.port: Port | None = None
         """For what travels by reference, if it has said that it understands that."""
+        self.holder: SocketPeer | None = None
+        """It holds sockets of objects."""
 
 
 class Acceptor:
@@ -102,8 +117,11 @@ class Acceptor:
         stop_operation: Callable[[Call], None],
         report: Report,
         exports: Exports | None = None,
+        sockets: SocketHost | None = None,
     ) -> None:
         self.endpoint = endpoint
+        self._sockets = sockets
+        """What is told of the objects' sockets; None: holders of sockets are not understood."""
         self._exports = exports if exports is not None else Exports(loop, secrets.token_bytes)
         self._loop = loop
         self._index = index
@@ -233,6 +251,8 @@ class Acceptor:
             for frame in frames:
                 if frame[0] == CALL and peer.version:
                     self._on_call(peer, frame)
+                elif frame[0] in FROM_HOLDERS and peer.holder is not None:
+                    self._on_socket(peer, peer.holder, frame)
                 else:
                     self._on_other(peer, frame)
         except ProtocolError as error:
@@ -309,9 +329,34 @@ class Acceptor:
             self._look_after()
         self._deliver(call)
 
+    def _on_socket(self, peer: Peer, holder: SocketPeer, frame: Frame) -> None:
+        """Of an object's sockets. While a hand-off holds everything back an event is dropped: who sent it sends it again to the
+        next session, as all that was not acknowledged."""
+        if frame[0] != SOCKET_EVENT:
+            if cast("bytes", frame[2 if type(frame[1]) is str else 1])[0] >> 2 in self._mine:
+                holder.receive(frame)
+            return
+        if frame[1] > self._map.epoch:
+            self._park(peer, frame)
+        elif self._admits is not None and self._mine:
+            return
+        elif frame[3][0] >> 2 not in self._mine:
+            self._send(peer, [MAP, self._map.to_wire(), self._classes])
+            holder.refuse(frame, moved())
+        else:
+            self.calls += 1
+            holder.receive(frame)
+
+    @property
+    def holders(self) -> list[SocketPeer]:
+        """Peers that hold sockets of objects."""
+        return [peer.holder for peer in self._peers.values() if peer.holder is not None]
+
     def _park(self, peer: Peer, frame: Frame) -> None:
         if len(self._parked) < PARKED_MAX:
             self._parked.append((peer, frame))
+        elif frame[0] == SOCKET_EVENT and peer.holder is not None:
+            peer.holder.refuse(frame, _too_many())
         else:
             self._send(peer, [ERROR, frame[1], _too_many().to_wire()])
 
@@ -382,9 +427,19 @@ class Acceptor:
             peer.version = VERSION
             if peer.port is None and len(frame) > 3 and cast("dict[str, object]", frame[3]).get("references"):
                 peer.port = Port(self._exports, functools.partial(self._send, peer), CALL_DEADLINE_S)
+            if self._sockets is not None:
+                fields["sockets"] = True
+                self._may_hold(peer, self._sockets, frame)
             self._send(peer, [WELCOME, VERSION, fields])
         else:
             self._send(peer, [WELCOME, 0, {"versions": [VERSION], "session": self._session}])
+
+    def _may_hold(self, peer: Peer, sockets: SocketHost, frame: Frame) -> None:
+        """Whether the peer holds sockets: then it is looked whether it is still there."""
+        identity = cast("dict[str, object]", frame[3]).get("sockets") if len(frame) > 3 else None
+        if peer.holder is None and type(identity) is str:
+            peer.holder = SocketPeer(identity, functools.partial(self._send, peer), sockets)
+            self._look_after()
 
     def _on_cancel(self, peer: Peer, call_id: int) -> None:
         if self._parked:
@@ -428,7 +483,7 @@ class Acceptor:
     def _look(self) -> None:
         self._looking = None
         for peer in self._peers.values():
-            if peer.port is not None and (peer.calls or peer.port.needed):
+            if peer.holder is not None or (peer.port is not None and (peer.calls or peer.port.needed)):
                 self._send(peer, STILL_THERE)
                 self._look_after()
 
@@ -518,6 +573,8 @@ class Acceptor:
             return
         if peer.port is not None:
             peer.port.lost()
+        if peer.holder is not None:
+            peer.holder.lost()
         calls, peer.calls = peer.calls, {}
         for call in calls.values():
             self._cancel(call)

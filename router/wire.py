@@ -29,22 +29,52 @@ Both ends that name themselves in the fields of HELLO and WELCOME (`references`:
     REF_KEEP   number, process                  a parameter that is kept after its call has returned
     REF_DROP   number                           nobody has it any more
     REF_GONE   process                          one behind a relay is gone
+
+Who holds sockets of objects says who it is (HELLO: `sockets`), the shard that it understands that (WELCOME: `sockets`). What
+and data of an event, effects: see `engine/socket_calls.py`.
+
+    SOCKET_EVENT   epoch, class key, id, name,  to the shard
+                   socket, what, number, acknowledged, after, data, auto ms
+    SOCKET_ACK     id, socket, number, fields   of an error; nil: handled and durable
+    SOCKET_EFFECTS id, number, cause, effects   cause: nil or [socket, number, ordinal]; effects: [[[socket, …], what, data], …]
+    SOCKETS_RULES  id, rules                    [request, response, replies to close, overflow]
+    SOCKETS_ASKED  class key, id                which sockets of the object are there?
+    SOCKETS_HELD   class key, id, name,         the answer; unasked: told to a session that knows nothing yet
+                   [[socket, auto ms], …], asked
+    SOCKETS_SEEN   id, number                   recorded effects have arrived
+    SOCKET_BUFFERED id, socket, bytes           that many are not read by the client
 """
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgpack
 
 from ..engine.calls import FETCH, OPERATE, RPC
 from ..engine.errors import ProtocolError
 from ..engine.http import HttpRequest, HttpResponse
+from ..engine.socket_calls import SocketRef
+
+if TYPE_CHECKING:
+    from ..engine.web_socket import Opener, WebSocket
 
 VERSION = 1
 _VERSION_BYTE = bytes([VERSION])
 HELLO, WELCOME, CALL, CANCEL, REPLY, ERROR, CHUNK, CREDIT, MOVED, PING, PONG, MAP = range(1, 13)
 REPLY_CARRYING, REF_CALL, REF_REPLY, REF_ERROR, REF_CANCEL, REF_KEEP, REF_DROP, REF_GONE = range(13, 21)
+(
+    SOCKET_EVENT,
+    SOCKET_ACK,
+    SOCKET_EFFECTS,
+    SOCKETS_RULES,
+    SOCKETS_ASKED,
+    SOCKETS_HELD,
+    SOCKETS_SEEN,
+    SOCKET_BUFFERED,
+) = range(21, 29)
+SOCKET_FRAMES = frozenset({SOCKET_ACK, SOCKET_EFFECTS, SOCKETS_RULES, SOCKETS_ASKED})
+"""From a shard to who holds sockets."""
 STILL_THERE = [REF_DROP, bytes(16)]
 """Asks for nothing: a peer that is gone is noticed when something is sent to it."""
 LOOK_S = 1.0
@@ -98,14 +128,29 @@ def decode_request(payload: bytes) -> HttpRequest:
 def encode_response(response: HttpResponse) -> bytes:
     """A response without a streamed body."""
     body = response.body if isinstance(response.body, bytes) else None
-    return cast("bytes", msgpack.packb([response.status, response.headers, response.status_text, body]))
+    fields: list[object] = [response.status, response.headers, response.status_text, body]
+    socket = response.web_socket
+    if socket is not None and socket.ref is not None:
+        ref = socket.ref
+        fields.append([ref.class_key, ref.object_id, ref.name, ref.socket, ref.hibernates, socket.protocol])
+    return cast("bytes", msgpack.packb(fields))
 
 
-def decode_response(payload: bytes) -> HttpResponse:
-    """Raises ProtocolError."""
+def decode_response(payload: bytes, opener: Opener | None = None) -> HttpResponse:
+    """`opener`: opens the socket that it may bring along. Raises ProtocolError."""
     try:
-        status, headers, text, body = cast("list[object]", msgpack.unpackb(payload))
+        status, headers, text, body, *more = cast("list[object]", msgpack.unpackb(payload))
         pairs = [(name, value) for name, value in cast("list[tuple[str, str]]", headers)]
-        return HttpResponse(cast("int", status), pairs, cast("bytes | None", body), cast("str", text))
+        response = HttpResponse(cast("int", status), pairs, cast("bytes | None", body), cast("str", text))
+        if more and opener is not None:
+            *ref, protocol = cast("tuple[str, bytes, str | None, bytes, bool, str]", more[0])
+            response.web_socket = _socket_of(SocketRef(*ref), opener, protocol)  # pyright: ignore[reportArgumentType]
+        return response
     except (ValueError, TypeError) as error:
         raise ProtocolError(f"malformed response: {error!r}") from error
+
+
+def _socket_of(ref: SocketRef, opener: Opener, protocol: str) -> WebSocket:
+    from ..engine.web_socket import WebSocket  # which a client that gets no socket does not need
+
+    return WebSocket.of_ref(ref, opener, protocol)

@@ -15,10 +15,11 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
-from ..engine.errors import PerdureError
 from ..engine.interruption import entry
+from ..engine.upgrades import is_upgrade, offered
 from .asgi_exchange import Exchange
 from .asgi_lifespan import LOG, VERSIONS, Application, Lifespan, Message
+from .asgi_socket import SocketExchange
 from .entrypoints import WAIT_UNTIL_S_MAX, WorkerEntrypoint
 from .event_code import adopted
 from .incoming import Incoming, headers_of, method_of, split
@@ -51,6 +52,11 @@ def request_to_scope(
         ],
         "env": env,
     }
+    if ws:
+        del scope["method"]
+        scope["scheme"] = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+        scope["subprotocols"] = offered(headers_of(request))
+        scope["extensions"] = {"websocket.http.response": {}}
     if state is not None:
         scope["state"] = dict(state)
     return scope
@@ -59,9 +65,12 @@ def request_to_scope(
 async def fetch(app: Application, request: Request | Incoming, env: object, ctx: object = None) -> Response:
     """The application's response to one request. Its body streams when the application sends it in parts.
 
+    A request that asks for a WebSocket is the application's too: see `websocket`.
     `ctx` is accepted as in the reference; not needed. Raises what the application raises before it answers, and RuntimeError when
     it does not answer.
     """
+    if is_upgrade(headers_of(request)):
+        return await websocket(app, request, env)
     loop = asyncio.get_running_loop()
     waiting: asyncio.Future[Response] = loop.create_future()
     exchange, lifespan = Exchange(request, waiting), Lifespan(app)
@@ -112,7 +121,7 @@ async def _start_and_call(
         exchange.failed(failure)
 
 
-async def _call(app: Application, scope: Message, exchange: Exchange) -> None:
+async def _call(app: Application, scope: Message, exchange: Exchange | SocketExchange) -> None:
     with adopted():
         await app(scope, exchange.receive, exchange.send)
     exchange.returned()
@@ -133,11 +142,40 @@ def run_in_background(coroutine: Coroutine[Any, Any, object]) -> asyncio.Task[No
 
 
 async def websocket(app: Application, request: Request | Incoming, env: object = None) -> Response:
-    """Raises PerdureError: there are no WebSockets in this version."""
-    raise PerdureError(
-        "WebSockets are not supported by this version of perdure",
-        hint="answer with a stream instead: server-sent events (`text/event-stream`)",
-    )
+    """The application's answer to a request for a WebSocket: one with the client's end when it accepts.
+
+    The application goes on for as long as the socket is open; inside an object it keeps that awake. Raises what it raises before it
+    answers, RuntimeError when it does not answer.
+    """
+    loop = asyncio.get_running_loop()
+    waiting: asyncio.Future[Response] = loop.create_future()
+    exchange, lifespan = SocketExchange(waiting), Lifespan(app)
+    task = loop.create_task(_serve_socket(app, request, env, exchange, lifespan), name="asgi socket")
+    keep(task)
+    try:
+        return await waiting
+    except asyncio.CancelledError:
+        task.cancel()  # who asked has gone
+        raise
+
+
+async def _serve_socket(
+    app: Application, request: Incoming, env: object, exchange: SocketExchange, lifespan: Lifespan
+) -> None:
+    try:
+        await lifespan.startup()
+        await _call(app, request_to_scope(request, env, True, lifespan.state), exchange)
+    except Exception as error:
+        if not exchange.failed(error):
+            LOG.error("Exception in ASGI application, its WebSocket is closed with 1011", exc_info=error)
+    finally:
+        exchange.abandon()
+    try:
+        await lifespan.shutdown()
+    except Exception as error:
+        LOG.error("Exception in ASGI lifespan application", exc_info=error)
+    finally:
+        lifespan.abandon()
 
 
 def entrypoint(app: Application) -> type[WorkerEntrypoint]:
@@ -145,8 +183,6 @@ def entrypoint(app: Application) -> type[WorkerEntrypoint]:
 
     class Default(WorkerEntrypoint):
         async def fetch(self, request: Request) -> Response:
-            if str(request.headers.get("upgrade") or "").lower() == "websocket":
-                return await websocket(app, request, self.env)
             return await fetch(app, request, self.env, self.ctx)
 
     return Default

@@ -28,6 +28,10 @@ PENDING_PREVENTS_EVICTION = Change(
     "durable_object_io_tasks_prevent_eviction", "durable_object_io_tasks_allow_eviction", "2026-10-01"
 )
 DELETE_ALL_DELETES_ALARM = Change("delete_all_deletes_alarm", "delete_all_preserves_alarm", "2026-02-24")
+AUTO_REPLY_TO_CLOSE = Change("web_socket_auto_reply_to_close", "web_socket_manual_reply_to_close", "2026-04-07")
+CLOSE_REASONS_BOUNDED = Change(
+    "websocket_close_reason_byte_limit", "no_websocket_close_reason_byte_limit", "2026-03-03"
+)
 
 ASSETS_FOR_NAVIGATION = Change(
     "assets_navigation_prefers_asset_serving", "assets_navigation_has_no_effect", "2025-04-01"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 
 from ..engine.errors import ClassNotFound, ConfigError
+from ..engine.web_socket import BEHAVIOUR, NEWEST, Behaviour
 from .entrypoints import CURRENT, HANDLERS, ExecutionContext, WorkerEntrypoint
 from .env import RUNNING, Env
 from .legacy import LegacyWorker, functions_of
@@ -46,13 +47,16 @@ def check_consumer(path: str, queues: Sequence[str], doors: Doors) -> None:
 class Doors:
     """Of one program in one process. Raises ConfigError: two default entrypoints."""
 
-    def __init__(self, program: str, module: ModuleType, env: Env, *, legacy: bool = False) -> None:
-        """`legacy`: handlers carry `on_`, and may be functions of the module."""
+    def __init__(
+        self, program: str, module: ModuleType, env: Env, *, legacy: bool = False, sockets: Behaviour = NEWEST
+    ) -> None:
+        """`legacy`: handlers carry `on_`, and may be functions of the module. `sockets`: what its WebSockets do."""
         self.program = program
         self.env = env
         self.exports: Mapping[str, object] | object = None
         """What Workers find as `ctx.exports`."""
         self._legacy = legacy
+        self._sockets = sockets
         self._classes = entrypoints_of(module)
         self._functions = functions_of(module) if legacy else {}
 
@@ -83,6 +87,7 @@ class Doors:
             context.exports = self.exports
             CURRENT.set(context)
             RUNNING.set(self.env)
+            BEHAVIOUR.set(self._sockets)
             return LegacyWorker(self._functions, context, self.env) if cls is None else self._made(cls, context)
 
         return make

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from ..engine.errors import NetworkError
 from ..engine.http import HttpRequest, HttpResponse
-from ..engine.outgoing import arriving_body, end_body, leaving_body, send_out
+from ..engine.outgoing import arriving_body, arriving_socket, end_body, leaving_body, send_out
 from .headers import value_of
 from .request import Request
 from .response import Response
@@ -35,6 +35,7 @@ class Fetcher(Protocol):
     def send(self, request: HttpRequest) -> Awaitable[HttpResponse]:
         """One request, one answer: redirects are answers. `request.url` is http or https.
 
+        One that asks for a WebSocket may be answered with `web_socket`: a connection that is open, and not accepted yet.
         Raises NetworkError where there is no answer. Whoever does not read the answer's body closes it.
         """
         ...
@@ -61,7 +62,8 @@ def install(fetcher: Fetcher) -> Callable[[], None]:
     return lambda: _installed.remove(fetcher)
 
 
-def _fetcher() -> Fetcher:
+def fetcher_of_process() -> Fetcher:
+    """What was installed last. Raises NetworkError where nothing was."""
     if not _installed:
         raise NetworkError(
             "fetch() has nothing to ask with: it works in programs that perdure runs",
@@ -83,7 +85,7 @@ async def fetch(resource: object, **options: object) -> Response:
     if binding is not None:
         ask = getattr(binding, "fetch", binding)
         return await _unless_aborted(request.signal, cast("Callable[[Request], Awaitable[Response]]", ask)(request))
-    fetcher, mode = _fetcher(), request.redirect
+    fetcher, mode = fetcher_of_process(), request.redirect
     wire = request.to_wire()
     if isinstance(wire.body, AsyncIterator):
         wire.body = leaving_body(wire.body)
@@ -94,6 +96,8 @@ async def fetch(resource: object, **options: object) -> Response:
         raise
     if isinstance(found.response.body, AsyncIterator):
         found.response.body = arriving_body(found.response.body)
+    if found.response.web_socket is not None:
+        arriving_socket(found.response.web_socket)
     response = Response.from_wire(found.response)
     response.url, response.redirected = found.url, found.redirected
     if request.signal is not None and isinstance(found.response.body, AsyncIterator):

@@ -25,11 +25,14 @@ from ..engine.durable import DurableObject
 from ..engine.errors import ConfigError
 from ..engine.ids import ClassKey
 from ..engine.stubs import Namespace, Transport
+from ..engine.web_socket import Behaviour
 from . import aliases, config, django_cf, program_modules
 from .adapter import SdkHttp, fetch_through
 from .blocking import uses_run_sync
 from .class_migrations import Deployed, check_exports, unique_key
 from .compatibility import (
+    AUTO_REPLY_TO_CLOSE,
+    CLOSE_REASONS_BOUNDED,
     DELETE_ALL_DELETES_ALARM,
     ENHANCED_ERRORS,
     NO_GLOBAL_HANDLERS,
@@ -90,7 +93,7 @@ class Program:
         """Class key → how a shard runs the class. `exports`: what its objects find as `ctx.exports`."""
         http, blocking = SdkHttp(), self.blocking
         django_cf.adapt()
-        settings = self.config
+        settings, sockets = self.config, self.sockets
 
         def asks_for(change: Change) -> bool:
             return applies(change, settings.compatibility_date, settings.compatibility_flags)
@@ -106,6 +109,7 @@ class Program:
                 delete_all_deletes_alarm=asks_for(DELETE_ALL_DELETES_ALARM),
                 pending_prevents_eviction=asks_for(PENDING_PREVENTS_EVICTION),
                 errors_keep_properties=asks_for(ENHANCED_ERRORS),
+                sockets=sockets,
                 legacy_handler_names=self.legacy,
                 exports=exports,
                 blocking=blocking,
@@ -117,7 +121,13 @@ class Program:
         """Its Workers. Raises ConfigError: two default entrypoints."""
         if self.blocking:
             let_workers_block()
-        return Doors(self.name, self.module, env, legacy=self.legacy)
+        return Doors(self.name, self.module, env, legacy=self.legacy, sockets=self.sockets)
+
+    @property
+    def sockets(self) -> Behaviour:
+        """How its WebSockets close, by its compatibility date. Raises ConfigError."""
+        date, flags = self.config.compatibility_date, self.config.compatibility_flags
+        return Behaviour(applies(AUTO_REPLY_TO_CLOSE, date, flags), applies(CLOSE_REASONS_BOUNDED, date, flags))
 
     @property
     def entrypoints(self) -> list[str]:

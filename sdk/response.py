@@ -10,9 +10,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
-from ..engine.errors import PerdureError
 from ..engine.http import HttpResponse
 from ..engine.values import UNDEFINED
+from ..engine.web_socket import WebSocket
 from .body import BodyReader, Content, extract
 from .headers import Headers, as_pairs, value_of
 from .readable_stream import ReadableStream
@@ -34,9 +34,11 @@ class _Json:
 
 
 class Response(BodyReader):
-    """`Response(body=None, status=200, status_text="", headers=None)`; body: see `body.extract`."""
+    """`Response(body=None, status=200, status_text="", headers=None, web_socket=None)`; body: see `body.extract`."""
 
     json = _Json()
+    web_socket: WebSocket | None = None
+    """The client's end, of a response to an upgrade; whoever accepts it talks over it."""
 
     def __init__(
         self,
@@ -46,14 +48,18 @@ class Response(BodyReader):
         headers: object = None,
         web_socket: object = None,
     ) -> None:
-        """Raises TypeError for bodies and headers of other types, ValueError for a status that is none."""
-        if web_socket is not None and web_socket is not UNDEFINED:
-            raise PerdureError("web_socket= is not supported by this version of perdure")
+        """`web_socket`: an end of a pair, with status 101.
+
+        Raises TypeError for bodies, headers and sockets of other types, ValueError for a status that is none.
+        """
         if isinstance(body, Response):
-            self._become(body, status is not None or bool(status_text) or headers is not None)
+            options = status is not None or bool(status_text) or headers is not None or web_socket is not None
+            self._become(body, options)
             return
         self.status = 200 if status is None else int(status)
-        if not 200 <= self.status <= 599:
+        if web_socket is not None and web_socket is not UNDEFINED:
+            self.web_socket = _client_end(web_socket, self.status)
+        elif not 200 <= self.status <= 599:
             raise ValueError(
                 f"Responses may only be constructed with status codes in the range 200 to 599, inclusive; got {self.status}"
             )
@@ -81,20 +87,34 @@ class Response(BodyReader):
         self.status, self._status_text = other.status, other._status_text
         self._pairs, self._headers = other._pairs, other._headers
         self.url, self.redirected, self.type = other.url, other.redirected, other.type
+        self.web_socket = other.web_socket
         self._body, self._used = other._body, other._used
         other._used = other._body is not None
 
     @classmethod
     def new(cls, body: object = None, options: object = None, **more: object) -> Response:
-        """As JavaScript makes one: `status`, `statusText`, `headers` in an object, or as keyword arguments."""
+        """As JavaScript makes one: `status`, `statusText`, `headers`, `webSocket` in an object (another response is one), or as
+        keyword arguments."""
+        if isinstance(options, Response):
+            options = options.as_options()
         given = {**(cast("dict[str, object]", options) if isinstance(options, dict) else {}), **more}
         return cls(
             body,
             cast("int | None", given.get("status")),
             str(given.get("statusText") or given.get("status_text") or ""),
             given.get("headers"),
-            given.get("webSocket"),
+            given.get("webSocket", given.get("web_socket")),
         )
+
+    def as_options(self) -> dict[str, object]:
+        """What makes a response of the same status, headers and socket."""
+        pairs = list(self._pairs if self._headers is None else self._headers.items())
+        return {
+            "status": self.status,
+            "statusText": self._status_text,
+            "headers": pairs,
+            "webSocket": self.web_socket,
+        }
 
     @classmethod
     def from_wire(cls, response: HttpResponse) -> Response:
@@ -103,6 +123,8 @@ class Response(BodyReader):
         self.status, self._status_text = response.status, response.status_text
         self._pairs, self._headers, self._body = response.headers, None, response.body
         self.url, self.redirected, self.type = "", False, "default"
+        if response.web_socket is not None:
+            self.web_socket = response.web_socket
         return self
 
     def to_wire(self) -> HttpResponse:
@@ -113,7 +135,7 @@ class Response(BodyReader):
         if streamed is not None and streamed.expected_length is not None and not isinstance(body, bytes):
             if value_of(pairs, "content-length") is None:
                 pairs = [*pairs, ("content-length", str(streamed.expected_length))]
-        return HttpResponse(self.status, pairs, body, self._status_text)
+        return HttpResponse(self.status, pairs, body, self._status_text, self.web_socket)
 
     def _content_header(self, name: str) -> str | None:
         return value_of(self._pairs if self._headers is None else list(self._headers.items()), name)
@@ -141,7 +163,12 @@ class Response(BodyReader):
         return InJavaScript.of(self)
 
     def clone(self) -> Response:
-        """A second response of the same; a streamed body is read by both, and kept for the slower one. Raises OSError."""
+        """A second response of the same; a streamed body is read by both, and kept for the slower one.
+
+        Raises OSError, and TypeError for the response to an upgrade.
+        """
+        if self.web_socket is not None:
+            raise TypeError("Cannot clone a response to a WebSocket handshake.")
         return self._with(self.split_body())
 
     def replace_body(self, body: object) -> Response:
@@ -201,9 +228,25 @@ class Response(BodyReader):
     def to_py(self) -> Response:
         return self
 
+    @property
+    def webSocket(self) -> WebSocket | None:
+        return self.web_socket
+
     statusText = status_text
     js_response = js_object
     replaceBody = replace_body
     raiseForStatus = raise_for_status
     unpackArchive = unpack_archive
     fromJson = from_json
+
+
+def _client_end(socket: object, status: int) -> WebSocket:
+    """What `web_socket=` names. Raises TypeError, and ValueError for another status than 101."""
+    if not isinstance(socket, WebSocket):
+        raise TypeError(
+            "Incorrect type for the 'webSocket' field on 'ResponseInit': the provided value is not of type 'WebSocket': "
+            f"it is {type(socket).__name__}; give one end of a WebSocketPair"
+        )
+    if status != 101:
+        raise ValueError(f"Responses with a WebSocket must have status code 101, got {status}")
+    return socket

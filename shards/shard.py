@@ -157,8 +157,17 @@ class Shard:
             stop_operation=self.operations.cancel,
             report=self._report,
             exports=self.client.exports,
+            sockets=self.session.residents,
         )
+        self._hold_sockets()
         self.session.committer.send_now = self.acceptor.send_now
+
+    def _hold_sockets(self) -> None:
+        """Who holds the objects' sockets, and what was in use when the session before ended."""
+        residents, dead = self.session.residents, self.session.files.dead
+        residents.holders = lambda: self.acceptor.holders
+        residents.was_live = lambda object_id: object_id in dead.objects
+        self.client.sockets.report = self._report
 
     def _watch_over(self) -> None:
         """Turns past their bounds, memory, and events that have ended this shard again and again."""

@@ -14,6 +14,7 @@ import apsw
 from ..engine.database import APPLICATION_ID, PAGE, TEMPLATE, write_version
 from ..engine.disk import Disk
 from ..engine.errors import ImportRefused, StorageFull
+from ..engine.stored_sockets import DROP_TABLES, NOTE
 
 _SLICE = 1 << 20
 WRITE_BACK_BYTES = 8 << 20
@@ -26,6 +27,9 @@ HIDDEN_TABLES = (
     "create table if not exists _cf_KV(key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;"
     "create table if not exists _cf_METADATA(key TEXT PRIMARY KEY, value) WITHOUT ROWID"
 )
+
+_NOT_ITS_OWN = f"delete from _cf_METADATA where key in ('restore', '{NOTE}')"
+"""What was noted for the next instance of the object that the file is of, and that it has sockets."""
 
 
 def copy(disk: Disk, source: str, target: str) -> int:
@@ -68,14 +72,14 @@ def _patch(disk: Disk, path: str, *patches: tuple[int, bytes]) -> None:
 def make_plain(disk: Disk, path: str) -> None:
     """Turn a copy of an object's file into one for any program: no -wal is asked for, no trace of our numbers. Synced."""
     _patch(disk, path, (_FORMAT_OFFSET, _PLAIN), (_RESERVED_OFFSET, _RESERVED))
-    _edit(disk, path, "delete from _cf_METADATA where key = 'restore'")
+    _edit(disk, path, f"{_NOT_ITS_OWN};{DROP_TABLES}")
     sync(disk, path)
 
 
 def finish(disk: Disk, path: str, generation: int) -> int:
     """Make a whole file ready to be an object's of that generation, complete up to change 1. Synced; its size in pages."""
     _patch(disk, path, (_FORMAT_OFFSET, _PLAIN))
-    _edit(disk, path, f"{HIDDEN_TABLES};delete from _cf_METADATA where key = 'restore'")
+    _edit(disk, path, f"{HIDDEN_TABLES};{_NOT_ITS_OWN};{DROP_TABLES}")
     fd = disk.open(path)
     try:
         disk.pwrite(fd, _WAL, _FORMAT_OFFSET)
@@ -89,7 +93,9 @@ def finish(disk: Disk, path: str, generation: int) -> int:
 def _edit(disk: Disk, path: str, statements: str) -> None:
     connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE, vfs=disk.vfs or None)
     try:
-        connection.execute("pragma locking_mode=exclusive;pragma journal_mode=memory;pragma synchronous=off").fetchall()
+        connection.execute(
+            "pragma locking_mode=exclusive;pragma journal_mode=memory;pragma synchronous=off;pragma secure_delete=on"
+        ).fetchall()
         connection.execute(statements).fetchall()
     except apsw.FullError as error:
         raise StorageFull("the disk of the data folder is full", hint="free space there") from error
@@ -177,7 +183,7 @@ def _convert(disk: Disk, target: str, source: str) -> None:
             connection.execute(f"pragma page_size={PAGE};pragma auto_vacuum=none;vacuum").fetchall()
         hidden = connection.execute(
             "select name from sqlite_schema where name like '\\_cf\\_%' escape '\\' "
-            "and name not in ('_cf_KV', '_cf_METADATA', '_cf_ANSWERS')"
+            "and name not in ('_cf_KV', '_cf_METADATA', '_cf_ANSWERS', '_cf_SOCKETS', '_cf_OUTBOX')"
         ).fetchall()
         if hidden:
             raise ImportRefused(

@@ -13,13 +13,28 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .clients import Client, ConnectionEnded, ConnectionRefused
     from .simulation import Run, Simulation, simulate
     from .story import Happening
     from .virtual import NothingHappens
     from .world import LogRecord, World
 
-__all__ = ["Happening", "LogRecord", "NothingHappens", "Run", "Simulation", "World", "simulate"]
+__all__ = [
+    "Client",
+    "ConnectionEnded",
+    "ConnectionRefused",
+    "Happening",
+    "LogRecord",
+    "NothingHappens",
+    "Run",
+    "Simulation",
+    "World",
+    "simulate",
+]
 _FROM = {
+    "Client": "clients",
+    "ConnectionEnded": "clients",
+    "ConnectionRefused": "clients",
     "Happening": "story",
     "LogRecord": "world",
     "NothingHappens": "virtual",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json as json_module
+from collections.abc import Mapping, Sequence
 from contextvars import Context
+from dataclasses import replace
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -12,13 +14,14 @@ from ..bindings.kinds import environments
 from ..bindings.surroundings import Surroundings
 from ..engine.blocking import run_worker
 from ..engine.errors import PerdureError
-from ..engine.http import HttpResponse
+from ..engine.http import HttpRequest, HttpResponse
 from ..router.gateway_http import Front, Message
 from ..sdk.entrypoints import ExecutionContext
 from ..sdk.programs import Programs
 from ..sdk.request import Request
 from ..sdk.response import Response
 from ..sdk.scheduled import ScheduledController, run_scheduled
+from .clients import Client, ConnectionRefused
 from .network import Caller, Network
 from .process import Report
 from .virtual import VirtualLoop, in_background
@@ -59,7 +62,7 @@ class FrontDoor:
             del options["json"]
             headers = dict(cast("dict[str, str]", options.get("headers") or {}))
             options["headers"] = {"content-type": "application/json", **headers}
-        wire = Request(url if "://" in url else f"http://{HOST}{url}", **options).to_wire()
+        wire = Request(_absolute(url), **options).to_wire()
         body = wire.body
         if body is not None and not isinstance(body, bytes):
             body = b"".join([chunk async for chunk in body])
@@ -76,6 +79,26 @@ class FrontDoor:
             "headers": [(b"host", parts.netloc.encode()), *headers],
         }
         return await self._request(scope, body or b"")
+
+    async def connect(self, url: str, headers: Mapping[str, str], protocols: Sequence[str]) -> Client:
+        """A request for a WebSocket. Raises ConnectionRefused, and what the Worker raises."""
+        pairs = [*headers.items(), ("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-version", "13")]
+        if protocols:
+            pairs.append(("sec-websocket-protocol", ", ".join(protocols)))
+        made = Request(_absolute(url), headers=pairs).to_wire()
+        request = HttpRequest("GET", made.url, [("host", urlsplit(made.url).netloc), *made.headers])
+        self._network.story.tell("connect", made.url)
+        response = await self._loop.create_task(
+            run_worker(self._front.upgrade(request)), name=f"connect {made.url}", context=Context()
+        )
+        client = Client(self._loop, Response.from_wire(replace(response, web_socket=None)))
+        socket = response.web_socket
+        if socket is None:
+            raise ConnectionRefused(client.response)
+        ref = socket.give()
+        sink = client.sink()
+        line = socket.take(sink) if ref is None else self._network.holding_of(None).open(ref, sink)
+        return client.attach(line)
 
     async def scheduled(self, cron: str, scheduled_ms: int) -> None:
         """A run of the Worker's `scheduled`; raises what it raises. What it hands to `waitUntil` goes on after this."""
@@ -138,6 +161,10 @@ class FrontDoor:
 
     async def close(self) -> None:
         await self._front.close(0.0)
+
+
+def _absolute(url: str) -> str:
+    return url if "://" in url else f"http://{HOST}{url}"
 
 
 def _text(value: object) -> str:

@@ -21,10 +21,13 @@ from ..engine.http import HttpRequest, HttpResponse
 from ..engine.limits import VALUE_BYTES_MAX
 from ..engine.stubs import OnReset
 from ..engine.values import unpack
+from ..engine.web_socket import WebSocket
 from ..router.ports import Port, loopback
 from ..router.slots import group_of
+from ..router.socket_peers import SocketPeer
 from ..router.wire import decode, encode
 from ..sdk.adapter import fetch_through
+from .holding import NOBODY, Holding
 from .story import Story
 from .virtual import VirtualLoop
 
@@ -108,6 +111,12 @@ class Network:
         self._exports: dict[Receiver | None, Exports] = {}
         self._ports: dict[tuple[Receiver | None, Receiver], tuple[Port, Port]] = {}
         """For what travels by reference: who makes calls, who answers them; the end of each."""
+        self.now_ms: Callable[[], int] = lambda: 0
+        """The wall clock; a world sets it."""
+        self.report: Callable[[str, str, dict[str, object]], None] = lambda _level, _event, _fields: None
+        """The world's log."""
+        self._holdings: dict[Receiver | None, Holding] = {}
+        self._keepers = 0
         self._numbers = 0
         self._parked: list[Pending] = []
         self._lanes: dict[object, _Lane] = {}
@@ -141,6 +150,42 @@ class Network:
                 self._next(way, lane)
             else:
                 del self._lanes[way]
+
+    def soon(self, work: Callable[..., None], *args: object) -> None:
+        """As code of nobody."""
+        self.loop.call_soon(work, *args, context=self._clean)
+
+    def after(self, seconds: float, work: Callable[..., None], *args: object) -> None:
+        """The same, when so much time has passed."""
+        self.loop.call_exactly(self.loop.now_s + seconds, work, *args, context=self._clean)
+
+    # ------------------------------------------------------------------ sockets
+    def holding_of(self, process: Receiver | None) -> Holding:
+        """The sockets of objects that a process holds; None: the keeper, the Worker and tests."""
+        found = self._holdings.get(process)
+        if found is None:
+            if process is None:
+                self._keepers += 1
+            name = f"keeper 0 {self._keepers}" if process is None else f"{process.name} {len(self._holdings)}"
+            found = self._holdings[process] = Holding(self, process, name)
+        return found
+
+    def holders(self, process: Receiver) -> list[SocketPeer]:
+        """All that hold sockets, as a process reaches them."""
+        found = [holding.peers(process) for holding in self._holdings.values()]
+        return [peer for peer in found if peer is not None]
+
+    def lose_keeper(self) -> None:
+        """As kill -9 of who holds connections: they are cut, and the next keeper tells their objects."""
+        old = self._holdings.pop(None, None)
+        if old is None:
+            return
+        for ref in old.end():
+            self.holding_of(None).sockets.lost(ref, NOBODY)
+
+    def process_of(self, object_id: bytes) -> Receiver | None:
+        """Who has the object; None: nobody now."""
+        return self.shards[self.groups[group_of(object_id)]]
 
     # ------------------------------------------------------------------ what travels by reference
     def exports_of(self, process: Receiver | None) -> Exports:
@@ -238,6 +283,8 @@ class Network:
     def serves(self, index: int, process: Receiver) -> None:
         """A shard is there: calls that waited for it go on, in their order."""
         self.shards[index] = process
+        for holding in self._holdings.values():
+            holding.meets(process)
         parked, self._parked = self._parked, []
         for pending in parked:
             self.loop.call_soon(self._arrive, pending, context=self._clean)
@@ -266,6 +313,7 @@ class Network:
         """A process is gone: who waits for it is told."""
         if process in self.shards:
             self.shards[self.shards.index(process)] = None
+        self._holder_lost(process)
         for key in [found for found in self._ports if process in found]:
             for port in self._ports.pop(key):
                 port.lost()
@@ -273,6 +321,14 @@ class Network:
         pendings, process.pending = process.pending, {}
         for pending in pendings:
             self._return(pending, _lost(process, reason))
+
+    def _holder_lost(self, process: Receiver) -> None:
+        """What a dead process held has ended; who holds sockets of its objects waits for the next."""
+        gone = self._holdings.pop(process, None)
+        if gone is not None:
+            gone.end()
+        for holding in self._holdings.values():
+            holding.leaves(process)
 
     def _return(self, pending: Pending, result: Result) -> None:
         if pending.done() or pending.call_settled:
@@ -316,7 +372,11 @@ class Network:
                 pending.on_reset(error)
             return
         if isinstance(value, HttpResponse):
-            value = HttpResponse(value.status, list(value.headers), value.body, value.status_text)
+            socket = value.web_socket
+            if socket is not None and socket.ref is not None:
+                protocol = next((text for name, text in value.headers if name.lower() == "sec-websocket-protocol"), "")
+                socket = WebSocket.of_ref(socket.ref, self.holding_of(pending.call_sender), protocol)
+            value = HttpResponse(value.status, list(value.headers), value.body, value.status_text, socket)
         self.story.tell(
             "answer", call.object_id, method=call.method, result=result if isinstance(result, bytes) else b""
         )

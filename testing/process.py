@@ -19,6 +19,7 @@ from ..engine.context import GatedTransport
 from ..engine.errors import ObjectReset, ShardLost
 from ..engine.instance import Instance
 from ..engine.limits import Limits
+from ..engine.residents import Residents
 from ..sdk.programs import Programs
 from ..shards.session import Session
 from .archive import InlineArchive
@@ -85,9 +86,15 @@ class Process:
             threads=Inline(),
         )
         self.session.residents.on_metered = None  # nobody is billed
+        self._open_to_sockets(network)
         self._watch_syncs(network)
         self._watch_alarms(network)
         in_background(self.session.start, self._begin)
+
+    def _open_to_sockets(self, network: Network) -> None:
+        residents, dead = self.session.residents, self.session.files.dead
+        residents.holders = lambda: network.holders(self)
+        residents.was_live = lambda object_id: object_id in dead.objects
 
     def _watch_syncs(self, network: Network) -> None:
         """The schedule may let the process die before and after a batch is synced."""
@@ -153,6 +160,11 @@ class Process:
         """The session can make nothing durable any more."""
         if self.alive:
             self._died(self, f"it ended itself: {type(error).__name__}: {error}")
+
+    @property
+    def residents(self) -> Residents:
+        """Its objects in memory."""
+        return self.session.residents
 
     # ------------------------------------------------------------------ Receiver
     def deliver(self, call: Call) -> None:

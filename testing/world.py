@@ -38,6 +38,7 @@ from ..sdk.adapter import fetch_through
 from ..sdk.cache_store import CacheStore
 from ..sdk.env import Env
 from ..sdk.response import Response
+from .clients import Client
 from .clocks import START, Shown, WorldClock, replaced
 from .cluster import Cluster
 from .crons import WorldCrons
@@ -150,6 +151,8 @@ class World:
         self._stack.callback(blob_store.install(MemoryStores()))
         self._programs = self._load()
         self.network = Network(self.loop, self._schedule, self.story)
+        self.network.now_ms = lambda: round(self._clock.now().timestamp() * 1000)
+        self.network.report = self._report
         self.network.classes = {key: name for name, key in self._programs.keys().items()}
         self._caller = Caller(self.network, None)
         self.cluster = Cluster(
@@ -295,6 +298,16 @@ class World:
         """Ask the program's Worker. `url`: a path, or absolute. `options`: method, headers, body, or `json` (a POST)."""
         return self.loop.through(self._front.fetch(url, options))
 
+    def connect(
+        self, url: str, *, headers: Mapping[str, str] | None = None, protocols: Sequence[str] = ()
+    ) -> Awaitable[Client]:
+        """Open a WebSocket as a browser would: `client = await world.connect("/room/a")`, then `client.send("hello")`,
+        `await client.receive()`, `client.close(1000)`, `await client.closed()`.
+
+        Raises ConnectionRefused when the program answers with something else, and what its Worker raises.
+        """
+        return self.loop.through(self._front.connect(url, headers or {}, protocols))
+
     def scheduled(self, cron: str = "", at: datetime.datetime | None = None) -> Awaitable[None]:
         """Run the Worker's `scheduled` as a cron would, for the moment `at` (now); raises what the handler raises.
 
@@ -394,6 +407,15 @@ class World:
     def lose_power(self) -> Awaitable[None]:
         """All shards die at once, and of what was not synced any part is lost; they start again on what is left."""
         return self.loop.through(self.cluster.lose_power())
+
+    def lose_keeper(self) -> Awaitable[None]:
+        """As kill -9 of the process that holds the connections: clients see 1006, objects get `webSocketClose` with it."""
+        return self.loop.through(self._lose_keeper())
+
+    async def _lose_keeper(self) -> None:
+        self.story.tell("killed", "keeper 0")
+        self.network.lose_keeper()
+        await self.loop.quiet()
 
     def evict(self, stub: Stub) -> Awaitable[None]:
         """Let an object leave memory now, as after 10 s without events. Raises InvalidArgument while it is busy."""

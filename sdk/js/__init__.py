@@ -14,8 +14,7 @@ import sys
 from ...engine.values import UNDEFINED
 
 _PLACES = {
-    "absent": "EventSource Function WebAssembly WebSocket WebSocketPair WebSocketRequestResponsePair "
-    "eval navigator scheduler",
+    "absent": "EventSource Function WebAssembly eval navigator scheduler",
     "arrays": "Array",
     "data_view": "DataView",
     "buffers": "ArrayBuffer BigInt64Array BigUint64Array Float32Array Float64Array Int16Array Int32Array "
@@ -37,6 +36,7 @@ _PLACES = {
     "signals": "AbortController AbortSignal",
     "subtle": "CryptoKey SubtleCrypto",
     "timers": "clearInterval clearTimeout queueMicrotask setInterval setTimeout",
+    "sockets": "CloseEvent ErrorEvent MessageEvent WebSocket WebSocketPair WebSocketRequestResponsePair",
     "web_crypto": "Crypto crypto",
     "web": "Blob ByteLengthQueuingStrategy CompressionStream CountQueuingStrategy DecompressionStream File "
     "FixedLengthStream FormData Headers IdentityTransformStream ReadableStream ReadableStreamBYOBReader "

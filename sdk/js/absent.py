@@ -9,8 +9,6 @@ from ...engine.errors import PerdureError
 from .promise import Promise
 from .proxies import JsProxy, to_text
 
-_SOCKETS = "WebSockets are not supported by this version of perdure"
-
 
 def _refuse(name: str, why: str, hint: str = "") -> NoReturn:
     raise PerdureError(f"{name}: {why}", name="NotSupportedError", hint=hint)
@@ -30,20 +28,6 @@ class _Absent(type):
 
     def __instancecheck__(cls, _instance: object) -> bool:
         return False
-
-
-class WebSocketPair(metaclass=_Absent):
-    why, hint = _SOCKETS, "answer with server-sent events, or poll"
-
-
-class WebSocket(metaclass=_Absent):
-    why, hint = _SOCKETS, "answer with server-sent events, or poll"
-    CONNECTING, OPEN, CLOSING, CLOSED = 0, 1, 2, 3
-    READY_STATE_CONNECTING, READY_STATE_OPEN, READY_STATE_CLOSING, READY_STATE_CLOSED = 0, 1, 2, 3
-
-
-class WebSocketRequestResponsePair(metaclass=_Absent):
-    why, hint = _SOCKETS, ""
 
 
 class EventSource(metaclass=_Absent):

@@ -184,6 +184,8 @@ class Response(_Message, sdk_response.Response):  # pyright: ignore[reportIncomp
     @classmethod
     @throws
     def new(cls, body: object = None, options: object = None, **more: object) -> Response:
+        if isinstance(options, sdk_response.Response):
+            options = options.as_options()
         given = as_options(options, more)
         status = given.get("status")
         socket = given.get("webSocket", given.get("web_socket"))

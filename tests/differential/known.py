@@ -184,4 +184,64 @@ _REQUESTS: dict[str, Allowance] = {
     ),
 }
 
-KNOWN: dict[str, Allowance] = {**_KEYS, **_SQL, **_OBJECTS, **_REQUESTS}
+_ACCEPTED = (
+    _error("Can't return WebSocket in a Response after calling `acceptWebSocket()` or `accept()`.", "TypeError", remote=True)
+)
+_REPLIES = "its open runtime answers a Close only for sockets of accept(); here also for those that hibernate, as documented"
+_RETURNED = "there the client gets its 101 and is then cut off; here it gets the error"
+_STATUS = "Responses with a WebSocket must have status code 101"
+_RANGE = "Responses may only be constructed with status codes in the range 200 to 599, inclusive"
+_PYTHON_ERROR = "a status that cannot be is Python's ValueError in the SDK's class"
+_SOCKETS: dict[str, Allowance] = {
+    "socket: properties": Differs(
+        _value([None, "", "", "arraybuffer"]),
+        _value([None, "", "", "blob"]),
+        "binary messages are buffers, in listeners as in handlers",
+    ),
+    "socket: error: the object returns an end that it has accepted": Differs(_ACCEPTED, _value(None), _RETURNED),
+    "socket: error: the object returns an end that acceptWebSocket() took": Differs(_ACCEPTED, _value(None), _RETURNED),
+    "socket: error: the object returns an end a second time": Differs(
+        _error("Can't return WebSocket that was already used in a response.", "TypeError", remote=True),
+        _value(None),
+        _RETURNED,
+    ),
+    "socket error: 101 without a socket": Differs(
+        _error(f"{_RANGE}; got 101"), _error(f"{_RANGE}.", "RangeError"), _PYTHON_ERROR
+    ),
+    "socket error: a socket with another status": Differs(
+        _error(f"{_STATUS}, got 200"), _error(f"{_STATUS}.", "RangeError"), _PYTHON_ERROR
+    ),
+    "socket error: a socket without a status": Differs(
+        _error(f"{_STATUS}, got 200"), _error(f"{_STATUS}.", "RangeError"), _PYTHON_ERROR
+    ),
+    "socket: the client closes": Differs(
+        _value([[[3001, "bye", True, 3, 1]], [["close", 3001, "bye", True]], 0]),
+        _value([[[3001, "bye", True, 2, 1]], [], 0]),
+        _REPLIES,
+    ),
+    "socket: the client closes without a code": Differs(
+        _value([[[1005, "", True, 3, 1]], [["close", 1005, "", True]]]),
+        _value([[[1005, "", True, 2, 1]], []]),
+        _REPLIES,
+    ),
+    "socket: a send in the handler of the close": Differs(
+        _value([[{"$map": [["value", None]]}], [["message", "late"], ["close", 3001, "bye", True]]]),
+        _value([[{"$map": [["value", None]]}], [["message", "late"]]]),
+        _REPLIES,
+    ),
+    "socket: the close event of the client, and its state": Differs(
+        _value([[2, 3], [["close", 1000, "x", True]]]), _value([[2, 2], []]), _REPLIES
+    ),
+    "socket: an abort ends the socket": Differs(
+        _value([[["close", 1006, "disconnected without sending Close frame", False]], 0]),
+        _value([[["close", 1006, "WebSocket disconnected without sending Close frame.", False]], 0]),
+        "the phrase is the same, the words around it are not",
+    ),
+    "socket: a send after the peer has closed": Differs(
+        _value([None, 3]),
+        _value(["Can't call WebSocket send() after close().", 3]),
+        "only the program's own close() forbids to send; what is sent to a peer that is gone is dropped, as documented",
+    ),
+}
+
+KNOWN: dict[str, Allowance] = {**_KEYS, **_SQL, **_OBJECTS, **_REQUESTS, **_SOCKETS}

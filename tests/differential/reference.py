@@ -126,10 +126,15 @@ def _fetch(package: str, path: str) -> None:
 
 
 class Reference:
-    """A running workerd that serves a folder with `twin.js` and `rows.js` at `url`. A context manager."""
+    """A running workerd that serves a folder with the modules that `config` names at `url`. A context manager.
 
-    def __init__(self, folder: str) -> None:
+    `config`: text of a config.capnp, by default that of the twins; `%(disk)s` and `%(date)s` in it are filled in.
+    """
+
+    def __init__(self, folder: str, config: str = _CONFIG) -> None:
         self._folder = folder
+        self._config = config
+        self.pid = 0
         self._stack = ExitStack()
         self.url = ""
 
@@ -138,7 +143,7 @@ class Reference:
             disk = tempfile.mkdtemp(prefix="differential-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None)
             self._stack.callback(shutil.rmtree, disk, ignore_errors=True)
             with open(f"{self._folder}/config.capnp", "w") as file:
-                file.write(_CONFIG % {"disk": disk, "date": DATE})
+                file.write(self._config % {"disk": disk, "date": DATE})
             log = self._stack.enter_context(open(f"{self._folder}/log", "w"))
             read, write = os.pipe()
             try:
@@ -151,6 +156,7 @@ class Reference:
                     pass_fds=(write,),
                 )
                 self._stack.callback(_end, process)
+                self.pid = process.pid
             finally:
                 os.close(write)
             try:

@@ -11,6 +11,7 @@ from . import (
     kv_rows,
     reference_rows,
     rpc_rows,
+    socket_rows,
     sql_failure_rows,
     sql_rows,
     sync_kv_rows,
@@ -32,5 +33,6 @@ TABLE: list[Operation] = [
         *rpc_rows.ROWS,
         *reference_rows.ROWS,
         *fetch_rows.ROWS,
+        *socket_rows.ROWS,
     ]
 ]

@@ -18,6 +18,7 @@ _HERE = f"{os.path.dirname(os.path.abspath(__file__))}/program"
 _NAMES = [
     *("storage", "sql", "kv", "ctx", "env", "self", "info", "request", "argument"),
     *("ns", "stub", "again", "other", "inside", "until", "now", "sleep", "outcome", "told", "Target"),
+    *("ws", "said", "ending", "problem", "upgrade", "connect", "pairOf"),
 ]
 """What a row's code may find; it gets those that it names."""
 _ASSIGNED = re.compile(r"(?:^|;)\s*([a-z_]\w*) = ", re.MULTILINE)

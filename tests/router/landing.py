@@ -56,8 +56,11 @@ class Landing:
                     stop_operation=lambda call: None,
                     report=self._report,
                     exports=client.exports,
+                    sockets=shard.residents,
                 )
             )
+        for shard, door in zip(self.shards, self.doors, strict=True):
+            shard.residents.holders = lambda door=door: door.holders
         for client in self.clients:
             client.adopt(self.map, self.classes)
         self.key = self.shards[0].key

@@ -542,19 +542,11 @@ async def test_an_object_that_dies_in_the_middle_of_a_stream(world) -> None:
     assert await (await ask(world, "object", "count")).text() == "10"
 
 
-@pytest.mark.usefixtures("world")
-async def test_web_sockets_say_that_they_are_not_there() -> None:
-    with pytest.raises(PerdureError, match="WebSockets are not supported"):
-        await asgi.websocket(app, Request("http://x/"))
-
-
 async def test_an_entrypoint_of_an_application(world) -> None:
     made = asgi.entrypoint(app)
     assert issubclass(made, WorkerEntrypoint)
     assert made.__name__ == "Default"
     worker = made(None, world)
-    with pytest.raises(PerdureError, match="WebSockets are not supported"):
-        await worker.fetch(Request("http://x/", headers={"Upgrade": "WebSocket"}))
     assert await (await worker.fetch(Request("http://x/cookies"))).bytes() == b""
 
 

@@ -50,9 +50,32 @@ const everywhere = {
   },
 };
 
+// A WebSocket to an object, and what it has heard: ["message", data], ["close", code, reason, wasClean].
+async function connect(stub, headers) {
+  const response = await stub.fetch("http://x/", { headers: { Upgrade: "websocket", ...headers } });
+  const ws = response.webSocket;
+  const events = [];
+  const client = {
+    ws, response, events,
+    listen: () => {
+      ws.addEventListener("message", (event) => events.push(["message", event.data]));
+      ws.addEventListener("close", (event) => events.push(["close", event.code, event.reason, event.wasClean]));
+      ws.binaryType = "arraybuffer";
+      ws.accept();
+    },
+    heard: async (count) => {
+      for (let tries = 0; tries < 150 && events.length < count; tries++) await everywhere.sleep(20);
+      return events;
+    },
+  };
+  if (ws && !headers?.quiet) client.listen();
+  return client;
+}
+
 class Base extends DurableObject {
   property = 42;
   made = "an instance's own";
+  log = [];
   #count = 0;
 
   constructor(ctx, env) {
@@ -67,8 +90,13 @@ class Base extends DurableObject {
   #scope(more) {
     const { ctx, env } = this;
     const storage = ctx.storage;
+    const upgrade = (tags) => {
+      const pair = new WebSocketPair();
+      ctx.acceptWebSocket(pair[1], tags);
+      return new Response(null, { status: 101, webSocket: pair[0] });
+    };
     return {
-      ...everywhere, ctx, env, storage, self: this, told,
+      ...everywhere, ctx, env, storage, self: this, told, upgrade, pairOf: () => Object.values(new WebSocketPair()),
       get sql() { return storage.sql; }, get kv() { return storage.kv; }, ...more,
     };
   }
@@ -84,6 +112,16 @@ class Base extends DurableObject {
   }
   async fetch(request) {
     return this.#row().parts.fetch(this.#scope({ request }));
+  }
+
+  async webSocketMessage(ws, said) {
+    return this.#row().parts.message?.(this.#scope({ ws, said }));
+  }
+  async webSocketClose(ws, ...ending) {
+    return this.#row().parts.closed?.(this.#scope({ ws, ending }));
+  }
+  async webSocketError(ws, problem) {
+    return this.#row().parts.failed?.(this.#scope({ ws, problem }));
   }
 
   echo(value) { return value; }
@@ -126,7 +164,7 @@ export default {
     const stub = ns.getByName(name);
     if (row.where === "object") return new Response(await stub.inside());
     const scope = {
-      ...everywhere, env, ns, stub,
+      ...everywhere, env, ns, stub, connect, pairOf: () => Object.values(new WebSocketPair()),
       again: () => ns.getByName(name),
       other: (suffix) => ns.getByName(`${name}/${suffix}`),
       inside: (part, argument) => stub.part(part, argument),

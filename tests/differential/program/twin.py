@@ -9,6 +9,7 @@ import json
 import math
 import time
 
+from js import WebSocketPair, WebSocketRequestResponsePair  # noqa: F401 - as the next
 from workers import DurableObject, Request, Response, RpcTarget, WorkerEntrypoint  # noqa: F401 - rows use what is imported here
 
 ROWS = {}  # the rows of the table follow at the end of the generated file
@@ -96,9 +97,41 @@ class Scope:
         this.__dict__.update(names, now=now, sleep=sleep, outcome=outcome, told=told, Target=Target)
 
 
+class Client:
+    """A WebSocket to an object, and what it has heard: ["message", data], ["close", code, reason, wasClean]."""
+
+    def __init__(this, response):
+        this.response, this.ws, this.events = response, response.web_socket, []
+
+    def listen(this):
+        events, ws = this.events, this.ws
+        ws.addEventListener("message", lambda event: events.append(["message", event.data]))
+        ws.addEventListener("close", lambda event: events.append(["close", event.code, event.reason, event.wasClean]))
+        ws.accept()
+
+    async def heard(this, count):
+        for _ in range(150):
+            if len(this.events) >= count:
+                break
+            await sleep(20)
+        return this.events
+
+
+async def connect(stub, headers=None):
+    client = Client(await stub.fetch("http://x/", headers={"Upgrade": "websocket", **(headers or {})}))
+    if client.ws is not None and not (headers or {}).get("quiet"):
+        client.listen()
+    return client
+
+
+def pairOf():
+    return WebSocketPair.new().object_values()
+
+
 class Base(DurableObject):
     def __init__(self, ctx, env):
         super().__init__(ctx, env)
+        self.log = []
         self.property = 42
         self.made = "an instance's own"
         self._count = 0
@@ -111,7 +144,24 @@ class Base(DurableObject):
 
     def _scope(self, **more):
         storage = self.ctx.storage
-        return Scope(ctx=self.ctx, env=self.env, storage=storage, sql=storage.sql, kv=storage.kv, self=self, **more)
+        ctx = self.ctx
+
+        def upgrade(tags=None):
+            client, server = pairOf()
+            ctx.acceptWebSocket(server, *([] if tags is None else [tags]))
+            return Response(None, status=101, web_socket=client)
+
+        return Scope(
+            ctx=ctx,
+            env=self.env,
+            storage=storage,
+            sql=storage.sql,
+            kv=storage.kv,
+            self=self,
+            upgrade=upgrade,
+            pairOf=pairOf,
+            **more,
+        )
 
     async def inside(self):
         return json.dumps(await outcome(lambda: self._row()["run"](self._scope())))
@@ -126,6 +176,20 @@ class Base(DurableObject):
 
     async def fetch(self, request):
         return await settled(self._row()["parts"]["fetch"](self._scope(request=request)))
+
+    async def webSocketMessage(self, ws, said):
+        await self._part("message", ws=ws, said=said)
+
+    async def webSocketClose(self, ws, *ending):
+        await self._part("closed", ws=ws, ending=list(ending))
+
+    async def webSocketError(self, ws, problem):
+        await self._part("failed", ws=ws, problem=problem)
+
+    async def _part(self, name, **found):
+        part = self._row()["parts"].get(name)
+        if part:
+            await settled(part(self._scope(**found)))
 
     def echo(self, value=None):
         return value
@@ -241,6 +305,8 @@ class Default(WorkerEntrypoint):
             env=self.env,
             ns=ns,
             stub=stub,
+            connect=connect,
+            pairOf=pairOf,
             again=lambda: ns.getByName(name),
             other=lambda suffix: ns.getByName(f"{name}/{suffix}"),
             inside=lambda part, argument=None: stub.part(part, argument),

@@ -1,0 +1,242 @@
+"""What an object's turns send to its sockets, on its way to the holders (decision 015).
+
+What always holds: what a turn sends leaves past the output gate, in order, and before the acknowledgement of the event that it
+belongs to; what a turn that wrote sends, or one whose effects wait for an earlier commit, is in the outbox of its commit; what is
+for sockets whose holder is not known yet waits, and what comes after it waits with it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from .socket_calls import SEND, Cause, Effects, Holder, SocketCall
+
+if TYPE_CHECKING:
+    from .calls import Call, Result
+    from .instance import Instance
+    from .object_socket import ObjectSocket
+    from .object_storage import ObjectStorage
+    from .sockets import Sockets
+
+SENT = 2
+"""In place of True in `Instance.turn_dirty`: the turn has sent, and written nothing."""
+_NOTHING = object()
+_BACKLOG_MAX = 4_096
+Entry = tuple["list[ObjectSocket]", int, object]
+
+
+@dataclass(slots=True)
+class Piece:
+    """Effects of a part of a turn, past the gate. `number`: of their record; 0: there is none."""
+
+    number: int
+    cause: Cause | None
+    entries: list[Entry]
+
+
+class Sending:
+    """Of one instance's sockets."""
+
+    __slots__ = ("_backlog", "_backlog_bytes", "_data", "_instance", "_out", "_sockets", "_to", "_unseen")
+
+    def __init__(self, sockets: Sockets) -> None:
+        self._sockets = sockets
+        self._instance: Instance = sockets.instance
+        self._out: list[Entry] = []
+        """What the running turn has sent."""
+        self._data: object = _NOTHING
+        """Of the last entry; what is sent to the next socket as well joins it."""
+        self._to: list[ObjectSocket] = []
+        self._backlog: deque[Piece | Callable[[], None]] = deque()
+        self._backlog_bytes = 0
+        self._unseen: dict[int, set[str]] = {}
+        """Recorded effects, by number: identities of holders that were sent them and have not said so."""
+
+    # ------------------------------------------------------------------ in a turn
+    def collect(self, socket: ObjectSocket, what: int, data: object) -> None:
+        """The running turn sends."""
+        instance = self._instance
+        if instance.turns.running is not instance:
+            instance.enter_storage()
+        if socket.lost:
+            return
+        if data is self._data and what == SEND:  # the same to many: one entry
+            self._to.append(socket)
+            return
+        self._data, self._to = data, [socket]
+        self._out.append((self._to, what, data))
+        if not instance.turn_dirty:
+            instance.turn_dirty = SENT
+
+    @property
+    def waits_for_the_turn(self) -> bool:
+        """Whether the running turn has sent what is not emitted yet."""
+        return bool(self._out)
+
+    def discard(self) -> None:
+        """What the running turn has sent never leaves: its event runs again elsewhere."""
+        self._out, self._data = [], _NOTHING
+
+    def must_record(self) -> bool:
+        """Whether what the turn sends waits for a commit: then it goes into the record of its own, or a crash between the
+        two would have later messages handled before it."""
+        return self._instance.turn_dirty is True or not self._instance.output.open()
+
+    def flush(self, call: SocketCall | None) -> None:
+        """Emit what the turn has sent so far. `call`: the event that it belongs to, if its handler has not ended."""
+        out, self._out, self._data = self._out, [], _NOTHING
+        instance, emit = self._instance, self._instance.output.emit
+        cause = None
+        if call is not None and call.number:
+            cause = Cause(call.socket, call.number, call.sent)
+            call.sent += len(out)
+        opening: list[ObjectSocket] = []
+        if self._sockets.opening:
+            opening = list(dict.fromkeys(socket for to, _, _ in out for socket in to if socket.opening))
+        inside = cast("ObjectStorage", instance.storage).depth  # of a transaction, which may still be undone
+        if inside or not (opening or self.must_record()):
+            emit(self._leave, Piece(0, cause, out))
+            return
+        instance.wrote()
+        there = out if not opening else [([each for each in to if not each.opening], w, data) for to, w, data in out]
+        if any(to for to, _, _ in there):
+            number = self._sockets.stored.add(
+                cause, [([each.id for each in to], what, data) for to, what, data in there]
+            )
+            emit(self._leave, Piece(number, cause, there))
+        for socket in opening:
+            mine: list[Entry] = [([each], what, data) for to, what, data in out for each in to if each is socket]
+            number = self._sockets.stored.add(None, [([socket.id], what, data) for _, what, data in mine])
+            emit(self._leave_later, Piece(number, None, mine), socket)
+
+    # ------------------------------------------------------------------ past the gate
+    def _leave(self, piece: Piece) -> None:
+        """Hand effects to the holders of their sockets; where one is not known all wait."""
+        if self._backlog or (self._sockets.unmet and not _all_met(piece.entries)):
+            self._put_off(piece)
+        else:
+            self._tell(piece)
+
+    def _leave_later(self, piece: Piece, socket: ObjectSocket) -> None:
+        """The same for a socket whose connection is being opened."""
+        if socket.opening:
+            socket.waiting.append(piece)
+        else:
+            self._leave(piece)
+
+    def opened(self, socket: ObjectSocket) -> None:
+        """Its connection is there."""
+        waiting, socket.waiting = socket.waiting, []
+        for piece in waiting:
+            self._leave(piece)
+
+    def _tell(self, piece: Piece) -> None:
+        holder = next((socket.holder for to, _, _ in piece.entries for socket in to), None)
+        if holder is not None and all(socket.holder is holder for to, _, _ in piece.entries for socket in to):
+            effects = [([socket.id for socket in to], what, data) for to, what, data in piece.entries]
+            self._hand_over(holder, piece, effects)
+            return
+        holders = {
+            socket.holder.identity: socket.holder
+            for to, _, _ in piece.entries
+            for socket in to
+            if socket.holder is not None
+        }
+        for (
+            identity,
+            holder,
+        ) in holders.items():  # entries that are nothing to one are empty there: ordinals count them too
+            effects = [([each.id for each in to if _is_at(each, identity)], w, data) for to, w, data in piece.entries]
+            self._hand_over(holder, piece, effects)
+        if piece.number and not holders:
+            self._sockets.stored.seen(piece.number)
+
+    def _hand_over(self, holder: Holder, piece: Piece, effects: Effects) -> None:
+        if piece.number:
+            self._unseen.setdefault(piece.number, set()).add(holder.identity)
+        holder.effects(self._instance.object_id, piece.number, piece.cause, effects)
+
+    # ------------------------------------------------------------------ waiting for holders
+    def put_back(self, number: int, cause: Cause | None, entries: list[Entry]) -> None:
+        """The outbox had it when the object was loaded."""
+        self._backlog.append(Piece(number, cause, entries))
+
+    def _put_off(self, piece: Piece | Callable[[], None]) -> None:
+        self._backlog.append(piece)
+        if isinstance(piece, Piece):
+            self._backlog_bytes += sum(len(data) for _, _, data in piece.entries if isinstance(data, str | bytes))
+        if self.overflows():
+            self._sockets.wait_no_longer()
+
+    def overflows(self) -> bool:
+        """Whether more waits than may."""
+        bytes_max = self._instance.limits.socket_backlog_bytes_max
+        return len(self._backlog) > _BACKLOG_MAX or self._backlog_bytes > bytes_max
+
+    @property
+    def waits(self) -> bool:
+        """Whether anything waits for a holder."""
+        return bool(self._backlog)
+
+    def drain(self) -> None:
+        """Holders were met, or sockets are lost: what waited leaves as far as it can."""
+        backlog = self._backlog
+        while backlog:
+            piece = backlog[0]
+            if not isinstance(piece, Piece):
+                backlog.popleft()
+                piece()
+                continue
+            piece.entries = [([each for each in to if not each.lost], what, data) for to, what, data in piece.entries]
+            if not _all_met(piece.entries):
+                return
+            backlog.popleft()
+            self._tell(piece)
+        self._backlog_bytes = 0
+
+    def in_order(self, answer: Callable[[Call, Result], None]) -> Callable[[Call, Result], None]:
+        """An acknowledgement waits behind effects that wait for their holder."""
+
+        def answered(call: Call, result: Result) -> None:
+            if self._backlog:
+                self._put_off(lambda: answer(call, result))
+            else:
+                answer(call, result)
+
+        return answered if self._sockets.unmet or self._backlog else answer
+
+    # ------------------------------------------------------------------ what holders have
+    def seen(self, identity: str, number: int) -> None:
+        """Recorded effects have arrived at a holder, or it is gone."""
+        left = self._unseen.get(number)
+        if left is not None:
+            left.discard(identity)
+            if not left:
+                del self._unseen[number]
+                self._sockets.stored.seen(number)
+
+    def holder_gone(self, identity: str) -> None:
+        for number in list(self._unseen):
+            self.seen(identity, number)
+
+    def tell_again(self, holder: Holder) -> None:
+        """The way to a holder has changed: what it has not said that it has may be lost."""
+        by_id = self._sockets.by_id
+        for number, cause, entries in self._sockets.stored.unsent():
+            if holder.identity in self._unseen.get(number, ()):
+                effects = [
+                    ([id for id in ids if id in by_id and _is_at(by_id[id], holder.identity)], what, data)
+                    for ids, what, data in entries
+                ]
+                holder.effects(self._instance.object_id, number, cause, effects)
+
+
+def _all_met(entries: Iterable[Entry]) -> bool:
+    return all(each.holder is not None or each.lost or each.opening for to, _, _ in entries for each in to)
+
+
+def _is_at(socket: ObjectSocket, identity: str) -> bool:
+    return socket.holder is not None and socket.holder.identity == identity

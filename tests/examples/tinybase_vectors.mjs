@@ -1,0 +1,22 @@
+// What the real TinyBase makes of some changes: node tinybase_vectors.mjs PATH-OF-ITS-MERGEABLE-STORE >tinybase_vectors.json
+const {createMergeableStore} = await import(process.argv[2]);
+let clock = 1767225600000;
+const mk = (id) => createMergeableStore(id, () => clock++);
+const a = mk('a'), b = mk('b');
+const steps = [];
+const listen = (s, other) => s.addDidFinishTransactionListener(() => steps.push([s.getTransactionMergeableChanges(), null]));
+listen(a); listen(b);
+const HASHES = () => [a.getMergeableContentHashes(), b.getMergeableContentHashes()];
+a.setCell('pets','fido','species','dog'); a.setCell('pets','fido','weight',12.5); a.setCell('pets','felix','sold',true);
+a.setValue('title','Zoo "é" \u2028 😀'); a.delCell('pets','fido','weight');
+b.setCell('pets','fido','species','cat'); b.setCell('pets','fido','n',1e21); b.setCell('other','x','tiny',1e-7); b.setCell('other','x','small',0.00001); b.setCell('other','x','big',123456789012345680000);
+b.setCell('other','x','neg',-1.5e-9); b.setValue('v','w');
+const OBJ = mk('c'); listen(OBJ); const from = steps.length; OBJ.setValue('o',{k:[1,{z:null}]}); OBJ.setValue('l',[1,'é']); const objectSteps = steps.splice(from);
+const J=(x)=>JSON.stringify(x,(k,v)=>v===undefined?'\uFFFC':v);
+const TA=JSON.parse(J([a.getMergeableTableHashes(), a.getMergeableTableDiff(b.getMergeableTableHashes()), a.getMergeableRowDiff(b.getMergeableRowHashes(a.getMergeableTableDiff(b.getMergeableTableHashes())[1])), a.getMergeableValueDiff({})]));
+const rd = a.getMergeableRowDiff(b.getMergeableRowHashes(a.getMergeableTableDiff(b.getMergeableTableHashes())[1]))[1];
+const CD=JSON.parse(J(a.getMergeableCellDiff(b.getMergeableCellHashes(rd))));
+const stepsIn = JSON.parse(J(steps.map(s=>s[0])));
+const [HA, HB] = HASHES();
+a.merge(b);
+console.log(J({objects: objectSteps.map(s=>s[0]), objectHashes: OBJ.getMergeableContentHashes(), steps:stepsIn, HA, HB, merged:a.getMergeableContentHashes(), TA, CD, content:a.getContent()}));
