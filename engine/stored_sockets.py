@@ -51,7 +51,10 @@ class SocketsHost(Protocol):
 
 @dataclass(slots=True, eq=False)
 class SocketRow:
-    """One accepted socket. `number`: its place in the order of acceptance; negative once its close was handled. `handled`: all its messages up to there need not be remembered; `above`: those recorded beyond."""
+    """One accepted socket. `number`: its place in the order of acceptance; negative once its close was handled.
+
+    `handled`: all its messages up to there need not be remembered; `above`: those recorded beyond.
+    """
 
     id: bytes
     number: int
