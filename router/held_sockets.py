@@ -361,7 +361,7 @@ class HeldSocket:
             if not self._replied:
                 self._replied = True
                 self.connection.closed(NO_CODE if code is None else code, reason, True)
-        else:
+        elif not self._ended:  # else what becomes of its last event says how it ends
             self._holders.drop(self)
 
     def _reply(self) -> None:
