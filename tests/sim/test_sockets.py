@@ -46,10 +46,16 @@ class Room(DurableObject):
         kind = message.split()[0]
         if kind == "wait":
             self.tell(f"{message} before")
-            await self.env.Other.getByName("o").ask()
+            await self.ask()
         if kind != "plain":
             self.ctx.storage.sql.exec("INSERT INTO noted VALUES (?)", message)
         self.tell(message)
+
+    async def ask(self):
+        try:
+            await self.env.Other.getByName("o").ask()
+        except PerdureError:  # of another shard, whose process has died
+            await self.env.Other.getByName("o").ask()
 
     def tell(self, text):
         for each in self.ctx.getWebSockets():
