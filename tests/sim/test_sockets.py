@@ -12,6 +12,7 @@ from perdure.engine.gate import OutputGate
 from perdure.engine.socket_calls import SocketCall
 from perdure.engine.stored_sockets import StoredSockets
 from perdure.engine.web_socket_pair import WebSocketPair
+from perdure.router import held_socket
 from perdure.router.held_socket import Numbered
 from perdure.router.held_sockets import HeldSockets
 from perdure.sdk.entrypoints import WorkerEntrypoint
@@ -76,6 +77,12 @@ class Default(WorkerEntrypoint):
 
 
 CLASSES = [Other, Room, Default]
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """Simulated deaths come faster than any: three in a row say nothing against a message."""
+    monkeypatch.setattr(held_socket, "DEATHS_MAX", 100)
 
 
 async def connect(world: World, room: str, who: str):
