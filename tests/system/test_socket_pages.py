@@ -1,4 +1,4 @@
-"""The pages of the examples with WebSockets in a real browser, two visitors or more; and what they go through when the keeper dies."""
+"""The pages of the examples with WebSockets in a real browser, two visitors or more; and what a dying keeper means to them."""
 
 from __future__ import annotations
 
