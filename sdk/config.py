@@ -78,6 +78,8 @@ class Config:
     """When the Worker's `scheduled` runs."""
     limits: Mapping[str, int] = field(default_factory=dict[str, int])
     """Bounds that the program sets itself, by their names here."""
+    subrequests_max: int = 0
+    """Fetches and calls that one event may make; 0: they are not counted."""
     sections: Mapping[str, object] = field(default_factory=dict[str, object])
     """What the file says of bindings that are no objects (`kv_namespaces`, `queues`, …), for the package of the bindings."""
     services: tuple[ServiceBinding, ...] = ()
@@ -146,6 +148,7 @@ def read(path: str, env_name: str | None = None, deployments: Mapping[str, Deplo
         deployed,
         _crons(path, found, name),
         _limits(path, found),
+        _subrequests(path, found),
         {key: found[key] for key in SECTIONS if found.get(key)},
         _services(path, found),
         assets,
@@ -210,6 +213,16 @@ def _limits(path: str, found: Table) -> dict[str, int]:
     if not isinstance(cpu_ms, int) or isinstance(cpu_ms, bool) or not 1 <= cpu_ms <= CPU_MS_MAX:
         raise ConfigError(f"{path}: limits.cpu_ms must be a whole number from 1 to {CPU_MS_MAX}, got {cpu_ms!r}")
     return {"turn_ms_max": cpu_ms}
+
+
+def _subrequests(path: str, found: Table) -> int:
+    """`limits.subrequests`: fetches and calls of one event; 0 where it is not given. Raises ConfigError."""
+    most = table(path, found.get("limits"), "limits").get("subrequests")
+    if most is None:
+        return 0
+    if not isinstance(most, int) or isinstance(most, bool) or most < 1:
+        raise ConfigError(f"{path}: limits.subrequests must be a whole number above 0, got {most!r}")
+    return most
 
 
 def _elsewhere(item: Table, key: str) -> str | None:

@@ -25,6 +25,7 @@ from ..engine.durable import DurableObject
 from ..engine.errors import ConfigError
 from ..engine.ids import ClassKey
 from ..engine.stubs import Namespace, Transport
+from ..engine.subrequests import Counting
 from ..engine.web_socket import Behaviour
 from . import aliases, config, django_cf, program_modules
 from .adapter import SdkHttp, fetch_through
@@ -110,6 +111,7 @@ class Program:
                 pending_prevents_eviction=asks_for(PENDING_PREVENTS_EVICTION),
                 errors_keep_properties=asks_for(ENHANCED_ERRORS),
                 sockets=sockets,
+                subrequests_max=settings.subrequests_max,
                 legacy_handler_names=self.legacy,
                 exports=exports,
                 blocking=blocking,
@@ -121,7 +123,9 @@ class Program:
         """Its Workers. Raises ConfigError: two default entrypoints."""
         if self.blocking:
             let_workers_block()
-        return Doors(self.name, self.module, env, legacy=self.legacy, sockets=self.sockets)
+        most = self.config.subrequests_max
+        Counting.on = Counting.on or most > 0
+        return Doors(self.name, self.module, env, legacy=self.legacy, sockets=self.sockets, subrequests_max=most)
 
     @property
     def sockets(self) -> Behaviour:

@@ -117,7 +117,7 @@ def test_what_a_consumer_of_a_queue_does_not_say(tmp_path) -> None:
     assert (found.dead_letters, found.concurrency_max, found.retry_delay_s) == (None, None, 0)
 
 
-def test_cpu_ms_that_is_not_given_and_subrequests(tmp_path) -> None:
+def test_cpu_ms_that_is_not_given(tmp_path) -> None:
     assert Limits().turn_ms_max == 30_000
     found = read(tmp_path, limits={"subrequests": 50})
     assert found.limits == {}
