@@ -11,7 +11,7 @@ import gc
 import weakref
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from ..engine.calls import REQUEST_ID, MadeCall
 from ..engine.errors import NeverAnswered
@@ -22,11 +22,47 @@ _YOUNG = 1
 """Generations of the garbage collector that are looked through where nothing happens: what hangs was made lately."""
 
 
+class _Known(weakref.ref["asyncio.Task[Any]"]):
+    """A piece of work, as who waits for its answer knows it. The answer holds it, and the task; it holds no task."""
+
+    __slots__ = ("answer", "errands")
+    answer: asyncio.Future[Any]
+    errands: Errands
+
+    def come(self, task: asyncio.Task[Any]) -> None:
+        """The work has ended."""
+        answer = self.answer
+        if answer.done():
+            if not task.cancelled():
+                task.exception()  # nobody waits for it any more
+        elif task.cancelled():
+            answer.cancel()
+        elif (error := task.exception()) is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(task.result())
+
+    def ended(self, answer: asyncio.Future[Any]) -> None:
+        """There is an answer, or nobody wants one."""
+        self.errands.pending -= 1
+        if answer.cancelled() and (task := self()) is not None:
+            task.cancel()
+
+
+def _collected(known: weakref.ref[asyncio.Task[Any]]) -> None:
+    """The collector has found it; it runs in whatever thread it likes."""
+    answer = cast("_Known", known).answer
+    loop = answer.get_loop()
+    if not answer.done() and not loop.is_closed():
+        loop.call_soon_threadsafe(_never, answer)
+
+
 class Errands:
     """Of one process."""
 
     def __init__(self) -> None:
-        self._pending = 0
+        self.pending = 0
+        """Pieces that have no answer yet."""
         self._begun = 0
         self._seen = 0
         self._looking = False
@@ -59,31 +95,11 @@ class Errands:
         task = loop.create_task(work, name="service", context=context)
         task._log_destroy_pending = False  # type: ignore[attr-defined]  # who waits is told
 
-        def come(ended: asyncio.Task[T]) -> None:
-            if answer.done():
-                if not ended.cancelled():
-                    ended.exception()  # nobody waits for it any more
-            elif ended.cancelled():
-                answer.cancel()
-            elif (error := ended.exception()) is not None:
-                answer.set_exception(error)
-            else:
-                answer.set_result(ended.result())
-
-        def collected(_: object) -> None:
-            if not answer.done() and not loop.is_closed():
-                loop.call_soon_threadsafe(_never, answer)  # the collector runs in whatever thread it likes
-
-        known = weakref.ref(task, collected)
-
-        def ended(_: object) -> None:
-            self._pending -= 1
-            if answer.cancelled() and (found := known()) is not None:
-                found.cancel()
-
-        task.add_done_callback(come)
-        answer.add_done_callback(ended)
-        self._pending += 1
+        known = _Known(task, _collected)
+        known.answer, known.errands = answer, self
+        task.add_done_callback(known.come)
+        answer.add_done_callback(known.ended)
+        self.pending += 1
         self._begun += 1
         if not self._looking:
             self._looking = True
@@ -92,12 +108,12 @@ class Errands:
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         """Where little happens the collector does not run by itself: once nothing new has begun for a while, it is run."""
-        if self._pending and self._begun != self._seen:
+        if self.pending and self._begun != self._seen:
             self._seen = self._begun
             loop.call_later(LOOK_S, self._look, loop)
             return
         self._looking = False
-        if self._pending:
+        if self.pending:
             gc.collect(_YOUNG)
 
 
