@@ -76,6 +76,10 @@ class Sending:
         """Whether the running turn has sent what is not emitted yet."""
         return bool(self._out)
 
+    def discard(self) -> None:
+        """What the running turn has sent never leaves: its event runs again elsewhere."""
+        self._out, self._data = [], _NOTHING
+
     def must_record(self) -> bool:
         """Whether what the turn sends waits for a commit: then it goes into the record of its own, or a crash between the
         two would have later messages handled before it."""

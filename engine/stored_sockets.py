@@ -24,7 +24,7 @@ _CREATE = (
     "handled INTEGER, above BLOB) WITHOUT ROWID",
     "create table if not exists _cf_OUTBOX(number INTEGER PRIMARY KEY, effects BLOB)",
 )
-_ROWS = "select id, number, tags, attachment, handled, above from _cf_SOCKETS order by number"
+_ROWS = "select id, number, tags, attachment, handled, above from _cf_SOCKETS order by abs(number)"
 _UPSERT = "insert or replace into _cf_SOCKETS values(?, ?, ?, ?, ?, ?)"
 _HANDLED = "update _cf_SOCKETS set handled = ?, above = ? where id = ?"
 _DELETE = "delete from _cf_SOCKETS where id = ?"
@@ -51,7 +51,10 @@ class SocketsHost(Protocol):
 
 @dataclass(slots=True, eq=False)
 class SocketRow:
-    """One accepted socket. `handled`: all its messages up to there need not be remembered; `above`: those recorded beyond."""
+    """One accepted socket. `number`: its place in the order of acceptance; negative once its close was handled.
+
+    `handled`: all its messages up to there need not be remembered; `above`: those recorded beyond.
+    """
 
     id: bytes
     number: int
@@ -59,6 +62,11 @@ class SocketRow:
     attachment: bytes | None = None
     handled: int = 0
     above: set[int] = field(default_factory=set[int])
+
+    @property
+    def has_closed(self) -> bool:
+        """Only messages from before its close may still come again."""
+        return self.number < 0
 
 
 class StoredSockets:
@@ -126,8 +134,7 @@ class StoredSockets:
 
     def seen(self, number: int) -> None:
         """The row goes with the next commit, not with one of its own."""
-        if number != self.newest:
-            self._seen.add(number)
+        self._seen.add(number)
 
     def add(self, cause: Cause | None, entries: Entries) -> int:
         """Effects of the turn; their number."""
@@ -163,12 +170,14 @@ class StoredSockets:
                 named = None if cause is None else (cause.socket, cause.number, cause.ordinal)
                 execute(_SEND, (number, _pack((named, entries))))
             for number in self._seen:
-                execute(_SEEN, (number,))
+                if number != self.newest:
+                    execute(_SEEN, (number,))
         except apsw.Error as error:
             self._host.fail(error)
         self._made = True
         self._note = None
-        for written in (self._changed, self._handled, self._removed, self._outbox, self._seen):
+        self._seen &= {self.newest}
+        for written in (self._changed, self._handled, self._removed, self._outbox):
             written.clear()
         self._host.wrote_kv()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Generator
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import NoReturn, Protocol, cast, TYPE_CHECKING
 
 from .calls import KEY_CHARACTERS_MAX, Extras, MadeCall
 from .errors import ByReference, InvalidArgument, MethodNotFound, OutOfRange, PerdureError, from_wire
@@ -140,6 +140,15 @@ class Stub:
         if self._retry is not None and (request.body is None or isinstance(request.body, bytes)):
             return again(self._retry, False, lambda: transport.fetch(unique, raw, name, request, within_s))
         return transport.fetch(unique, raw, name, request, within_s, self._on_reset)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __len__(self) -> NoReturn:
+        raise TypeError(f"'{type(self).__name__}' object has no len()")
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError(f"'{type(self).__name__}' object is not iterable")
 
     def __getattr__(self, method: str) -> Remote:
         if method.startswith("__"):

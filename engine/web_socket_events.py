@@ -7,10 +7,12 @@ the others.
 from __future__ import annotations
 
 import asyncio
+import types
 from collections.abc import Awaitable, Callable
 from typing import cast
 
 from .errors import PerdureError
+from .interruption import entry
 from .values import UNDEFINED
 
 Complain = Callable[[BaseException], None]
@@ -97,6 +99,9 @@ def _tell(listener: object, event: SocketEvent, complain: Complain) -> None:
         task = asyncio.ensure_future(_ended(cast("Awaitable[object]", result), complain))
         _running.add(task)
         task.add_done_callback(_running.discard)
+
+
+entry(cast("types.FunctionType", _tell))
 
 
 async def _ended(result: Awaitable[object], complain: Complain) -> None:

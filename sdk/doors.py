@@ -6,10 +6,10 @@ requests go to when none is named.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 
-from ..engine.errors import ClassNotFound
+from ..engine.errors import ClassNotFound, ConfigError
 from ..engine.web_socket import BEHAVIOUR, NEWEST, Behaviour
 from .entrypoints import CURRENT, HANDLERS, ExecutionContext, WorkerEntrypoint
 from .env import RUNNING, Env
@@ -35,10 +35,21 @@ def entrypoints_of(module: ModuleType) -> dict[str, type[WorkerEntrypoint]]:
     return found
 
 
+def check_consumer(path: str, queues: Sequence[str], doors: Doors) -> None:
+    """A program that consumes queues has a handler for what comes. Raises ConfigError."""
+    if queues and not doors.handles("queue"):
+        raise ConfigError(
+            f"{path}: the program consumes the queue '{queues[0]}' and has no queue() handler",
+            hint="write `async def queue(self, batch)` in its `Default` WorkerEntrypoint",
+        )
+
+
 class Doors:
     """Of one program in one process. Raises ConfigError: two default entrypoints."""
 
-    def __init__(self, program: str, module: ModuleType, env: Env, *, legacy: bool = False, sockets: Behaviour = NEWEST) -> None:
+    def __init__(
+        self, program: str, module: ModuleType, env: Env, *, legacy: bool = False, sockets: Behaviour = NEWEST
+    ) -> None:
         """`legacy`: handlers carry `on_`, and may be functions of the module. `sockets`: what its WebSockets do."""
         self.program = program
         self.env = env

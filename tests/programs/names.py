@@ -53,9 +53,5 @@ SECTIONS = {
     "frameworks": FRAMEWORKS,
 }
 LATER = {
-    "WebSocket": "sockets come with a version of their own",
-    "WebSocketPair": "sockets come with a version of their own",
-    "WebSocketRequestResponsePair": "sockets come with a version of their own",
-    "asgi.websocket": "sockets come with a version of their own",
     "workflow steps and instances": "workflows come with a version of their own; the program `workflow` waits for them",
 }

@@ -214,7 +214,7 @@ def test_calls_are_in_order_and_awaited_in_any() -> None:
 def test_a_stub_of_an_object_is_true_and_has_no_length() -> None:
     async def work(a):
         assert bool(a)
-        with pytest.raises(TypeError, match=r"^object of type 'Stub' has no len\(\)$"):
+        with pytest.raises(TypeError, match=r"^'Stub' object has no len\(\)$"):
             len(a)
         with pytest.raises(TypeError, match="^'Stub' object is not iterable$"):
             iter(a)

@@ -6,6 +6,10 @@ import json
 import os
 
 import pytest
+from perdure.engine.durable import DurableObject
+from perdure.engine.web_socket_pair import WebSocketPair
+from perdure.sdk.entrypoints import WorkerEntrypoint
+from perdure.sdk.response import Response
 from perdure.testing import World
 from perdure.testing.clients import ConnectionEnded, ConnectionRefused
 from perdure.testing.virtual import run
@@ -153,3 +157,94 @@ async def test_a_worker_relays_both_ways(world):
 async def received_after(client, message):
     assert await client.receive() == message
     return await client.receive()
+
+
+class Fragile(DurableObject):
+    """Fails when it is told to, in each way."""
+
+    def __init__(self, ctx, env):
+        super().__init__(ctx, env)
+        if type(self).refuses_to_start:
+            raise RuntimeError("it cannot start")
+
+    refuses_to_start = False
+
+    async def fetch(self, request):
+        client, server = WebSocketPair()
+        self.ctx.acceptWebSocket(server)
+        return Response(None, status=101, web_socket=client)
+
+    async def webSocketMessage(self, ws, message):
+        if message == "abort" and not await self.ctx.storage.get("aborted"):
+            await self.ctx.storage.put("aborted", True)
+            await self.ctx.storage.sync()
+            self.ctx.abort("enough")
+        elif message == "raise":
+            raise ValueError("a mistake")
+        ws.send(f"got {message}")
+
+
+class Tough(Fragile):
+    sockets_survive_reset = True
+
+
+class Door(WorkerEntrypoint):
+    async def fetch(self, request):
+        namespace = self.env.Tough if "tough" in request.url else self.env.Fragile
+        return await namespace.getByName("a").fetch(request)
+
+
+Door.__name__ = "Default"
+
+
+def among_fragile(test):
+    def inside():
+        async def go():
+            async with World([Fragile, Tough, Door]) as world:
+                await test(world)
+
+        try:
+            run(go())
+        finally:
+            Fragile.refuses_to_start = False
+
+    inside.__name__ = test.__name__
+    return inside
+
+
+@among_fragile
+async def test_an_abort_cuts_the_connection_off(world):
+    client = await world.connect("/fragile")
+    client.send("abort")
+    assert await client.closed() == (1006, "disconnected without sending Close frame")
+    again = await world.connect("/fragile")
+    again.send("x")
+    assert await again.receive() == "got x"
+
+
+@among_fragile
+async def test_a_class_may_have_its_sockets_outlive_an_abort(world):
+    client = await world.connect("/tough")
+    client.send("abort")
+    client.send("x")
+    await world.advance(seconds=5)
+    assert (client.code, client.received) == (None, ["got abort", "got x"])
+
+
+@among_fragile
+async def test_an_object_that_cannot_start_again_loses_its_sockets(world):
+    client = await world.connect("/fragile")
+    await world.evict(world.namespace("Fragile").getByName("a"))
+    Fragile.refuses_to_start = True
+    client.send("x")
+    await world.advance(seconds=5)
+    assert client.code == 1006
+
+
+@among_fragile
+async def test_what_a_handler_raises_closes_nothing(world):
+    client = await world.connect("/fragile")
+    client.send("raise")
+    client.send("x")
+    assert await client.receive() == "got x"
+    assert [record.event for record in world.log if record.level != "info"]

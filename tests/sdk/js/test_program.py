@@ -165,10 +165,12 @@ class Room(DurableObject):
         return [found, response.status, await response.text(), await given.blob.text(), given["headers"].get("a")]
 
     async def sockets(self):
+        client, server = WebSocketPair.new()
+        kinds = [isinstance(end, (js.WebSocket, JsProxy)) for end in (client, server, 5)]
         try:
-            WebSocketPair.new()[0].send("too early")
+            client.send("too early")
         except JsException as error:
-            return error.message
+            return [*kinds, js.WebSocket.OPEN, client.readyState, "before sending messages" in error.message]
 
     async def evaluates(self):
         js.eval("1")
@@ -286,7 +288,7 @@ async def test_errors_of_the_runtime_are_js_exceptions(world, room):
     assert [caught.value.name, caught.value.message] == ["TypeError", "as asked"]
     with pytest.raises(PerdureError, match="EvalError"):
         await room.evaluates()
-    assert "before sending messages" in await room.sockets()
+    assert await room.sockets() == [True, True, False, 1, 1, True]
 
 
 @in_world
