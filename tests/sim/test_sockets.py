@@ -107,7 +107,8 @@ async def talk(world: World, *, rooms: int = 1) -> None:
     for room in names:
         mine = [sent[room, who] for who in "ab"]
         everything = [message for messages in mine for message in messages]
-        stored = await noted(world, room)
+        # One that was accepted, and whose answer died on its way, is closed by nobody but the object itself, after ten seconds.
+        stored = [text for text in await noted(world, room) if not (text.startswith("closed") and text.endswith(" 1006"))]
         assert sorted(stored) == sorted(m for m in everything if not m.startswith("plain")), "each is handled once"
         before = [f"{message} before" for message in everything if message.startswith("wait")]
         for client in clients[room]:
