@@ -159,7 +159,7 @@ class Keeper:
                 await self._connections.close_all(SERVICE_RESTART, "service restart", spread_s)
         except TimeoutError:
             for connection in self._connections.all():
-                connection.drop()
+                connection.expire()
         self._connections.stop()
 
 
