@@ -38,7 +38,9 @@ def entrypoints_of(module: ModuleType) -> dict[str, type[WorkerEntrypoint]]:
 class Doors:
     """Of one program in one process. Raises ConfigError: two default entrypoints."""
 
-    def __init__(self, program: str, module: ModuleType, env: Env, *, legacy: bool = False, sockets: Behaviour = NEWEST) -> None:
+    def __init__(
+        self, program: str, module: ModuleType, env: Env, *, legacy: bool = False, sockets: Behaviour = NEWEST
+    ) -> None:
         """`legacy`: handlers carry `on_`, and may be functions of the module. `sockets`: what its WebSockets do."""
         self.program = program
         self.env = env

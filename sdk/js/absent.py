@@ -9,6 +9,7 @@ from ...engine.errors import PerdureError
 from .promise import Promise
 from .proxies import JsProxy, to_text
 
+
 def _refuse(name: str, why: str, hint: str = "") -> NoReturn:
     raise PerdureError(f"{name}: {why}", name="NotSupportedError", hint=hint)
 
