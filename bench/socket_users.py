@@ -7,7 +7,6 @@ not make its own figures better; a connection that ends unasked is an error, not
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import Callable
 
@@ -28,13 +27,22 @@ class User(WSListener):
         """When the message that it waits for was to be sent."""
         self.left = False
         """The connection is to end, or has ended."""
+        self._answer: asyncio.Future[str] | None = None
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self.transport = transport
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type in (WSMsgType.TEXT, WSMsgType.BINARY):
+            if self._answer is not None and not self._answer.done():
+                self._answer.set_result(frame.get_payload_as_utf8_text())
             self.heard(self)
+
+    async def ask(self, text: bytes) -> str:
+        """What comes next after that message."""
+        self._answer = asyncio.get_running_loop().create_future()
+        self.send(text)
+        return await asyncio.wait_for(self._answer, 10)
 
     def send(self, text: bytes) -> None:
         """A text message."""
@@ -183,8 +191,3 @@ async def broadcast(
 def _refuse_losses(crowd: Crowd) -> None:
     if crowd.lost:
         raise RuntimeError(f"{crowd.lost} connections were lost")
-
-
-def no_delay(transport: WSTransport) -> None:
-    """Small messages leave at once."""
-    transport.underlying_transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

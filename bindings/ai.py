@@ -228,6 +228,19 @@ def check_settings(settings: Mapping[str, object]) -> JsDict:
     return JsDict(table)
 
 
+def where_models_are(config: Config, settings: Mapping[str, object]) -> tuple[str, JsDict]:
+    """The address of the server, and the operator's table. Raises ConfigError: nothing says where models are."""
+    table = check_settings(settings)
+    url = table.get("url") or config.vars.get(ADDRESS)
+    if not isinstance(url, str) or urlsplit(url).scheme not in ("http", "https"):
+        raise ConfigError(
+            f"{config.path}: ai: " + (f"{url!r} is no address" if url else "nothing says where models are"),
+            hint='perdure runs none: name an OpenAI-compatible server: [ai] url = "http://localhost:11434/v1" in '
+            f"perdure.toml, or the variable {ADDRESS}; its key, if it wants one: the secret {KEY}",
+        )
+    return url, table
+
+
 class AiModels:
     """The kind: `ai` {binding}."""
 
@@ -246,14 +259,7 @@ class AiModels:
 
     def bind(self, config: Config, around: Surroundings) -> dict[str, object]:
         """Name → Ai. Raises ConfigError: nothing says where models are."""
-        table = check_settings(around.settings)
-        url = table.get("url") or config.vars.get(ADDRESS)
-        if not isinstance(url, str) or urlsplit(url).scheme not in ("http", "https"):
-            raise ConfigError(
-                f"{config.path}: ai: " + (f"{url!r} is no address" if url else "nothing says where models are"),
-                hint='perdure runs none: name an OpenAI-compatible server: [ai] url = "http://localhost:11434/v1" in '
-                f"perdure.toml, or the variable {ADDRESS}; its key, if it wants one: the secret {KEY}",
-            )
+        url, table = where_models_are(config, around.settings)
         key = table.get("key") or config.vars.get(KEY)
         models = {name: str(value) for name, value in cast("Inputs", table.get("models") or {}).items()}
         return {self._name(config): Ai(url, cast("str | None", key), models)}

@@ -15,12 +15,12 @@ from ..sdk.adapter import SdkHttp
 from ..sdk.binding_names import bound_names
 from ..sdk.compatibility import ASSETS_FOR_NAVIGATION, applies
 from ..sdk.config import Config
-from ..sdk.doors import DEFAULT
+from ..sdk.doors import DEFAULT, check_consumer
 from ..sdk.env import Env
 from ..sdk.program import Program
 from ..sdk.programs import Programs
 from ..sdk.service import Exports, Service, Target
-from .ai import AiModels
+from .ai import AiModels, where_models_are
 from .assets import AssetFiles, AssetsBinding
 from .d1 import D1Databases
 from .kv import KvNamespaces
@@ -76,6 +76,13 @@ def check(config: Config) -> None:
         taken.add(name)
 
 
+def check_served(config: Config, settings: Mapping[str, object]) -> None:
+    """The same with what the operator says (`binding_settings` of a process): all that can be known before the code is there."""
+    check(config)
+    if AiModels.section in config.sections:
+        where_models_are(config, settings)
+
+
 def environments(programs: Programs, around: Surroundings) -> dict[str, Env]:
     """Program name → its `env`. The programs' Workers and files are in `around` then. Raises ConfigError."""
     calls = InProcessCalls(around)
@@ -114,11 +121,7 @@ def _values(programs: Programs, program: Program, around: Surroundings, calls: I
 
 def _check_consumers(program: Program, around: Surroundings) -> None:
     queues = [queue for queue, consumer in around.consumers.items() if consumer.program == program.name]
-    if queues and not around.doors[program.name].handles("queue"):
-        raise ConfigError(
-            f"{program.config.path}: the program consumes the queue '{queues[0]}' and has no queue() handler",
-            hint="write `async def queue(self, batch)` in its `Default` WorkerEntrypoint",
-        )
+    check_consumer(program.config.path, queues, around.doors[program.name])
 
 
 def _asset_files(config: Config) -> AssetFiles | None:

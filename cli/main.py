@@ -1,47 +1,26 @@
-"""The command `perdure`: one subcommand a file. Errors print one line and a hint, and exit 1."""
+"""The command `perdure`. Errors print one line and a hint, and exit 1.
+
+What always holds: a Ctrl-C ends it without a traceback, also while it is still being imported: so nothing large is imported here
+before the signal is taken care of.
+"""
 
 from __future__ import annotations
 
+import signal
 import sys
-
-import click
-
-from ..engine.errors import PerdureError
-from .costs import costs
-from .d1 import d1
-from .dev import dev
-from .keys import keys
-from .new import new
-from .objects import objects
-from .reload import reload
-from .run import run
-from .supervise import supervise
-from .terminal import print_error
-from .trigger import trigger
-from .types import types
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="perdure")
-def cli() -> None:
-    """Self-hosted Durable Objects for Python."""
-
-
-cli.add_command(run)
-cli.add_command(dev)
-cli.add_command(supervise)
-cli.add_command(new)
-cli.add_command(keys)
-cli.add_command(costs)
-cli.add_command(d1)
-cli.add_command(objects)
-cli.add_command(reload)
-cli.add_command(trigger)
-cli.add_command(types)
 
 
 def main() -> None:
     """Entry point of the console script."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # it ends us at once: there is nothing to clear up yet
+        from . import commands as commands
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    from ..engine.errors import PerdureError
+    from .commands import cli
+    from .terminal import print_error
+
     try:
         cli(prog_name="perdure")
     except PerdureError as error:

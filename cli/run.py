@@ -21,6 +21,7 @@ from .terminal import print_ready
 @click.option("--data", help="data folder [one a program, under the user's state folder]")
 @click.option("--shards", type=int, help="shard processes [one a core]")
 @click.option("--gateways", type=int, help="gateway processes [1]")
+@click.option("--keepers", type=int, help="processes that hold WebSockets, started with the first one [1]")
 @click.option("--env-name", help="environment of the wrangler file")
 @click.option("--development", is_flag=True, default=None, help="show tracebacks in the bodies of error responses")
 @click.option("--tls-certificate", help="PEM file: serve HTTPS")

@@ -22,6 +22,7 @@ FLAGS: dict[str, type] = {
     "port": int,
     "shards": int,
     "gateways": int,
+    "keepers": int,
     "env_name": str,
     "development": bool,
     "tls_certificate": str,

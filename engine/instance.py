@@ -496,6 +496,8 @@ class Instance:
 
     def quiet(self) -> bool:
         """At rest, and no event or task of it is there. Timers and calls that have left may be (`awake`)."""
+        if self.sockets is not None and self.sockets.unsettled():  # what waits for holders would be lost with it
+            return False
         return not self.events and not self.tasks and self.at_rest()
 
     def hibernate(self) -> None:

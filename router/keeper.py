@@ -1,8 +1,8 @@
 """A keeper process: `python -m perdure.router.keeper`, started by the supervisor with the first socket of an object.
 
-startup (client, door) → serve → drain, or hand everything to a successor. It holds the connections of objects' sockets and runs no
-code of a program; a reload leaves it alone. What always holds: a connection that was taken is served until its client or its object
-ends it, or this process dies; a successor goes on between two bytes, and the client sees nothing.
+startup (client, door) → serve → drain, or hand everything to a successor. It holds the connections of objects' sockets and
+runs no code of a program; a reload leaves it alone. What always holds: a connection that was taken is served until its client or
+its object ends it, or this process dies; a successor goes on between two bytes, and the client sees nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import socket
 from typing import cast
 
@@ -54,6 +55,8 @@ class Keeper:
 
     async def serve(self) -> int:
         """Until drained; the exit code. Raises OSError when its door cannot be opened."""
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # one a connection
         door = _door(cast("str", self._start["door"]))
         self._control.attach(self._loop, self._on_control, lambda: os._exit(0))
         accepting = self._loop.create_task(self._accept(door), name="door")

@@ -6,10 +6,10 @@ requests go to when none is named.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 
-from ..engine.errors import ClassNotFound
+from ..engine.errors import ClassNotFound, ConfigError
 from ..engine.web_socket import BEHAVIOUR, NEWEST, Behaviour
 from .entrypoints import CURRENT, HANDLERS, ExecutionContext, WorkerEntrypoint
 from .env import RUNNING, Env
@@ -33,6 +33,15 @@ def entrypoints_of(module: ModuleType) -> dict[str, type[WorkerEntrypoint]]:
         if isinstance(value, type) and issubclass(value, WorkerEntrypoint) and value is not WorkerEntrypoint:
             found[name] = value
     return found
+
+
+def check_consumer(path: str, queues: Sequence[str], doors: Doors) -> None:
+    """A program that consumes queues has a handler for what comes. Raises ConfigError."""
+    if queues and not doors.handles("queue"):
+        raise ConfigError(
+            f"{path}: the program consumes the queue '{queues[0]}' and has no queue() handler",
+            hint="write `async def queue(self, batch)` in its `Default` WorkerEntrypoint",
+        )
 
 
 class Doors:

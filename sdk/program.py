@@ -17,7 +17,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType, TracebackType
-from typing import TypeGuard
+from typing import TypeGuard, cast
 
 from ..engine.blocking import let_workers_block
 from ..engine.class_runtime import ClassRuntime
@@ -41,7 +41,7 @@ from .compatibility import (
     applies,
 )
 from .config import Binding, Config
-from .doors import Doors, public_names
+from .doors import Doors, check_consumer, public_names
 from .entrypoints import WorkerEntrypoint
 from .env import RUNNING, Env
 from .installed import use_packages
@@ -158,11 +158,24 @@ def _name_of(path: str) -> str:
 
 
 def exported_classes(path: str, env_name: str | None, deployments: Deployments) -> list[str]:
-    """Import the program and say which classes its main module has. Raises ConfigError."""
+    """Import the program and say which classes its main module has. Raises ConfigError, also when its code lacks a handler."""
     aliases.install()
     use_packages()
     settings = configuration(path, env_name, deployments)
-    return [] if settings is None else sorted(_exported(_import(settings.main, settings.vars)))
+    if settings is None:
+        return []
+    module = _import(settings.main, settings.vars)
+    legacy = not applies(NO_GLOBAL_HANDLERS, settings.compatibility_date, settings.compatibility_flags)
+    check_consumer(settings.path, _consumed(settings), Doors(settings.name, module, Env({}), legacy=legacy))
+    return sorted(_exported(module))
+
+
+def _consumed(settings: Config) -> list[str]:
+    """Names of the queues that the program consumes; what is wrong about them is said by their kind."""
+    section = settings.sections.get("queues")
+    found = cast("dict[str, object]", section).get("consumers") if isinstance(section, dict) else None
+    items = cast("list[object]", found) if isinstance(found, list) else []
+    return [str(cast("dict[str, object]", item).get("queue")) for item in items if isinstance(item, dict)]
 
 
 def _find(path: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import mmap
 import os
 from dataclasses import dataclass
@@ -38,7 +39,15 @@ def total_bytes() -> int:
     return total
 
 
-def resident_bytes(pid: int | str = "self") -> int:
-    """What a process (this one) holds in memory now: a few microseconds. Raises OSError: there is none of that id."""
+@functools.cache
+def _own_statm(pid: int) -> int:
+    """A descriptor that stays open: opening costs six times as much as reading, and a shard reads at each step while it grows."""
+    return os.open(f"/proc/{pid}/statm", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def resident_bytes(pid: int | None = None) -> int:
+    """What a process (this one) holds in memory now: a microsecond for this one. Raises OSError: there is none of that id."""
+    if pid is None:
+        return int(os.pread(_own_statm(os.getpid()), 128, 0).split()[1]) * mmap.PAGESIZE
     with open(f"/proc/{pid}/statm", "rb", buffering=0) as file:
         return int(file.read().split()[1]) * mmap.PAGESIZE

@@ -21,6 +21,7 @@ FIXED = (
         "port",
         "shards",
         "gateways",
+        "keepers",
         "tls_certificate",
         "tls_key",
         "router",
@@ -42,6 +43,8 @@ class Setup:
     port: int = 8787
     shards: int = 2
     gateways: int = 1
+    keepers: int = 1
+    """Processes that hold WebSockets of objects; started with the first one."""
     env_name: str | None = None
     development: bool = False
     tls_certificate: str | None = None
@@ -72,6 +75,8 @@ class Setup:
             raise ConfigError(f"shards must be 1 to {SHARDS_MAX}, got {self.shards}")
         if not 1 <= self.gateways <= 64:
             raise ConfigError(f"gateways must be 1 to 64, got {self.gateways}")
+        if not 1 <= self.keepers <= 64:
+            raise ConfigError(f"keepers must be 1 to 64, got {self.keepers}")
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"port must be 0 to 65535, got {self.port}")
         if (self.tls_certificate is None) != (self.tls_key is None):

@@ -19,7 +19,7 @@ from typing import cast
 
 import structlog
 
-from ..bindings.kinds import check
+from ..bindings.kinds import check_served
 from ..engine.clock import SystemClock
 from ..engine.disk import LocalDisk
 from ..engine.errors import NotConnected, PerdureError, from_wire
@@ -32,6 +32,7 @@ from .class_migrations import ClassMigrations
 from .commands import Commands, Progress
 from .cron_runs import CronRuns
 from .dead_sessions import DeadSessions
+from .keepers import Keepers
 from .log import delete_session, sessions
 from .meta import LocalMeta
 from .ownership import DataFolder
@@ -69,6 +70,7 @@ class Supervisor:
         self.shards: dict[int, Child] = {}
         self.gateways: dict[int, Child] = {}
         self._endpoint: Child | None = None
+        self._keepers = Keepers(setup.keepers, lambda: self._data.run, self._spawn)
         self._map: dict[str, object] = {}
         self._classes: dict[str, object] = {}
         self._program: Message = {}
@@ -113,7 +115,9 @@ class Supervisor:
             self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
             self._watch_owner()
             await self.commands.listen(self._data.run)
-            self._migrations = ClassMigrations(self._meta, self._tell, check=check)
+            self._migrations = ClassMigrations(
+                self._meta, self._tell, check=lambda config: check_served(config, self._setup.bindings)
+            )
             await self.prepare()
             self._watched.start(self._loop)
             self._crons.adopt(self._next_crons)
@@ -257,6 +261,8 @@ class Supervisor:
             self._on_recovered(cast("str", message["session"]), cast("int", child.start["index"]))
         elif kind == "usage":
             self._on_usage(cast("int", child.start["index"]), DayUse.from_wire(message))
+        elif kind == "keeper":
+            self._keepers.asked(child)
         elif kind == "scheduled":
             self._crons.answered(message)
         elif kind == "removed":
@@ -300,6 +306,7 @@ class Supervisor:
                     self.start_gateway(index)
         elif child.module == ENDPOINT:
             self._data.publish_address(f"ipc://{self._data.run}/router")
+        self._keepers.changed()
         self._log.info("serving", process=child.name, pid=child.pid)
         self._crons.give()
         self._announce()
@@ -335,7 +342,7 @@ class Supervisor:
 
     def _everyone(self) -> list[Child]:
         endpoint = [self._endpoint] if self._endpoint is not None else []
-        return [*self.gateways.values(), *endpoint, *self.shards.values()]
+        return [*self.gateways.values(), *endpoint, *self._keepers.children.values(), *self.shards.values()]
 
     def _push_map(self) -> None:
         self._map["epoch"] = self._next("epoch")
@@ -354,6 +361,7 @@ class Supervisor:
     def _on_death(self, child: Child) -> None:
         self._changed.set()
         self._crons.gone(child)  # also a retired one may have had a run
+        self._keepers.died(child, [*self.gateways.values(), *self._retired])
         if child.module == SHARD and "session" not in child.start:  # it stood by
             if self._succession is not None:
                 self._succession.on_death(child)
@@ -396,6 +404,8 @@ class Supervisor:
             self._start_shard(int(index))
         elif kind == "gateway":
             self.start_gateway(int(index))
+        elif kind == "keeper":
+            self._keepers.start(int(index))
         else:
             self._start_endpoint()
 
@@ -558,13 +568,16 @@ class Supervisor:
             self._ended.set_result(130)
 
     async def _drain(self) -> None:
-        """Gateways first, so that what they accepted can still reach the shards; then the shards."""
+        """Gateways first, so that what they accepted can still reach the shards; keepers; then the shards."""
         self._crons.stop()
         seconds = self._setup.drain_s
         if self._succeeding is not None:
             self._succeeding.cancel()
         front = [*self.gateways.values(), *([self._endpoint] if self._endpoint else []), *self._retired]
-        clean = await self._drain_some(front, seconds * 0.6)
+        keepers = list(self._keepers.children.values())
+        share = 0.3 if keepers else 0.6
+        clean = await self._drain_some(front, seconds * share)
+        clean = await self._drain_some(keepers, seconds * 0.3) and clean
         clean = await self._drain_some(list(self.shards.values()), seconds * 0.4) and clean
         if not self._ended.done():
             self._ended.set_result(0 if clean else 1)

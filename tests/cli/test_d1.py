@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from perdure.bindings import d1
 from perdure.bindings.d1_values import split
 from perdure.bindings.system_classes import key_of
-from perdure.cli.main import cli
+from perdure.cli.commands import cli
 from perdure.engine.errors import BindingError, ConfigError, InvalidArgument
 from perdure.engine.stubs import Namespace
 from perdure.testing import World

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import click
 import pytest
-from perdure.cli.main import cli
+from perdure.cli.commands import cli
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 

@@ -283,7 +283,7 @@ def test_upgrade_a_class(shop) -> None:
 
 def test_a_data_folder_that_nobody_serves(tmp_path) -> None:
     from click.testing import CliRunner
-    from perdure.cli.main import cli
+    from perdure.cli.commands import cli
 
     result = CliRunner().invoke(cli, ["objects", "list", "--data", str(tmp_path)])
     assert isinstance(result.exception, NotConnected)

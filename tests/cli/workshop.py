@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import apsw
 from click.testing import CliRunner, Result
-from perdure.cli.main import cli
+from perdure.cli.commands import cli
 from perdure.engine.database import TEMPLATE
 from perdure.engine.errors import InvalidArgument, ObjectNotFound
 from perdure.engine.ids import ClassKey

@@ -117,7 +117,7 @@ def test_listeners_hear_what_comes_in_turns_of_the_object(realm_in):
         await realm.keeper.close(socket, 4000, "bye")
         await rounds()
         assert Talker.heard == ["one", b"two", (4000, "bye", True)]
-        assert socket.got[-1] == (4000, "bye"), "the Close is answered, as the reference does, with what it said"
+        assert socket.got[-1] == (4000, "bye"), "the Close is answered"
         realm.stop()
 
     run(body())

@@ -6,7 +6,7 @@ import asyncio
 import json
 
 import pytest
-from perdure.bindings.kinds import check
+from perdure.bindings.kinds import check, check_served
 from perdure.engine.errors import ConfigError, StorageFull
 from perdure.shards.class_migrations import KEY, ClassMigrations, import_apart
 from perdure.shards.meta import LocalMeta
@@ -103,6 +103,39 @@ def test_bindings_are_looked_at_before_a_migration_is_applied(tmp_path, more, ph
     with pytest.raises(ConfigError, match=phrase):
         asyncio.run(migrations.prepare_all([scene.path], None))
     assert scene.meta.get(KEY) is None
+
+
+def test_what_the_operator_says_is_looked_at_before_anything_is_applied(tmp_path) -> None:
+    scene = Scene(tmp_path)
+    scene.write(V1, ai={"binding": "AI"})
+    settings: dict[str, object] = {}
+    migrations = ClassMigrations(
+        scene.meta, lambda *_: None, scene._exported, check=lambda config: check_served(config, settings)
+    )
+    with pytest.raises(ConfigError, match="nothing says where models are"):
+        asyncio.run(migrations.prepare_all([scene.path], None))
+    assert scene.meta.get(KEY) is None
+    settings["ai"] = {"url": "http://localhost:1/v1"}
+    asyncio.run(migrations.prepare_all([scene.path], None))
+    assert scene.stored()["tag"] == "v1"
+
+
+def test_a_consumer_without_a_handler_is_found_before_anything_is_applied(tmp_path) -> None:
+    scene = Scene(tmp_path)
+    classes = (
+        "from workers import DurableObject, WorkerEntrypoint\nclass Room(DurableObject): pass\nclass Old(Room): pass\n"
+    )
+    scene.write(V1, queues={"consumers": [{"queue": "jobs"}]}, compatibility_date="2026-01-01")
+    migrations = ClassMigrations(scene.meta, lambda *_: None, import_apart)
+    with open(f"{scene.path}/entry.py", "w") as file:
+        file.write(f"{classes}class Default(WorkerEntrypoint): pass\n")
+    with pytest.raises(ConfigError, match=r"consumes the queue 'jobs' and has no queue\(\) handler"):
+        asyncio.run(migrations.prepare_all([scene.path], None))
+    assert scene.meta.get(KEY) is None
+    with open(f"{scene.path}/entry.py", "a") as file:
+        file.write("class Default(WorkerEntrypoint):\n    async def queue(self, batch): pass\n")
+    asyncio.run(migrations.prepare_all([scene.path], None))
+    assert scene.stored()["tag"] == "v1"
 
 
 def test_an_unknown_stored_tag(tmp_path) -> None:

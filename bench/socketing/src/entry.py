@@ -3,9 +3,17 @@
 from js import WebSocketPair
 from workers import DurableObject, Response, WorkerEntrypoint
 
+woken = 0
+"""Objects that were made in this process."""
+
 
 class Hall(DurableObject):
     """Hibernating sockets; a message that begins with "all" goes to all of them."""
+
+    def __init__(self, ctx, env):
+        super().__init__(ctx, env)
+        global woken
+        woken += 1
 
     async def fetch(self, request):
         client, server = WebSocketPair.new().object_values()
@@ -17,7 +25,7 @@ class Hall(DurableObject):
             for socket in self.ctx.getWebSockets():
                 socket.send(message)
         else:
-            ws.send(message)
+            ws.send(str(woken) if message == "woken?" else message)
 
 
 class Default(WorkerEntrypoint):

@@ -58,7 +58,8 @@ class World:
 
     def join(self, key, name, now_ms):
         x, y = self.spawn()
-        self.players[key] = Player(name, x, y, angle=math.atan2(12 - y, 12 - x), active_ms=now_ms)
+        widest = max((turn * math.tau / 16 + 0.05 for turn in range(-8, 8)), key=lambda angle: sight(x, y, angle))
+        self.players[key] = Player(name, x, y, angle=widest, active_ms=now_ms)
 
     def spawn(self):
         """Of the places where one begins the one that is farthest from everybody."""

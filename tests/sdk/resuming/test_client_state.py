@@ -9,7 +9,7 @@ import shutil
 import subprocess
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from perdure.engine.errors import Overloaded
 from perdure.sdk.resuming.backoff import LONGEST_MS, is_final, wait_ms
@@ -201,9 +201,13 @@ def test_a_gap_is_asked_for() -> None:
     assert ann.heard == [("lost", 1), ("heard", 2)]
 
 
-STEPS = st.sampled_from(["send", "publish", "connect", "up", "down", "cut", "cut late", "wait", "stall"])
+STEPS = st.sampled_from(["send", "publish", "connect", "up", "down", "cut", "cut late", "wait", "stall", "go"])
 
 
+LATE = [(0, "go"), (0, "send"), (0, "cut late"), (0, "go"), (0, "stall")]
+
+
+@example(LATE, 100, False)
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.integers(0, 1), STEPS), max_size=80), st.integers(1, 100), st.booleans())
 def test_nothing_is_lost_or_doubled(steps, keep, pages) -> None:
@@ -241,8 +245,14 @@ def test_nothing_is_lost_or_doubled(steps, keep, pages) -> None:
                     room.message(wire, text)
             case "wait":
                 person.wait(3_000)
+            case "go":
+                person.settle()
     for person in people:
         person.settle()
+    for wire, texts in late:
+        wire.readyState = 1
+        for text in texts:
+            room.message(wire, text)
     for person in people:
         person.settle()
     for who, person in enumerate(people):
