@@ -29,6 +29,7 @@ class ObjectSocket:
     """Implements Line and Row for the WebSocket that the program has of it."""
 
     __slots__ = (
+        "_calm",
         "auto_ms",
         "begun",
         "buffered",
@@ -64,7 +65,8 @@ class ObjectSocket:
         self.auto_ms: int | None = None
         self.buffered = 0
         self.room: asyncio.Future[None] | None = None
-        self.dropped = False
+        self._calm: asyncio.Future[None] | None = None
+        self.dropped = row.has_closed
         """Its close is being, or was, handled: it is not listed any more."""
         self.lost = False
         """Nothing reaches it any more."""
@@ -86,6 +88,19 @@ class ObjectSocket:
         elif call.acknowledged > row.handled:
             row.handled = call.acknowledged
         return number not in row.above
+
+    def has_run(self, number: int) -> None:
+        """The handler of a message has ended."""
+        self.running.discard(number)
+        calm, self._calm = self._calm, None
+        if calm is not None and not calm.done():
+            calm.set_result(None)
+
+    def until_one_has_run(self) -> asyncio.Future[None]:
+        """Done when the next handler ends."""
+        if self._calm is None:
+            self._calm = asyncio.get_running_loop().create_future()
+        return asyncio.shield(self._calm)
 
     # ------------------------------------------------------------------ Line
     def send(self, data: Data) -> Awaitable[None] | None:

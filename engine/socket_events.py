@@ -98,11 +98,12 @@ async def run(instance: Instance, event: Event, call: SocketCall) -> bytes:
         instance.meters.requests += 1
         return HANDLED
     call.answer = sockets.sending.in_order(call.answer)
-    if call.number and not socket.begins(call):
+    ends = call.what != MESSAGE
+    if (call.number and not socket.begins(call)) or (ends and socket.dropped):
+        if ends:  # its handler has ended before
+            await _end(instance, sockets, socket)
         return HANDLED
-    if socket.dropped:  # a second word of its end
-        return HANDLED
-    if call.what == MESSAGE:
+    if not ends:
         instance.meters.messages += 1
     await _handle(instance, event, sockets, socket, call)
     return HANDLED
@@ -174,17 +175,36 @@ async def _handle(instance: Instance, event: Event, sockets: Sockets, socket: Ob
             raise
         _report(instance, call, error)
     finally:
-        socket.running.discard(call.number)
+        socket.has_run(call.number)
         if timer is not None:
             timer.cancel()
     while instance.input.section is not None:  # begun by the handler and not awaited
         await one_round()
-    if instance.storage.failure is not None:  # the object is another process's now: it is handled there, from the start
+    _check_owned(instance, sockets)
+    if what == MESSAGE:
+        sockets.handled(call, socket)
+    elif not socket.running:
+        sockets.forget(socket)
+        sockets.handled(call, socket)
+    else:
+        sockets.has_closed(socket)
+        sockets.handled(call, socket)
+        await _end(instance, sockets, socket)
+
+
+async def _end(instance: Instance, sockets: Sockets, socket: ObjectSocket) -> None:
+    """The row goes when the handlers of its messages have ended: until then they may have to run again."""
+    while socket.running:
+        await socket.until_one_has_run()
+    _check_owned(instance, sockets)
+    sockets.forget(socket)
+
+
+def _check_owned(instance: Instance, sockets: Sockets) -> None:
+    """Raises Overloaded where the object is another process's now: the event is handled there, from the start."""
+    if instance.storage.failure is not None:
         sockets.sending.discard()
         raise again(instance.storage.failure)
-    if what != MESSAGE:
-        sockets.forget(socket)
-    sockets.handled(call, socket)
 
 
 async def _call(method: Method, arguments: tuple[object, ...]) -> None:

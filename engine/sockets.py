@@ -121,7 +121,7 @@ class Sockets:
 
     def _add(self, socket: ObjectSocket) -> None:
         self.by_id[socket.id] = socket
-        for tag in socket.row.tags:
+        for tag in socket.row.tags if not socket.dropped else ():
             self._by_tag.setdefault(tag, {})[socket] = None
 
     def _wait_for_holders(self, seconds: float | None = None) -> None:
@@ -198,7 +198,7 @@ class Sockets:
 
     def accept(self, web: WebSocket, tags: tuple[str, ...]) -> None:
         """A checked end becomes one that hibernates; a write of the turn."""
-        number = next((socket.row.number for socket in reversed(self.by_id.values())), 0) + 1
+        number = next((abs(socket.row.number) for socket in reversed(self.by_id.values())), 0) + 1
         row = SocketRow(token_bytes(SOCKET_ID_BYTES), number, tags)
         socket = ObjectSocket(self, row)
         socket.web, socket.opening = web, True
@@ -360,7 +360,7 @@ class Sockets:
                 standard.lost()
             return
         for socket in [each for each in self.by_id.values() if each.holder is not None]:
-            if cast("Holder", socket.holder).identity == holder.identity and not socket.dropped and not socket.lost:
+            if cast("Holder", socket.holder).identity == holder.identity and not socket.lost:
                 self._lose(socket)
         for standard in [each for each in self.standard.values() if each.holder is holder]:
             standard.lost()
@@ -396,6 +396,8 @@ class Sockets:
 
     def forget(self, socket: ObjectSocket) -> None:
         """Its close was handled: its row goes with the turn."""
+        if self.by_id.get(socket.id) is not socket:
+            return
         self._unlist(socket)
         if not socket.lost:
             self._found(socket)
@@ -408,6 +410,15 @@ class Sockets:
             socket.web.gone()
         self.instance.wrote()
         self.stored.removed(socket.row)
+
+    def has_closed(self, socket: ObjectSocket) -> None:
+        """Its close was handled, messages before it still are."""
+        self._unlist(socket)
+        if socket in self._dropping:
+            self._dropping.remove(socket)
+        socket.row.number = -abs(socket.row.number)
+        self.instance.wrote()
+        self.stored.changed(socket.row)
 
     def handled(self, call: SocketCall, socket: ObjectSocket) -> None:
         """The handler of a message has ended, in its last turn: what it sent goes, its number is recorded if that is."""

@@ -24,7 +24,7 @@ _CREATE = (
     "handled INTEGER, above BLOB) WITHOUT ROWID",
     "create table if not exists _cf_OUTBOX(number INTEGER PRIMARY KEY, effects BLOB)",
 )
-_ROWS = "select id, number, tags, attachment, handled, above from _cf_SOCKETS order by number"
+_ROWS = "select id, number, tags, attachment, handled, above from _cf_SOCKETS order by abs(number)"
 _UPSERT = "insert or replace into _cf_SOCKETS values(?, ?, ?, ?, ?, ?)"
 _HANDLED = "update _cf_SOCKETS set handled = ?, above = ? where id = ?"
 _DELETE = "delete from _cf_SOCKETS where id = ?"
@@ -51,7 +51,10 @@ class SocketsHost(Protocol):
 
 @dataclass(slots=True, eq=False)
 class SocketRow:
-    """One accepted socket. `handled`: all its messages up to there need not be remembered; `above`: those recorded beyond."""
+    """One accepted socket. `number`: its place in the order of acceptance; negative once its close was handled.
+
+    `handled`: all its messages up to there need not be remembered; `above`: those recorded beyond.
+    """
 
     id: bytes
     number: int
@@ -59,6 +62,11 @@ class SocketRow:
     attachment: bytes | None = None
     handled: int = 0
     above: set[int] = field(default_factory=set[int])
+
+    @property
+    def has_closed(self) -> bool:
+        """Only messages from before its close may still come again."""
+        return self.number < 0
 
 
 class StoredSockets:

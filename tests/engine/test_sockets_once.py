@@ -48,6 +48,13 @@ class Room(DurableObject):
         for socket in self.ctx.getWebSockets():
             socket.send(message)
 
+    async def webSocketClose(self, ws, code, reason, clean):
+        self.ctx.storage.sql.exec("create table if not exists log(message)")
+        self.ctx.storage.sql.exec("insert into log values(?)", reason)
+        for socket in self.ctx.getWebSockets():
+            if socket is not ws:
+                socket.send(reason)
+
     async def log(self):
         self.ctx.storage.sql.exec("create table if not exists log(message)")
         noted = [row.message for row in self.ctx.storage.sql.exec("select message from log")]
@@ -60,6 +67,7 @@ STEP = st.one_of(
     st.tuples(st.just("send"), st.integers(0, 1), st.sampled_from(KINDS)),
     st.tuples(st.sampled_from(["rounds", "commit", "die", "commit and die", "again", "wait"])),
 )
+CLOSE = ("close",)
 
 
 async def play(steps) -> tuple[Realm, list[list[str]], list[str]]:
@@ -70,12 +78,18 @@ async def play(steps) -> tuple[Realm, list[list[str]], list[str]]:
         realm.shard.commits.auto = False
         realm.options["auto"] = False
         sent: list[list[str]] = [[], []]
+        closed = False
         for step in steps:
             match step:
                 case ("send", at, kind):
+                    if at == 1 and closed:
+                        continue
                     message = f"{kind} {at} {len(sent[at])}"
                     sent[at].append(message)
                     realm.keeper.send((first, second)[at], message)
+                case ("close",) if not closed:
+                    closed = True
+                    realm.keeper.close(second, 4000, "the second has left")
                 case ("rounds",):
                     await rounds(6)
                 case ("commit",):
@@ -90,12 +104,25 @@ async def play(steps) -> tuple[Realm, list[list[str]], list[str]]:
                     await asyncio.sleep(0.03)
         realm.options["auto"] = realm.shard.commits.auto = True
         realm.shard.commits.commit()
-        for _ in range(20):
+        for _ in range(8):
             await asyncio.sleep(1)
             realm.keeper.again()
         noted = await realm.shard.call("a", "log")
         realm.stop()
         return realm, sent, noted
+
+
+async def check_with_a_close(steps) -> None:
+    """What the socket that stays has got, and what is noted."""
+    realm, sent, noted = await play(steps)
+    first, second = realm.keeper.connections.values()
+    assert (first.unacknowledged, second.unacknowledged) == ({}, {})
+    everything = [*sent[0], *sent[1], "the second has left"]
+    written = [message for message in everything if message.split(" ")[0] not in (SENDS, WAITS_AND_SENDS)]
+    assert sorted(noted) == sorted(written), "each is handled once"
+    own = [f"{m} before" for m in sent[0] if m.split(" ")[0] in (WAITS_AND_SENDS, SENDS_WAITS_WRITES)]
+    assert sorted(first.got) == sorted([*everything, *own]), "what is sent arrives once"
+    assert len(set(second.got)) == len(second.got)
 
 
 async def check(steps) -> None:
@@ -113,10 +140,16 @@ async def check(steps) -> None:
             assert [m for m in connection.got if m in at_once] == at_once, "in order"
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(STEP, max_size=24))
 def test_messages_are_handled_once_and_what_they_send_arrives_once(steps):
     run(check(steps))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(STEP, max_size=12), st.lists(STEP, max_size=12))
+def test_a_close_is_handled_once_like_a_message(before, after):
+    run(check_with_a_close([*before, CLOSE, *after]))
 
 
 LOSES = [("send", 0, WRITES), ("rounds",), ("commit and die",), ("wait",)]

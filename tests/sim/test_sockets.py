@@ -12,13 +12,16 @@ from perdure.engine.gate import OutputGate
 from perdure.engine.socket_calls import SocketCall
 from perdure.engine.stored_sockets import StoredSockets
 from perdure.engine.web_socket_pair import WebSocketPair
+from perdure.router import held_socket
 from perdure.router.held_socket import Numbered
 from perdure.router.held_sockets import HeldSockets
+from perdure.router.wire import decode, encode
 from perdure.sdk.entrypoints import WorkerEntrypoint
 from perdure.sdk.response import Response
 from perdure.sdk.workers import DurableObject
 from perdure.testing import Simulation, World, simulate
 from perdure.testing.clients import ConnectionEnded, ConnectionRefused
+from perdure.testing.holding import Link
 from perdure.testing.virtual import run
 
 EACH = 8
@@ -46,10 +49,16 @@ class Room(DurableObject):
         kind = message.split()[0]
         if kind == "wait":
             self.tell(f"{message} before")
-            await self.env.Other.getByName("o").ask()
+            await self.ask()
         if kind != "plain":
             self.ctx.storage.sql.exec("INSERT INTO noted VALUES (?)", message)
         self.tell(message)
+
+    async def ask(self):
+        try:
+            await self.env.Other.getByName("o").ask()
+        except PerdureError:  # of another shard, whose process has died
+            await self.env.Other.getByName("o").ask()
 
     def tell(self, text):
         for each in self.ctx.getWebSockets():
@@ -57,7 +66,8 @@ class Room(DurableObject):
 
     async def webSocketClose(self, ws, code, reason, clean):
         self.ctx.storage.sql.exec("INSERT INTO noted VALUES (?)", f"closed {self.ctx.getTags(ws)[0]} {code}")
-        ws.close(code, reason)
+        if clean:
+            ws.close(code, reason)
 
     async def noted(self):
         return [row.text for row in self.ctx.storage.sql.exec("SELECT text FROM noted ORDER BY rowid")]
@@ -69,6 +79,12 @@ class Default(WorkerEntrypoint):
 
 
 CLASSES = [Other, Room, Default]
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """Simulated deaths come faster than any: three in a row say nothing against a message."""
+    monkeypatch.setattr(held_socket, "DEATHS_MAX", 100)
 
 
 async def connect(world: World, room: str, who: str):
@@ -107,7 +123,8 @@ async def talk(world: World, *, rooms: int = 1) -> None:
     for room in names:
         mine = [sent[room, who] for who in "ab"]
         everything = [message for messages in mine for message in messages]
-        stored = await noted(world, room)
+        # A response that was lost on its way has left a socket that nobody holds: it is closed, and is none of these.
+        stored = [text for text in await noted(world, room) if not text.startswith("closed")]
         assert sorted(stored) == sorted(m for m in everything if not m.startswith("plain")), "each is handled once"
         before = [f"{message} before" for message in everything if message.startswith("wait")]
         for client in clients[room]:
@@ -158,7 +175,12 @@ def test_acknowledged_before_the_commit_is_caught(monkeypatch):
         else:
             emit(self, effect, *args)
 
+    def at_once(self, frame, size):
+        if self.process.alive:
+            self.back(self.way.arrive, self, decode(encode([frame])))
+
     monkeypatch.setattr(OutputGate, "emit", hasty)
+    monkeypatch.setattr(Link, "_send", at_once)  # a door may be emptied in the middle of a round
     assert caught("handled once")
 
 
