@@ -1,4 +1,4 @@
-"""A text that several people write at the same time: Yjs in the browsers, pycrdt in the object, y-websocket's protocol between them.
+"""A text that several people write at the same time: Yjs in the browsers, pycrdt in the object, y-websocket between.
 
 GET /                        the page; /#NAME is a document
 WS  /document/NAME           as y-websocket's provider speaks it: sync steps, updates, awareness

@@ -1,11 +1,12 @@
-"""An arena for many players. The object decides, 20 times a second, what happens; the pages show it, and move before they are told.
+"""An arena for many players. The object decides 20 times a second; the pages show it, and move before they are told.
 
 GET /                               the page; /#NAME is an arena
 WS  /arena/NAME?name=ann            play. To the object: [[number, keys, angle], …], all that no tick has used yet
 GET /arena/NAME                     {"tick", "names"}: who is there
 
-What always holds: a tick and what everybody is told of it are one turn, so they are on the disk together or not at all. Whoever owns the
-object after a crash goes on with the next tick at the first input. An alarm is the clock; without players there is none: it sleeps.
+What always holds: a tick and what everybody is told of it are one turn, so they are on the disk together or not at all.
+Whoever owns the object after a crash goes on with the next tick at the first input. An alarm is the clock; without players
+there is none: it sleeps.
 """
 
 import asyncio

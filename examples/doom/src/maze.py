@@ -1,6 +1,7 @@
-"""The arena's walls, and how one moves between them. The page has the same rules (walk.js), so that it can move before it is told.
+"""The arena's walls, and how one moves between them. The page has the same rules (walk.js), to move before it is told.
 
-Lengths are in cells, y grows downwards, angles are in radians from the x axis towards y. A letter is a kind of wall, a dot is floor.
+Lengths are in cells, y grows downwards, angles are in radians from the x axis towards y. A letter is a kind of wall, a dot
+is floor.
 """
 
 import math

@@ -1,8 +1,8 @@
-"""TinyBase's synchroniser protocol, as the object speaks it: one more peer, named S, that is always there and never sleeps for long.
+"""TinyBase's synchroniser protocol, as the object speaks it: one more peer, named S, that is always there.
 
-A message is `<who>\\n[request, kind, body]`: from a client `who` is whom it is for (nobody: all), to a client whom it is from. What
-always holds: nothing is remembered between messages. What a request was about is in its own id, so an answer that comes after the
-object has slept, moved or died is understood all the same.
+A message is `<who>\\n[request, kind, body]`: from a client `who` is whom it is for (nobody: all), to a client whom it is
+from. What always holds: nothing is remembered between messages. What a request was about is in its own id, so an answer
+that comes after the object has slept, moved or died is understood all the same.
 """
 
 import json
@@ -34,7 +34,7 @@ def unpacked(text):
 
 
 def answer(store, request, kind, body, now_ms):
-    """A message of a client, for S: (what to answer it: [(request, kind, body)], what it brought that was new: changes or None)."""
+    """A message of a client, for S: (what to answer it, [(request, kind, body)]; what it brought that was new, or None)."""
     if kind == GET_HASHES:
         return [(request, RESPONSE, store.hashes())], None
     if kind == HASHES:

@@ -1,7 +1,8 @@
 """Hashes and clocks of TinyBase's mergeable stores, bit for bit: two stores with the same hash have the same content.
 
-A stamp is [value, clock, hash]. Clocks are texts of 16 characters that sort as time does; "" is before all of them. Hashes are FNV-1a
-of 32 bits over UTF-8; that of a node is what its children's hashes give under XOR, so it changes with each child and needs no others.
+A stamp is [value, clock, hash]. Clocks are texts of 16 characters that sort as time does; "" is before all of them. Hashes
+are FNV-1a of 32 bits over UTF-8; that of a node is what its children's hashes give under XOR, so it changes with each child
+and needs no others.
 """
 
 import json
