@@ -13,7 +13,7 @@ class Answers:
     """As far as a lane without calls asks for them."""
 
     host = b"test"
-    pending: dict = {}  # noqa: RUF012
+    pending: dict = {}
 
 
 class Sockets:
