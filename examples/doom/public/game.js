@@ -7,7 +7,7 @@ import {build, FIRE, walk} from '/walk.js';
 const $ = (id) => document.getElementById(id);
 const LATE_TICKS = 2, WAITING_MAX = 24;
 const name = decodeURIComponent(location.hash.slice(1)) || 'foundry';
-const game = globalThis.arena = {you: '', rows: [], kits: [], names: {}, ticks: [], waiting: [], number: 0, here: null, before: null, drift: {x: 0, y: 0}, kick: 0, state: {}, offset: 0};
+const game = globalThis.arena = {facing, seen: [], you: '', rows: [], kits: [], names: {}, ticks: [], waiting: [], number: 0, here: null, before: null, drift: {x: 0, y: 0}, kick: 0, state: {}, offset: 0};
 let socket, tickMs = 50, tries = 0, ready = 0;
 
 const hue = (key) => (parseInt(key, 16) % 12) * 30;
@@ -118,7 +118,7 @@ function frame(now) {
   if (game.here && game.ticks.length) {
     const part = Math.min(1, (now - (game.stepped ?? now)) / tickMs), between = (one, other) => one + (other - one) * part;
     const me = {x: between(game.before.x, game.here.x) + game.drift.x, y: between(game.before.y, game.here.y) + game.drift.y, angle: facing.angle, kick: game.kick};
-    const seen = others();
+    const seen = (game.seen = others());
     draw(me, seen, game.kits.map((at) => game.places[at]));
     map($('map'), game.rows, me, seen);
   }
