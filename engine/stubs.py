@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Generator
-from typing import TYPE_CHECKING, NoReturn, Protocol, cast
+from typing import NoReturn, Protocol, cast, TYPE_CHECKING
 
 from .calls import KEY_CHARACTERS_MAX, Extras, MadeCall
 from .errors import ByReference, InvalidArgument, MethodNotFound, OutOfRange, PerdureError, from_wire

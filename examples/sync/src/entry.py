@@ -57,7 +57,7 @@ class Store(DurableObject):
             if to not in ("", peer.NAME):
                 for other in self.ctx.getWebSockets(to)[:1]:
                     other.send(f"{sender}\n{text}")
-                return None
+                return
             request, kind, body = peer.unpacked(text)
             answers, new = peer.answer(self.store, request, kind, body, int(time.time() * 1000))
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
