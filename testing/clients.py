@@ -32,7 +32,7 @@ class ConnectionEnded(PerdureError):
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(f"the WebSocket has ended with {code} {reason}".rstrip())
-        self.code, self.reason = code, reason
+        self.code, self.reason = code, reason  # pyright: ignore[reportAttributeAccessIssue]  # of the Close frame here
 
 
 class Outward(Protocol):
