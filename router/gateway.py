@@ -25,10 +25,11 @@ from .client import Client
 from .connection import Connections
 from .control import Control, Message
 from .gateway_http import Front
-from .logs import reporter
-from .process import binding_settings_of, main, programs_of, settings_of, settle_garbage
+from .logs import configure, reporter
+from .process import binding_settings_of, main, settings_of, settle_garbage
 from .pulse import Pulse, beat_for_loop
 from .scheduled import ScheduledRuns
+from .served_programs import programs_of
 from .slots import SlotMap
 from .upgrade import Keepers, UpgradeProtocol, Upgrades
 
@@ -204,4 +205,4 @@ async def _body(control: Control, start: Message, loop: asyncio.AbstractEventLoo
 
 
 if __name__ == "__main__":
-    main(lambda start: f"gateway {start['index']}", _body)
+    main(lambda start: f"gateway {start['index']}", _body, configure)
