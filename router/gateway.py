@@ -14,7 +14,6 @@ from typing import cast
 
 import setproctitle
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..bindings.kinds import environments
 from ..bindings.outgoing import HttpClient
@@ -25,10 +24,12 @@ from .client import Client
 from .connection import Connections
 from .control import Control, Message
 from .gateway_http import Front
-from .logs import reporter
-from .process import binding_settings_of, main, programs_of, settings_of, settle_garbage
+from .http_protocol import HttpProtocol
+from .logs import configure, reporter
+from .process import binding_settings_of, main, settings_of, settle_garbage
 from .pulse import Pulse, beat_for_loop
 from .scheduled import ScheduledRuns
+from .served_programs import programs_of
 from .slots import SlotMap
 from .upgrade import Keepers, UpgradeProtocol, Upgrades
 
@@ -165,7 +166,7 @@ class Gateway:
         tls = cast("dict[str, str] | None", start.get("tls"))
         config = uvicorn.Config(
             front,  # pyright: ignore[reportArgumentType]
-            http="httptools",
+            http=HttpProtocol,
             ws=upgrades.protocol,  # pyright: ignore[reportArgumentType]
             lifespan="off",
             log_config=None,
@@ -184,7 +185,7 @@ def _close_idle(server: uvicorn.Server) -> None:
     for connection in list(server.server_state.connections):
         if isinstance(connection, UpgradeProtocol):
             continue
-        protocol = cast("HttpToolsProtocol", connection)
+        protocol = cast("HttpProtocol", connection)
         if protocol.timeout_keep_alive_task is None:  # a request has begun to arrive, or is being answered
             continue
         descriptor = protocol.transport.get_extra_info("socket")
@@ -204,4 +205,4 @@ async def _body(control: Control, start: Message, loop: asyncio.AbstractEventLoo
 
 
 if __name__ == "__main__":
-    main(lambda start: f"gateway {start['index']}", _body)
+    main(lambda start: f"gateway {start['index']}", _body, configure)
