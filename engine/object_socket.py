@@ -71,10 +71,17 @@ class ObjectSocket:
         self.lost = False
         """Nothing reaches it any more."""
 
+    @property
+    def has_parted(self) -> bool:
+        """Its row went with its close; all of it was handled, and what it was sent last may not have arrived."""
+        return self.row.number == 0
+
     # ------------------------------------------------------------------ messages
     def begins(self, call: SocketCall) -> bool:
         """Whether to run the event; False: it was handled before. Raises Overloaded when it must come again, later."""
         number, row = call.number, self.row
+        if self.has_parted:
+            return False
         if number <= self.begun:
             if number in self.running:
                 raise _later("the message is being handled")

@@ -47,11 +47,6 @@ class Numbered:
         self._last = 0
         self._bytes = self._flying = self._flying_bytes = 0
 
-    def is_last(self, number: int) -> bool:
-        """Whether it is the end of the socket, not acknowledged."""
-        kept = self.kept.get(number)
-        return kept is not None and kept.what != MESSAGE
-
     def come_last(self) -> None:
         """The next one is after all that anybody has numbered: of a socket whose messages another process has had."""
         self._last = LAST - 1

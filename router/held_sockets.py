@@ -341,8 +341,8 @@ class HeldSocket:
             if self._retry is None:
                 self._again_s = min(max(self._again_s * 2, AGAIN_S), AGAIN_S_MAX)
                 self._retry = self._holders.later(self._again_s, self._try_again)
-        elif type(error).code == "socket_unknown" and self._messages.is_last(number):
-            self.acknowledged(number, None)  # the object had heard of the end before, and who said so died
+        elif type(error).code == "socket_unknown" and self._ended:
+            self.acknowledged(number, None)  # the object had heard of all to the end before, and who said so died
         elif error.durableObjectReset or type(error).code == "socket_unknown":
             self._holders.drop(self)
         else:
