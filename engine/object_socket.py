@@ -38,6 +38,7 @@ class ObjectSocket:
         "id",
         "lost",
         "opening",
+        "record",
         "room",
         "row",
         "running",
@@ -60,6 +61,8 @@ class ObjectSocket:
         self.begun = 0
         """The last message that has begun here."""
         self.running: set[int] = set()
+        self.record: bytes | None = None
+        """For the beacon, of its messages."""
         self.waiting: list[Piece] = []
         """Effects past the gate, while it opens."""
         self.auto_ms: int | None = None

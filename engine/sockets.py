@@ -57,7 +57,6 @@ class Sockets:
         "by_id",
         "instance",
         "opening",
-        "records",
         "rules",
         "sending",
         "standard",
@@ -77,8 +76,6 @@ class Sockets:
         """Those that hibernate, in the order of acceptance."""
         self._by_tag: dict[str, dict[ObjectSocket, None]] = {}
         self.standard: dict[bytes, StandardSocket] = {}
-        self.records: dict[int, bytes] = {}
-        """For the beacon, by what has happened."""
         self._handlers: dict[int, tuple[Method | None, int]] = {}
         self._met: dict[str, Holder] = {}
         self.opening = 0
