@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..engine.blocking import run_worker
 from ..engine.calls import REQUEST_ID, MadeCall, pass_on
-from ..engine.errors import DurableObjectAbort, InvalidArgument, MethodNotFound
+from ..engine.errors import DurableObjectAbort, InvalidArgument, MethodNotFound, PerdureError
 from ..engine.http import HttpRequest, HttpResponse
 from ..engine.outgoing import send_out
 from ..engine.raised import as_remote
 from ..engine.stubs import RESERVED_METHODS
+from ..engine.subrequests import Counting, take_one
 from ..engine.values import EMPTY_ARGS, JsDict, pack, unpack
 from ..sdk.batches import MessageBatch
 from ..sdk.doors import DEFAULT
@@ -45,6 +46,8 @@ class InProcessCalls:
         self._around = around
 
     def fetch(self, target: Target, request: HttpRequest) -> Awaitable[HttpResponse]:
+        if Counting.on and (error := take_one()) is not None:
+            return _failed(error)
         files = self._around.assets.get(target.program) if target.entrypoint in (None, DEFAULT) else None
         if files is None:
             return send_out(lambda: _apart(self._run(target, lambda worker: _fetch(worker, request))))
@@ -58,6 +61,8 @@ class InProcessCalls:
         return send_out(lambda: _apart(through()))
 
     def call(self, target: Target, method: str, args: list[object]) -> Awaitable[object]:
+        if Counting.on and (error := take_one()) is not None:
+            return _failed(error)
         link = self._around.link
         payload, parcel = (pack(args), None) if link is None else link[0].exports.pack_arguments(args)
 
@@ -103,6 +108,13 @@ class InProcessCalls:
 
     async def _work(self, target: Target, context: ExecutionContext, work: Callable[[object], Awaitable[T]]) -> T:
         return await work(self._around.make(target.program, target.entrypoint, context))
+
+
+def _failed(error: PerdureError) -> asyncio.Future[Any]:
+    """Of what does not leave."""
+    failed = MadeCall(loop=asyncio.get_running_loop())
+    failed.set_exception(error)
+    return failed
 
 
 def _made(sent: Awaitable[object]) -> MadeCall:

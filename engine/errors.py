@@ -309,6 +309,12 @@ class Overloaded(PerdureError):
     default_overloaded = True
 
 
+class SubrequestsExceeded(PerdureError):
+    """One event made more fetches and calls than its program allows itself. Raise `limits.subrequests`, or do less in one."""
+
+    code = "too_many_subrequests"
+
+
 class CallCycle(PerdureError):
     """A call waits for a critical section that waits for the call. Make the call outside of the section."""
 

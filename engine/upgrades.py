@@ -22,7 +22,8 @@ def checked(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     """The response, where it may have a socket. Raises ProgramBug (TypeError)."""
     if response.web_socket is not None and not is_upgrade(request.headers):
         raise ProgramBug(
-            'Worker tried to return a WebSocket in a response to a request which did not contain the header "Upgrade: websocket".',
+            "Worker tried to return a WebSocket in a response to a request which did not contain the header "
+            '"Upgrade: websocket".',
             name="TypeError",
             hint="answer other requests with a plain response: if request.headers.get('Upgrade') != 'websocket': …",
         )

@@ -326,7 +326,7 @@ class Connection:
     def drop(self) -> None:
         """End it without a Close frame. The far end knows."""
         self._told = True
-        if self._stage is not Stage.ENDED:
+        if self._stage is Stage.OPEN:  # else a Close frame is under way: the peer, or its time, ends it
             self.stream.abort()
             self.lost()
 
@@ -349,8 +349,8 @@ class Connection:
     def leave(self, code: int = GOING_AWAY, reason: str = "") -> None:
         """This process ends: the peer is told, and the far end, that it is gone."""
         if self._stage is Stage.OPEN:
-            self._tell(code, reason, clean=False)
             self.closed(code, reason)
+            self._tell(code, reason, clean=False)
 
     # ------------------------------------------------------------------ the stream's
     def data(self, data: bytes) -> None:

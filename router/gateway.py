@@ -135,7 +135,7 @@ class Gateway:
                 await connections.close_all(SERVICE_RESTART, "service restart", min(CLOSE_SPREAD_S, seconds * 0.5))
         except TimeoutError:
             for connection in connections.all():
-                connection.drop()
+                connection.expire()
         connections.stop()
 
     async def _retire(self, server: uvicorn.Server, front: Front) -> None:

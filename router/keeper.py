@@ -16,7 +16,9 @@ from typing import cast
 
 import setproctitle
 
+from ..engine.disk import LocalDisk
 from ..engine.errors import ProtocolError
+from .bereaved import Bereaved
 from .client import Client
 from .connection import Connection, Connections
 from .control import Control, Message
@@ -26,6 +28,7 @@ from .logs import reporter
 from .process import main, settle_garbage
 from .pulse import Pulse, beat_for_loop
 from .slots import SlotMap
+from .socket_journal import FOLDER, SocketJournal, journals, path_of
 
 BEAT_BUDGET_S = 30.0
 CLOSE_SPREAD_S = 10.0
@@ -52,6 +55,7 @@ class Keeper:
         )
         self._client.sockets.report = self._report
         self._taking: set[asyncio.Task[None]] = set()
+        self._journal = self._begin_journal(cast("str", start["data"]))
 
     async def serve(self) -> int:
         """Until drained; the exit code. Raises OSError when its door cannot be opened."""
@@ -60,6 +64,7 @@ class Keeper:
         door = _door(cast("str", self._start["door"]))
         self._control.attach(self._loop, self._on_control, lambda: os._exit(0))
         accepting = self._loop.create_task(self._accept(door), name="door")
+        self._tell_bereaved(cast("str", self._start["data"]))
         self._connections.start()
         settle_garbage()
         beat_for_loop(Pulse.given(cast("int", self._start["pulse_fd"])), self._loop, BEAT_BUDGET_S)
@@ -71,6 +76,7 @@ class Keeper:
         door.close()
         await self._drain(seconds)
         await self._client.close()
+        self._journal.end()
         return 0
 
     def _on_control(self, message: Message) -> None:
@@ -79,6 +85,26 @@ class Keeper:
             self._client.adopt(SlotMap.from_wire(message["map"]), cast("dict[str, str]", message.get("classes") or {}))
         elif kind == "drain" and not self._drained.done():
             self._drained.set_result(cast("float", message["seconds"]))
+
+    # ------------------------------------------------------------------ what outlives it
+    def _begin_journal(self, data: str) -> SocketJournal:
+        os.makedirs(f"{data}/{FOLDER}", mode=0o700, exist_ok=True)
+        held = self._client.sockets
+        held.journal = journal = SocketJournal(LocalDisk(), path_of(data, held.identity), held.refs)
+        return journal
+
+    def _tell_bereaved(self, data: str) -> None:
+        """Tell the objects whose sockets were held by those who had this place before, or a place that is no more."""
+        index, count = cast("int", self._start["index"]), cast("int", self._start["keepers"])
+        for path in journals(LocalDisk(), data):
+            kind, _, rest = os.path.basename(path).partition("-")
+            place = rest.partition("-")[0]
+            if kind != "keeper" or not place.isdigit() or int(place) % count != index or path == self._journal.path:
+                continue
+            found = Bereaved(LocalDisk(), path, self._client.sockets, self._loop).begin()
+            self._report(
+                "warning", "sockets_lost", {"sockets": found, "hint": "the keeper before died; clients come back"}
+            )
 
     # ------------------------------------------------------------------ taking connections
     async def _accept(self, door: socket.socket) -> None:
@@ -133,7 +159,7 @@ class Keeper:
                 await self._connections.close_all(SERVICE_RESTART, "service restart", spread_s)
         except TimeoutError:
             for connection in self._connections.all():
-                connection.drop()
+                connection.expire()
         self._connections.stop()
 
 

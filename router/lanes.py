@@ -148,10 +148,12 @@ class Lane:
     def _leave(self, link: Link) -> None:
         """The link's session takes no calls any more: keep it for the answers that it owes."""
         self._hear_early()
+        welcome = self._welcome
         self.link, self.ready, self._welcome = None, False, False
         calls = {f.call_id for f in self._answers.pending.values() if f.call_link is link and f.call_sent}
         sockets = self.sockets
-        acknowledges = sockets is not None and sockets.needs(self)
+        # One that has not answered the greeting was sent nothing, and one that never connected is never lost.
+        acknowledges = welcome and sockets is not None and sockets.needs(self)
         if sockets is not None:
             sockets.parted(self, False)
         if not calls and not acknowledges and (link.port is None or not link.port.needed):

@@ -144,8 +144,8 @@ def run_in_background(coroutine: Coroutine[Any, Any, object]) -> asyncio.Task[No
 async def websocket(app: Application, request: Request | Incoming, env: object = None) -> Response:
     """The application's answer to a request for a WebSocket: one with the client's end when it accepts.
 
-    The application goes on for as long as the socket is open; inside an object it keeps that awake. Raises what it raises before it
-    answers, RuntimeError when it does not answer.
+    The application goes on for as long as the socket is open; inside an object it keeps that awake. Raises what it raises
+    before it answers, RuntimeError when it does not answer.
     """
     loop = asyncio.get_running_loop()
     waiting: asyncio.Future[Response] = loop.create_future()

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from ..engine.errors import NetworkError
 from ..engine.http import HttpRequest, HttpResponse
 from ..engine.outgoing import arriving_body, arriving_socket, end_body, leaving_body, send_out
+from ..engine.subrequests import Counting, Subrequests, of_running
 from .headers import value_of
 from .request import Request
 from .response import Response
@@ -85,7 +86,7 @@ async def fetch(resource: object, **options: object) -> Response:
     if binding is not None:
         ask = getattr(binding, "fetch", binding)
         return await _unless_aborted(request.signal, cast("Callable[[Request], Awaitable[Response]]", ask)(request))
-    fetcher, mode = fetcher_of_process(), request.redirect
+    fetcher, mode = _counted(fetcher_of_process()), request.redirect
     wire = request.to_wire()
     if isinstance(wire.body, AsyncIterator):
         wire.body = leaving_body(wire.body)
@@ -103,6 +104,24 @@ async def fetch(resource: object, **options: object) -> Response:
     if request.signal is not None and isinstance(found.response.body, AsyncIterator):
         response._body = _Abortable(found.response.body, request.signal)  # pyright: ignore[reportPrivateUsage]
     return response
+
+
+class _Counted:
+    """Each request of a chain of redirects counts for the event that asked (`limits.subrequests`)."""
+
+    def __init__(self, fetcher: Fetcher, left: Subrequests) -> None:
+        self._fetcher, self._left = fetcher, left
+
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        error = self._left.take()
+        if error is not None:
+            raise error
+        return await self._fetcher.send(request)
+
+
+def _counted(fetcher: Fetcher) -> Fetcher:
+    left = of_running() if Counting.on else None
+    return fetcher if left is None else _Counted(fetcher, left)
 
 
 async def _unless_aborted(signal: object, asked: Awaitable[T]) -> T:

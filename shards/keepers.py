@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from ..engine.disk import LocalDisk
 from ..router.control import Message
+from ..router.socket_journal import journals
 from .children import Child, Phase
 
 MODULE = "perdure.router.keeper"
@@ -38,8 +40,14 @@ class Keepers:
 
     def start(self, index: int) -> None:
         """Its process, the first or the next."""
-        start: Message = {"index": index, "door": self.door(index)}
+        start: Message = {"index": index, "keepers": self._count, "door": self.door(index)}
         self.children[index] = self._spawn(MODULE, f"keeper {index}", start, [])
+
+    def start_bereaved(self, data: str) -> None:
+        """An earlier run has ended with sockets: keepers tell their objects."""
+        if journals(LocalDisk(), data):
+            for index in range(self._count):
+                self.start(index)
 
     def asked(self, gateway: Child) -> None:
         """A gateway has a socket for one of them."""

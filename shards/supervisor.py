@@ -329,6 +329,7 @@ class Supervisor:
             return
         self._announced = True
         self._crons.start()
+        self._keepers.start_bereaved(self._data.path)
         host = f"[{self._setup.host}]" if ":" in self._setup.host else self._setup.host
         scheme = "https" if self._setup.tls_certificate else "http"
         about: dict[str, object] = {

@@ -139,5 +139,5 @@ if __name__ == "__main__":
     for bot in asyncio.run(match(asked.url, asked.bots, asked.seconds)):
         rows = [row for row in map(bot.row, bot.ticks) if row]
         score = f"{rows[-1][5]} frags, {rows[-1][6]} deaths" if rows else "never in"
-        told = f"{len(bot.ticks)} ticks, {len(bot.gaps())} gaps, {len(bot.leaps())} leaps, longest pause {bot.pause() * 1000:.0f} ms"
+        told = f"{len(bot.ticks)} ticks, {len(bot.gaps())} gaps, {len(bot.leaps())} leaps, pause {bot.pause() * 1000:.0f} ms"
         print(f"{bot.name}: {score}; {told}" + (f"; ended with {bot.ended}" if bot.ended else ""))

@@ -20,6 +20,8 @@ from .client_state import ENDED, ClientState, Patience
 ABNORMAL = 1006
 REFUSED = 1008
 _HEARD_MAX = 1_000
+_CLOSE_S = 5.0
+"""For the closing handshake; then the connection is cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class Client:
         self._heard: deque[Message | Reset] = deque()
         self._changed = asyncio.Event()  # a new one after each change
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
         self._connection: Connection | None = None
         self._outgoing: asyncio.Queue[str] = asyncio.Queue()
         self._timer: asyncio.TimerHandle | None = None
@@ -107,7 +110,9 @@ class Client:
     async def close(self) -> None:
         """What is not acknowledged is given up: `await flushed()` first."""
         self._do(self._core.stop())
-        tasks = list(self._tasks)
+        if self._closing:
+            await asyncio.wait(self._closing, timeout=_CLOSE_S)
+        tasks = [*self._tasks, *self._closing]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -222,7 +227,10 @@ class Client:
     def _drop(self, code: int) -> None:
         connection, self._connection, self._outgoing = self._connection, None, asyncio.Queue()
         if connection is not None:
-            self._own(connection.close(code), "resuming: closing")
+            task = self._own(connection.close(code), "resuming: closing")
+            self._tasks.discard(task)
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
     async def _serve(self, outgoing: asyncio.Queue[str]) -> None:
         """One connection, from dialling to its end. Events of one that was dropped do not matter: `outgoing` tells."""

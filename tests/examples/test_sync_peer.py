@@ -35,7 +35,9 @@ def test_the_vectors_are_what_tinybase_says_now(recorded) -> None:
     if node is None:
         pytest.skip("node is not installed: the recorded answers of TinyBase are not asked for again")
     store = f"{vendored('sync')}/public/vendor/tinybase/min/mergeable-store/index.js"
-    done = subprocess.run([node, f"{HERE}/tinybase_vectors.mjs", store], capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run(
+        [node, f"{HERE}/tinybase_vectors.mjs", store], capture_output=True, text=True, check=True, timeout=30
+    )
     assert json.loads(done.stdout) == recorded
 
 
@@ -85,8 +87,9 @@ def test_merging_has_no_order_and_survives_a_reload(loaded, recorded) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0, "0"), (-0.0, "0"), (1, "1"), (1.5, "1.5"), (-12.25, "-12.25"), (1e21, "1e+21"), (1e20, "100000000000000000000"), (1.5e300, "1.5e+300"),
-     (1e-6, "0.000001"), (1.25e-5, "0.0000125"), (1e-7, "1e-7"), (-1.5e-9, "-1.5e-9"), (123456789012345680000, "123456789012345680000"),
+    [(0.0, "0"), (-0.0, "0"), (1, "1"), (1.5, "1.5"), (-12.25, "-12.25"), (1e21, "1e+21"), (1.5e300, "1.5e+300"),
+     (1e20, "100000000000000000000"), (1e-6, "0.000001"), (1.25e-5, "0.0000125"), (1e-7, "1e-7"), (-1.5e-9, "-1.5e-9"),
+     (123456789012345680000, "123456789012345680000"),
      (0.1, "0.1"), (1e16, "10000000000000000"), (123456.789, "123456.789"), (2**53, "9007199254740992")],
 )  # fmt: skip
 def test_numbers_as_javascript_writes_them(loaded, value, text) -> None:
@@ -121,7 +124,8 @@ def test_two_peers_converge_from_hashes_alone(loaded, recorded) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "body"),
-    [(3, [1, 2]), (3, [[{"t": 1}], [{}], 1]), (3, [[{}], [{"v": [1, "zzzzzzzz--------"]}], 1]), (4, {"t": "x"}), (5, {"t": 3}), (3, [[{}, 7], [{}]])],
+    [(3, [1, 2]), (3, [[{"t": 1}], [{}], 1]), (3, [[{}], [{"v": [1, "zzzzzzzz--------"]}], 1]), (4, {"t": "x"}),
+     (5, {"t": 3}), (3, [[{}, 7], [{}]])],
 )  # fmt: skip
 def test_nonsense_is_refused_and_changes_nothing(loaded, kind, body) -> None:
     _, mergeable, peer = loaded

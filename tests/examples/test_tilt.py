@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 
 import pytest
 from perdure.testing.clients import ConnectionRefused
@@ -11,8 +12,8 @@ from ..sdk.resuming.world_client import told
 from .stage import LATE, ask, example
 
 
-async def join(world, room: str, role: str):
-    socket = await world.connect(f"/room/{room}/live?as={role}")
+async def join(world, room: str, role: str, key: str = ""):
+    socket = await world.connect(f"/room/{room}/live?as={role}&key={key or secrets.token_hex(4)}")
     socket.send(json.dumps({"hello": 1, "client": "c", "log": None, "cursor": None}))
     return socket
 
@@ -55,7 +56,24 @@ async def test_what_a_phone_feels_moves_its_marble(world) -> None:
     one.vanish()
     assert [pad["id"] for pad in await told(screen, "pads")] == [2]
     three = await join(world, "r", "pad")
-    assert await told(three, "you") == 1  # the number is free again
+    assert await told(three, "you") == 3  # one that nobody had
+
+
+@example("tilt")
+async def test_who_comes_back_is_who_they_were(world) -> None:
+    screen = await join(world, "r", "screen")
+    ann, ben = await join(world, "r", "pad", "ann"), await join(world, "r", "pad", "ben")
+    assert (await told(ann, "you"), await told(ben, "you")) == (1, 2)
+    again = await join(world, "r", "pad", "ben")  # before anybody knows that the other connection is dead
+    assert await told(again, "you") == 2
+    assert await ben.closed() == (1000, "continued elsewhere")
+    for socket in (ann, again):
+        socket.vanish()
+    await world.settle()
+    assert await told(await join(world, "r", "pad", "ben"), "you") == 2
+    assert await told(await join(world, "r", "pad", "ann"), "you") == 1
+    while [pad["id"] for pad in await told(screen, "pads")] != [1, 2]:
+        pass
 
 
 @example("tilt")

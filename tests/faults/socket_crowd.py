@@ -129,6 +129,8 @@ def over_tcp(url: str) -> Connect:
     async def connect(user: User) -> None:
         place = f"{url.replace('http', 'ws', 1)}/{user.room}/{user.told.who}"
         await ws_connect(lambda: Client(user), place, use_aiofastnet=False)
+        if user.line is None:  # picows does not raise when the server has gone in the middle of its answer
+            raise ConnectionResetError("no 101 came")
 
     return connect
 

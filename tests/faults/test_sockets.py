@@ -6,16 +6,25 @@ and those of the worst moments, are held by the test's own process, so that noth
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import os
+import signal
+import time
 
+import perdure
 import pytest
+from perdure.engine.http import HttpRequest
 
+from ..system.runtime import Runtime, serving
+from .socket_crowd import Crowd
 from .socket_holder import held_here
 from .socket_kills import Outcome, Plan, over_tcp_of, play
 from .socket_rooms import (
     ACKNOWLEDGES_BEFORE_THE_COMMIT,
     DIES_BEFORE_EFFECTS_LEAVE,
     DIES_BEFORE_THE_COMMIT,
+    PROGRAM,
     WITHOUT_OUTBOX,
 )
 
@@ -49,6 +58,39 @@ def test_shards_are_killed_under_the_sockets_of_a_client_process(tmp_path) -> No
     outcome = play(tmp_path, plan, 1, held_here)
     assert_kept(outcome, plan)
     assert deaths(outcome) == plan.kills
+
+
+def test_shards_are_killed_while_they_recover(tmp_path) -> None:
+    """A shard takes longer to come back than the next kill takes to come."""
+    plan = dataclasses.replace(
+        SHORT, seconds=6, kills=20, reloads=0, each_per_s=0.5, guests_every_s=None, victims=("shard",), settle_s=40
+    )
+    assert_kept(play(tmp_path, plan, 3, over_tcp_of), plan)
+
+
+async def _beside_an_orphan(runtime: Runtime) -> float:
+    """Seconds until a user hears its own message, sent when its shard is killed; another socket of the room has no connection."""
+    async with held_here(runtime) as connect, perdure.connect(runtime.address) as client:
+        user = await Crowd(runtime.url.rstrip("/"), 1, connect).join("room0")
+        orphan = HttpRequest("GET", "http://x/room0/orphan", [("upgrade", "websocket")])
+        object_id = client.namespace("Room").idFromName("room0").raw
+        answer = await client.fetch("rooms-Room", object_id, "room0", orphan)
+        assert answer.web_socket is not None, "it is accepted, and nobody opens it"
+        (shard,) = runtime.pids("shard")
+        os.kill(shard, signal.SIGKILL)
+        user.say(time.perf_counter())
+        while not user.latencies_s:
+            assert not user.told.closed
+            await asyncio.sleep(0.05)
+        return user.latencies_s[0]
+
+
+@pytest.mark.xfail(strict=True, reason="what is sent to all waits for the socket that nobody holds, up to ten seconds")
+def test_neighbours_do_not_wait_for_a_socket_that_nobody_holds(tmp_path) -> None:
+    program = tmp_path / "rooms.py"
+    program.write_text(PROGRAM)
+    with serving(str(program), str(tmp_path / "data"), "--shards", "1", "--gateways", "1") as runtime:
+        assert asyncio.run(_beside_an_orphan(runtime)) < 5
 
 
 @pytest.mark.parametrize("moment", [DIES_BEFORE_EFFECTS_LEAVE, DIES_BEFORE_THE_COMMIT], ids=["durable", "written"])

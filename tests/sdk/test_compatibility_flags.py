@@ -71,3 +71,25 @@ def test_changes_of_the_life_of_objects(tmp_path, flag: str) -> None:
     ):
         (runtime,) = load(write(tmp_path, **settings)).runtimes(None).values()
         assert getattr(runtime, name) is value, settings
+
+
+@pytest.mark.parametrize(
+    ("settings", "replies", "bounds"),
+    [
+        ({}, True, True),
+        ({"compatibility_date": "2026-04-07"}, True, True),
+        ({"compatibility_date": "2026-04-06"}, False, True),
+        ({"compatibility_date": "2026-03-02"}, False, False),
+        (
+            {"compatibility_date": "2026-06-01", "compatibility_flags": ["web_socket_manual_reply_to_close"]},
+            False,
+            True,
+        ),
+        ({"compatibility_date": "2026-01-01", "compatibility_flags": ["web_socket_auto_reply_to_close"]}, True, False),
+    ],
+)
+def test_changes_of_the_closing_of_sockets(tmp_path, settings, replies: bool, bounds: bool) -> None:
+    program = load(write(tmp_path, **settings))
+    (runtime,) = program.runtimes(None).values()
+    assert (runtime.sockets.replies_to_close, runtime.sockets.bounds_reasons) == (replies, bounds)
+    assert program.sockets == runtime.sockets

@@ -165,6 +165,14 @@ def test_it_measures_what_sleeping_objects_leave(tmp_path) -> None:
 
 
 @pytest.mark.timeout(110)
+def test_it_measures_sockets(tmp_path) -> None:
+    rows = quick_rows(tmp_path, "sockets_idle", "sockets_echo", "sockets_broadcast")
+    assert rows["sockets_idle"]["woken_by_one"] == 1
+    assert rows["sockets_echo"]["p99_ms_at_2000"] > 0
+    assert rows["sockets_broadcast"]["median_ms"] > 0
+
+
+@pytest.mark.timeout(110)
 def test_it_measures_hazards(tmp_path) -> None:
     rows = quick_rows(tmp_path, "hazard_spin", "hazard_hog")
     assert rows["hazard_spin"]["measured"] > 500, "somebody waited for the budget"

@@ -66,10 +66,9 @@ def test_sync_two_browsers_converge(tmp_path) -> None:
             assert alone.locator("li").count() == 3
         looks_right(browser, url, "li", str(tmp_path / "sync"))
         assert runtime.stop() == 0
-    with serving(program, data) as runtime, browsing() as browser:
-        with page_of(browser, f"{runtime.url}/#market") as later:
-            later.get_by_label("Item: Rye bread").wait_for()
-            assert later.locator("li").count() == 3
+    with serving(program, data) as runtime, browsing() as browser, page_of(browser, f"{runtime.url}/#market") as later:
+        later.get_by_label("Item: Rye bread").wait_for()
+        assert later.locator("li").count() == 3
 
 
 def test_document_two_browsers_write_at_once(tmp_path) -> None:
@@ -87,7 +86,9 @@ def test_document_two_browsers_write_at_once(tmp_path) -> None:
                 areas[0].press_sequentially("ABCDEF"[at])
                 areas[1].press_sequentially("uvwxyz"[at])
             for page in (ann, ben):
-                page.wait_for_function("[...'ABCDEFuvwxyz'].every((char) => document.getElementById('text').value.includes(char))")
+                page.wait_for_function(
+                    "[...'ABCDEFuvwxyz'].every((char) => document.getElementById('text').value.includes(char))"
+                )
             texts = [area.input_value() for area in areas]
             assert texts[0] == texts[1]
             assert sorted(texts[0]) == sorted("Dear all, come on Thursday.ABCDEFuvwxyz")
@@ -126,7 +127,9 @@ def test_doom_two_players_see_each_other_move_and_be_hit(tmp_path) -> None:
             ben.wait_for_function("arena.seen[0]?.x < 4.5 && arena.seen[0].y > 12")  # and he her
             until(ann, "KeyW", "arena.here.x > 17")
             for page in (ann, ben):
-                page.evaluate("arena.facing.angle = Math.atan2(arena.seen[0].y - arena.here.y, arena.seen[0].x - arena.here.x)")
+                page.evaluate(
+                    "arena.facing.angle = Math.atan2(arena.seen[0].y - arena.here.y, arena.seen[0].x - arena.here.x)"
+                )
             ann.keyboard.down("Space")
             ben.wait_for_function("arena.health < 100")
             ann.screenshot(path=str(tmp_path / "doom-ann.png"))

@@ -179,6 +179,8 @@ def test_tilt(tmp_path) -> None:
                 screen.locator("#state[data-state=live]").wait_for()
                 phone.locator("#state[data-state=live]").wait_for()
                 screen.locator("#scores li").nth(1).wait_for()
+                phone.get_by_role("heading", name="Player 1").wait_for()  # who they were
+                other.get_by_role("heading", name="Player 2").wait_for()
                 other.mouse.move(195, 400)
                 other.mouse.down()
                 other.mouse.move(195, 250, steps=5)

@@ -29,9 +29,7 @@ class Room(DurableObject):
     def __init__(self, ctx, env):
         super().__init__(ctx, env)
         self.sql = ctx.storage.sql
-        self.sql.exec(
-            "CREATE TABLE IF NOT EXISTS messages(number INTEGER PRIMARY KEY, by TEXT NOT NULL, text TEXT NOT NULL, at INTEGER NOT NULL)"
-        )
+        self.sql.exec("CREATE TABLE IF NOT EXISTS messages(number INTEGER PRIMARY KEY, by TEXT, text TEXT, at INTEGER)")
         self.stream = Stream(ctx, keep=500, snapshot=self.history)
 
     def history(self, before=1 << 53):

@@ -4,7 +4,7 @@ GET /board/NAME        the page
 GET /board/NAME/live   a WebSocket that resumes (docs/resume.md)
 
 Sent:   [x, y] of the pointer, from 0 to 9999, which may be lost; {"dot": [x, y]}, counted.
-Heard:  {"you": id}, {"here": [{"id", "name", "hue"}, …]} and {"moved": {id: [x, y], …}}, for now; {"dot": [x, y], "hue": 120}, kept.
+Heard:  {"you": id}, {"here": [{"id", "name", "hue"}, …]} and {"moved": {id: [x, y], …}}, for now; {"dot": [x, y], "hue"}, kept.
 
 However many move, the object sends each of them one frame a tick; while all are still it sends nothing, and sleeps.
 """
@@ -20,7 +20,7 @@ from workers import DurableObject, Response, WorkerEntrypoint
 
 PAGE = Path(__file__).with_name("page.html").read_text()
 TICK_S, DOTS, SIDE = 1 / 30, 300, 10_000
-NAMES = "Otter Heron Lynx Finch Badger Newt Hare Crane Vole Ibex Marten Plover Stoat Wren Puffin Moth".split()
+NAMES = ["Otter", "Heron", "Lynx", "Finch", "Badger", "Newt", "Hare", "Crane", "Ibex", "Plover", "Wren"]
 
 
 def is_place(value):

@@ -1,4 +1,4 @@
-"""A text that several people write at the same time: Yjs in the browsers, pycrdt in the object, y-websocket's protocol between them.
+"""A text that several people write at the same time: Yjs in the browsers, pycrdt in the object, y-websocket between.
 
 GET /                        the page; /#NAME is a document
 WS  /document/NAME           as y-websocket's provider speaks it: sync steps, updates, awareness
@@ -7,12 +7,13 @@ GET /document/NAME.txt       the text
 What always holds: an update that others have seen is on the disk, in the same turn; who was away gets exactly what it lacks.
 """
 
+from urllib.parse import unquote, urlsplit
+
 from awareness import Awareness
+from js import WebSocketPair
 from pieces import Pieces
 from pycrdt import Doc, Text, YMessageType, create_sync_message, create_update_message, handle_sync_message
 from workers import DurableObject, Response, WorkerEntrypoint
-from js import WebSocketPair
-from urllib.parse import unquote, urlsplit
 
 TEXT = "text"
 QUERY_AWARENESS = 3

@@ -1,11 +1,11 @@
-"""An arena for many players. The object decides, 20 times a second, what happens; the pages show it, and move before they are told.
+"""An arena for many players. The object decides 20 times a second; the pages show it, and move before they are told.
 
 GET /                               the page; /#NAME is an arena
 WS  /arena/NAME?name=ann            play. To the object: [[number, keys, angle], …], all that no tick has used yet
 GET /arena/NAME                     {"tick", "names"}: who is there
 
-What always holds: a tick and what everybody is told of it are one turn, so they are on the disk together or not at all. Whoever owns the
-object after a crash goes on with the next tick at the first input. An alarm is the clock; without players there is none: it sleeps.
+What always holds: a tick and what everybody is told of it are one turn, so they are on the disk together or not at all.
+Whoever owns the object after a crash goes on with the next tick at the first input. Without players no alarm: it sleeps.
 """
 
 import asyncio
@@ -39,9 +39,9 @@ class Arena(DurableObject):
         if len(self.world.players) >= PLAYERS_MAX:
             return Response("the arena is full\n", status=503)
         client, server = WebSocketPair.new().object_values()
-        key, query = uuid4().hex[:6], parse_qs(urlsplit(request.url).query)
-        self.ctx.acceptWebSocket(server, [key])
-        self.world.join(key, query.get("name", ["somebody"])[0][:16], self.now_ms())
+        self.ctx.acceptWebSocket(server, [key := uuid4().hex[:6]])
+        name = parse_qs(urlsplit(request.url).query).get("name", ["somebody"])[0]
+        self.world.join(key, name[:16], self.now_ms())
         server.send(json.dumps({"you": key, "rows": ROWS, "kits": KITS, "tick_ms": TICK_MS}))
         self.tell(self.world.names())
         await self.go_on()

@@ -1,6 +1,7 @@
-"""The arena's walls, and how one moves between them. The page has the same rules (walk.js), so that it can move before it is told.
+"""The arena's walls, and how one moves between them. The page has the same rules (walk.js), to move before it is told.
 
-Lengths are in cells, y grows downwards, angles are in radians from the x axis towards y. A letter is a kind of wall, a dot is floor.
+Lengths are in cells, y grows downwards, angles are in radians from the x axis towards y. A letter is a kind of wall, a dot
+is floor.
 """
 
 import math
@@ -31,7 +32,18 @@ ROWS = (
     "a......................a",
     "aaaaaaaaaaaaaaaaaaaaaaaa",
 )
-SPAWNS = ((2.5, 1.5), (21.5, 1.5), (5.5, 7.5), (18.5, 7.5), (1.5, 12.5), (22.5, 12.5), (11.5, 17.5), (1.5, 22.5), (22.5, 22.5), (12.5, 22.5))
+SPAWNS = (
+    (2.5, 1.5),
+    (21.5, 1.5),
+    (5.5, 7.5),
+    (18.5, 7.5),
+    (1.5, 12.5),
+    (22.5, 12.5),
+    (11.5, 17.5),
+    (1.5, 22.5),
+    (22.5, 22.5),
+    (12.5, 22.5),
+)
 KITS = ((6.5, 3.5), (17.5, 3.5), (11.5, 16.5), (8.5, 12.5), (5.5, 13.5), (19.5, 17.5))
 STEP, RADIUS = 0.16, 0.24
 AHEAD, BACK, LEFT, RIGHT, FIRE = 1, 2, 4, 8, 16

@@ -1,7 +1,8 @@
-"""The rules of the arena: a tick takes what the players have pressed and says what became of it. No clock, no sockets, no storage.
+"""The rules of the arena: a tick takes what players have pressed and says what became of it. No clock, sockets, storage.
 
-What always holds: the same world and the same inputs give the same tick; a world is as much as `saved` says, so one that goes on from
-there has lost nothing but inputs that were not yet used, and these come again: players send what they have not seen used.
+What always holds: the same world and the same inputs give the same tick; a world is as much as `saved` says, so one that
+goes on from there has lost nothing but inputs that were not yet used, and these come again: players send what they have not
+seen used.
 """
 
 import json
@@ -132,7 +133,8 @@ class World:
     def told(self, events):
         """The tick, as everybody is told of it: one message for all."""
         rows = [
-            [key, round(p.x, 3), round(p.y, 3), round(p.angle, 3), p.health, p.frags, p.deaths, p.seen] for key, p in self.players.items()
+            [key, round(p.x, 3), round(p.y, 3), round(p.angle, 3), p.health, p.frags, p.deaths, p.seen]
+            for key, p in self.players.items()
         ]
         kits = [at for at, back in enumerate(self.kits) if self.tick >= back]
         return json.dumps({"tick": self.tick, "players": rows, "kits": kits, "events": events}, separators=(",", ":"))

@@ -1,11 +1,12 @@
-"""A list that several people keep, also offline: the real TinyBase client in the browsers; the object relays, and is a peer itself.
+"""A list that several people keep, also offline: the real TinyBase in the browsers; the object relays, and is a peer.
 
 GET /                  the page; /#NAME is a list
 WS  /store/NAME        as TinyBase's WebSocket synchroniser speaks it, unchanged
 GET /store/NAME        {"tables": {…}, "values": {…}}, as merged so far
 
-What always holds: what a client was told by another is in the object's database, in the same turn; a client that comes alone later gets
-all of it. A client that was away gets what differs, found by hashes: first of tables, then rows, then cells.
+What always holds: what a client was told by another is in the object's database, in the same turn; a client that comes
+alone later gets all of it. A client that was away gets what differs, found by hashes: first of tables, then rows, then
+cells.
 """
 
 import time
@@ -60,7 +61,8 @@ class Store(DurableObject):
             request, kind, body = peer.unpacked(text)
             answers, new = peer.answer(self.store, request, kind, body, int(time.time() * 1000))
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-            return ws.close(1007, f"tinybase:14: {type(error).__name__}")
+            ws.close(1007, f"tinybase:14: {type(error).__name__}")
+            return
         if to == "":
             self.relay(sender, text, ws)
         elif new is not None:  # it answered us alone: the others want to know

@@ -1,8 +1,8 @@
 """A mergeable store as TinyBase has it: tables of rows of cells, and values, each with a stamp; kept in one SQL table.
 
-What always holds: of two values of a cell the one with the later clock stays, wherever and in whatever order they are merged; what
-`merge` has taken is on the disk with the same turn. The content is a tree: the node at a path has children, a clock and a hash; a
-leaf has a value, a clock and a hash. Paths: ["t", table, row, cell] and ["v", value].
+What always holds: of two values of a cell the one with the later clock stays, wherever and in whatever order they are
+merged; what `merge` has taken is on the disk with the same turn. The content is a tree: the node at a path has children, a
+clock and a hash; a leaf has a value, a clock and a hash. Paths: ["t", table, row, cell] and ["v", value].
 """
 
 import json
@@ -33,7 +33,8 @@ class Mergeable:
         self.sql = sql
         self.roots = {TABLES: Node(), VALUES: Node()}
         sql.exec(
-            "CREATE TABLE IF NOT EXISTS stamps (path TEXT PRIMARY KEY, value TEXT, clock TEXT NOT NULL, hash INTEGER NOT NULL) WITHOUT ROWID"
+            "CREATE TABLE IF NOT EXISTS stamps (path TEXT PRIMARY KEY, value TEXT, clock TEXT NOT NULL, hash INTEGER NOT NULL)"
+            " WITHOUT ROWID"
         )
         for row in sql.exec("SELECT path, value, clock, hash FROM stamps"):
             path = json.loads(row["path"])

@@ -1,8 +1,8 @@
-"""TinyBase's synchroniser protocol, as the object speaks it: one more peer, named S, that is always there and never sleeps for long.
+"""TinyBase's synchroniser protocol, as the object speaks it: one more peer, named S, that is always there.
 
-A message is `<who>\\n[request, kind, body]`: from a client `who` is whom it is for (nobody: all), to a client whom it is from. What
-always holds: nothing is remembered between messages. What a request was about is in its own id, so an answer that comes after the
-object has slept, moved or died is understood all the same.
+A message is `<who>\\n[request, kind, body]`: from a client `who` is whom it is for (nobody: all), to a client whom it is
+from. What always holds: nothing is remembered between messages. What a request was about is in its own id, so an answer
+that comes after the object has slept, moved or died is understood all the same.
 """
 
 import json
@@ -11,7 +11,12 @@ import stamps
 
 NAME = "S"
 RESPONSE, GET_HASHES, HASHES, CHANGES, TABLE_DIFF, ROW_DIFF, CELL_DIFF, VALUE_DIFF = range(8)
-ASKS = {f"{NAME}.tables": TABLE_DIFF, f"{NAME}.rows": ROW_DIFF, f"{NAME}.cells": CELL_DIFF, f"{NAME}.values": VALUE_DIFF}
+ASKS = {
+    f"{NAME}.tables": TABLE_DIFF,
+    f"{NAME}.rows": ROW_DIFF,
+    f"{NAME}.cells": CELL_DIFF,
+    f"{NAME}.values": VALUE_DIFF,
+}
 NAMES = {kind: name for name, kind in ASKS.items()}
 NOTHING = [{}]
 
@@ -29,7 +34,7 @@ def unpacked(text):
 
 
 def answer(store, request, kind, body, now_ms):
-    """A message of a client, for S: (what to answer it: [(request, kind, body)], what it brought that was new: changes or None)."""
+    """A message of a client, for S: (what to answer it, [(request, kind, body)]; what it brought that was new, or None)."""
     if kind == GET_HASHES:
         return [(request, RESPONSE, store.hashes())], None
     if kind == HASHES:
@@ -40,7 +45,12 @@ def answer(store, request, kind, body, now_ms):
         depth = {ROW_DIFF: 1, CELL_DIFF: 2}.get(kind, 0)
         if not stamps.is_hashes(body, depth):
             raise ValueError("not hashes")
-        made = {TABLE_DIFF: store.table_diff, ROW_DIFF: store.row_diff, CELL_DIFF: store.cell_diff, VALUE_DIFF: store.value_diff}
+        made = {
+            TABLE_DIFF: store.table_diff,
+            ROW_DIFF: store.row_diff,
+            CELL_DIFF: store.cell_diff,
+            VALUE_DIFF: store.value_diff,
+        }
         return [(request, RESPONSE, made[kind](body))], None
     if kind == RESPONSE and request in ASKS:
         return brought(store, ASKS[request], body, now_ms)

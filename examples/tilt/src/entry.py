@@ -4,10 +4,10 @@ GET  /               the screen; it opens a room and shows its code
 GET  /play[/CODE]    the controller, for phones
 POST /rooms          {"code": "K7PM", "room": …, "until": ms}
 GET  /codes/CODE     {"room": …}; 404 when there is no such code, or no more
-GET  /room/ROOM/live?as=screen|pad   a WebSocket that resumes (docs/resume.md)
+GET  /room/ROOM/live?as=screen, ?as=pad&key=KEY   a WebSocket that resumes (docs/resume.md); a key keeps its number
 
-A pad sends [x, y] from -100 to 100, 30 times a second at most; the screen gets {"pad": id, "tilt": [x, y]}. The screen sends
-{"scores": {id: 3}}; pads get it, and {"you": id, "hue": 200}. The screen hears {"pads": [{"id", "hue"}, …]} when they come and go.
+A pad sends [x, y] from -100 to 100, 30 times a second at most; the screen gets {"pad": id, "tilt": [x, y]}. It sends
+{"scores": {id: 3}}; pads get it, and {"you": id, "hue": 200}. It hears {"pads": [{"id", "hue"}, …]} when they come or go.
 What a phone feels is old after a moment: none of it is kept, and who is away misses nothing.
 """
 
@@ -16,12 +16,12 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from hub import Hub
 from js import WebSocketPair
+from pads import chosen
 from perdure.resuming import Stream
 from workers import DurableObject, Response, WorkerEntrypoint
 
 __all__ = ["Default", "Hub", "Room"]
 SCREEN, PLAY = (Path(__file__).with_name(name).read_text() for name in ("screen.html", "play.html"))
-PADS_MAX = 12
 
 
 def is_tilt(value):
@@ -37,19 +37,30 @@ class Room(DurableObject):
         return [one for one in self.ctx.getWebSockets(tag) if one is not gone and one.readyState == 1]
 
     def tell_screen(self, gone=None):
-        pads = [socket.deserializeAttachment() for socket in self.open("pad", gone)]
-        self.stream.tell({"pads": sorted(pads, key=lambda pad: pad["id"])}, to=self.open("screen", gone))
+        found = {pad["id"]: pad["hue"] for pad in (one.deserializeAttachment() for one in self.open("pad", gone))}
+        pads = [{"id": number, "hue": found[number]} for number in sorted(found)]
+        self.stream.tell({"pads": pads}, to=self.open("screen", gone))
+
+    def number_for(self, key):
+        pads = [(socket, socket.deserializeAttachment()) for socket in self.open("pad")]
+        taken = {pad["id"] for _, pad in pads if pad["key"] != key}
+        for socket in [socket for socket, pad in pads if pad["key"] == key]:
+            socket.close(1000, "continued elsewhere")  # or it is dead, and nobody knows yet
+        kept = self.ctx.storage.kv
+        number, had = chosen(kept.get("numbers") or {}, taken, key)
+        kept.put("numbers", had)
+        return number
 
     async def fetch(self, request):
-        role = parse_qs(urlsplit(request.url).query).get("as", [""])[0]
-        taken = {socket.deserializeAttachment()["id"] for socket in self.open("pad")}
-        if role not in ("screen", "pad") or (role == "pad" and len(taken) >= PADS_MAX):
+        query = parse_qs(urlsplit(request.url).query)
+        role, key = query.get("as", [""])[0], query.get("key", [""])[0][:40]
+        number = self.number_for(key) if role == "pad" else None
+        if role != "screen" and number is None:
             return Response("as=screen or as=pad; a room has twelve pads\n", status=409)
         client, server = WebSocketPair.new()
         self.ctx.acceptWebSocket(server, [role])
-        if role == "pad":
-            number = min(set(range(1, PADS_MAX + 1)) - taken)
-            server.serializeAttachment({"id": number, "hue": (number * 137 + 60) % 360})
+        if number:
+            server.serializeAttachment({"id": number, "hue": (number * 137 + 60) % 360, "key": key})
         return Response(None, status=101, web_socket=client)
 
     async def webSocketMessage(self, socket, message):

@@ -1,6 +1,6 @@
 """The hub: short codes that lead to rooms, for a while.
 
-What always holds: a code leads to one room until its time is over, then to none; an alarm erases it, and comes only while there are any.
+What always holds: a code leads to one room until its time is over, then to none; an alarm erases it.
 """
 
 import secrets
