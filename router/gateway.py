@@ -18,6 +18,7 @@ import uvicorn
 from ..bindings.kinds import environments
 from ..bindings.outgoing import HttpClient
 from ..bindings.surroundings import Surroundings
+from ..engine.disk import LocalDisk
 from ..engine.limits import Limits
 from ..sdk import fetching
 from .client import Client
@@ -26,11 +27,13 @@ from .control import Control, Message
 from .gateway_http import Front
 from .http_protocol import HttpProtocol
 from .logs import configure, reporter
+from .lost_gateways import LostGateways, hold
 from .process import binding_settings_of, main, settings_of, settle_garbage
 from .pulse import Pulse, beat_for_loop
 from .scheduled import ScheduledRuns
 from .served_programs import programs_of
 from .slots import SlotMap
+from .socket_journal import FOLDER, SocketJournal, path_of
 from .upgrade import Keepers, UpgradeProtocol, Upgrades
 
 RETIRE_IDLE_S_MAX = 10.0
@@ -85,6 +88,8 @@ class Gateway:
             assets=around.assets.get(first.name),
         )
         client.sockets.report = self._report
+        journal = self._begin_journal(client, data) if data else None
+        lost = LostGateways(LocalDisk(), data, client.sockets, loop, self._report)
         connections = self._connections = Connections(loop)
         connections.start()
         keepers = Keepers(loop, lambda: self._control.send({"type": "keeper"}))
@@ -113,6 +118,8 @@ class Gateway:
         settle_garbage()
         limits = Limits.from_settings({**first.config.limits, **settings_of(start)})
         beat_for_loop(Pulse.given(cast("int", start["pulse_fd"])), loop, limits.turn_ms_max / 1000)
+        if data:
+            lost.look()
         self._control.send({"type": "ready"})
         seconds = await self._drained
         server.config.timeout_graceful_shutdown = max(int(seconds), 1)
@@ -123,9 +130,19 @@ class Gateway:
         await front.close(seconds)
         await scheduled.close(seconds)
         await around.close(seconds)
+        lost.close()
         await client.close()
+        if journal is not None:
+            journal.end()
         await outgoing.close()
         return 0
+
+    def _begin_journal(self, client: Client, data: str) -> SocketJournal:
+        """Of the sockets that stay here; it outlives this process."""
+        os.makedirs(f"{data}/{FOLDER}", mode=0o700, exist_ok=True)
+        held = client.sockets
+        held.journal = journal = SocketJournal(LocalDisk(), path_of(data, held.identity), held.refs, hold)
+        return journal
 
     async def _close_sockets(self, connections: Connections, seconds: float) -> None:
         """Those that are held here: their clients come back, one after the other, to whoever serves then."""

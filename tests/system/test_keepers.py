@@ -209,6 +209,15 @@ def test_under_tls_the_gateway_holds_them_and_stays_for_them(tmp_path: Path) -> 
         await ws.close()
         assert ws.close_code == 1000
         await clients.until_dead(leaving)
+        lost = await clients.connect("/room/b?user=bob")
+        await says(lost, "hi", "bob")
+        journals = Path(clients.runtime.data, "sockets")
+        assert len(list(journals.iterdir())) == 1
+        clients.kill("gateway")
+        clients.kill("shard")
+        assert (await lost.receive(timeout=WAIT_S)).type is aiohttp.WSMsgType.CLOSED
+        while list(journals.iterdir()):  # until the object, which nobody has called, has handled its webSocketClose
+            await asyncio.sleep(0.1)
 
     run(tmp_path, story, "--tls-certificate", certificate, "--tls-key", key)
 
