@@ -11,7 +11,7 @@ from perdure.engine.errors import EventRefused, InvalidArgument, ObjectReset, Ov
 from perdure.engine.ids import ClassKey
 from perdure.engine.socket_calls import CLOSED, MESSAGE, OPENED, SEND, Cause, SocketCall, SocketRef
 from perdure.router.client import Client
-from perdure.router.held_sockets import HeldSocket
+from perdure.router.held_line import HeldSocket
 from perdure.router.server import Acceptor
 from perdure.router.slots import GROUPS, ShardPlace, SlotMap
 
