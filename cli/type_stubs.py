@@ -13,9 +13,16 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
+from ..bindings.ai import Ai
+from ..bindings.assets import AssetsBinding
+from ..bindings.d1 import D1Database
+from ..bindings.kv import KvNamespace
+from ..bindings.queues import Queue
+from ..bindings.r2 import R2Bucket
+from ..bindings.rate_limits import RateLimit
 from ..engine.durable import DurableObject
 from ..engine.stubs import RESERVED_METHODS
-from ..sdk.binding_names import section_names
+from ..sdk.binding_names import sections_of
 from ..sdk.config import Config
 from ..sdk.entrypoints import HANDLERS, WorkerEntrypoint
 from ..sdk.program import Program
@@ -36,6 +43,17 @@ if TYPE_CHECKING:
     from perdure.engine.ids import ObjectId
     from perdure.sdk.response import Response
 '''
+_KINDS: Mapping[str, type] = {
+    "kv_namespaces": KvNamespace,
+    "d1_databases": D1Database,
+    "r2_buckets": R2Bucket,
+    "queues": Queue,
+    "ratelimits": RateLimit,
+    "unsafe": RateLimit,
+    "ai": Ai,
+    "assets": AssetsBinding,
+}
+"""Key of the configuration → what its bindings are."""
 _NOT_METHODS = RESERVED_METHODS | set(HANDLERS) | {"preShutdown"}
 
 
@@ -56,7 +74,8 @@ class _Writer:
         classes: dict[str, type] = {}
         for binding in config.bindings:
             other = self._programs.get(binding.program or self._program.name)
-            classes[_stub(other, self._program, binding.class_name)] = other.classes[binding.class_name]
+            class_name = other.named(binding.class_name)
+            classes[_stub(other, self._program, class_name)] = other.classes[class_name]
         for service in config.services:
             other = self._programs.get(service.program)
             cls = getattr(other.module, service.entrypoint or "Default", None)
@@ -73,14 +92,22 @@ class _Writer:
         lines = [f"{name}: {_type_of(value)}" for name, value in config.vars.items()]
         for binding in config.bindings:
             other = self._programs.get(binding.program or self._program.name)
-            lines.append(f"{binding.name}: {_stub(other, self._program, binding.class_name)}Namespace")
+            lines.append(f"{binding.name}: {_stub(other, self._program, other.named(binding.class_name))}Namespace")
         for service in config.services:
             other = self._programs.get(service.program)
             known = isinstance(getattr(other.module, service.entrypoint or "Default", None), type)
             name = _stub(other, self._program, service.entrypoint or "Default")
             lines.append(f"{service.name}: {name if known else 'Any'}")
-        lines += [f"{name}: Any" for name in section_names(config)]
+        lines += [f"{name}: {self._kind(section)}" for name, section in sections_of(config)]
         return _block("Env", "What `self.env` holds.", lines)
+
+    def _kind(self, section: str) -> str:
+        """The type of the bindings of a section."""
+        cls = _KINDS.get(section)
+        if cls is None:
+            return "Any"
+        self._imports.add(f"import {cls.__module__}")  # whole names: the program may have a Queue of its own
+        return f"{cls.__module__}.{cls.__name__}"
 
     def _class(self, name: str, cls: type) -> str:
         lines = ["async def fetch(self, request: object, **init: Any) -> Response: ..."]

@@ -42,5 +42,7 @@ class ClassRuntime:
     """Its code uses `run_sync`: steps are made on stacks of their own (`blocking`)."""
     limits: Limits | None = None
     """Bounds of the class's own; None: the shard's."""
+    subrequests_max: int = 0
+    """Fetches and calls that one event may make; 0: they are not counted."""
     sockets: Behaviour = NEWEST
     """What its WebSockets do by the program's compatibility date."""

@@ -174,6 +174,12 @@ class HostGone(PerdureError):
     code = "host_gone"
 
 
+class NeverAnswered(PerdureError):
+    """A Worker awaits what nothing can ever give it. Resolve the future, or keep what would."""
+
+    code = "never_answered"
+
+
 class Disposed(PerdureError):
     """A stub or promise was used after it was disposed. `dup()` it before, to keep it."""
 
@@ -307,6 +313,12 @@ class Overloaded(PerdureError):
 
     code = "overloaded"
     default_overloaded = True
+
+
+class SubrequestsExceeded(PerdureError):
+    """One event made more fetches and calls than its program allows itself. Raise `limits.subrequests`, or do less in one."""
+
+    code = "too_many_subrequests"
 
 
 class CallCycle(PerdureError):

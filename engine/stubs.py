@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Generator
-from typing import NoReturn, Protocol, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from .calls import KEY_CHARACTERS_MAX, Extras, MadeCall
 from .errors import ByReference, InvalidArgument, MethodNotFound, OutOfRange, PerdureError, from_wire
@@ -17,6 +17,7 @@ from .http import HttpRequest, HttpResponse
 from .ids import ClassKey, ObjectId
 from .retrying import RetryPolicy, again
 from .rpc_target import check_depth
+from .subrequests import Counting, take_one
 from .values import EMPTY_ARGS, UNDEFINED, pack
 
 if TYPE_CHECKING:
@@ -135,6 +136,8 @@ class Stub:
             return cast("Awaitable[HttpResponse]", _fail_again(self._broken))
         if self._extras is not None:
             raise InvalidArgument("fetch() takes no idempotency key", hint="call a method")
+        if Counting.on and (error := take_one()) is not None:
+            return cast("Awaitable[HttpResponse]", _fail_again(error))
         within_s = self._deadline_s
         transport, unique, raw, name = self._transport, self._key.unique, self.id.raw, self.id.name
         if self._retry is not None and (request.body is None or isinstance(request.body, bytes)):
@@ -161,6 +164,8 @@ class Stub:
         """Queue a call, or the reading of a property."""
         if self._broken is not None:
             return _fail_again(self._broken)
+        if Counting.on and (error := take_one()) is not None:
+            return _fail_again(error)
         target, extras, within_s = self.id, self._extras, self._deadline_s
         unique, raw, name = self._key.unique, target.raw, target.name
         if self._retry is None:
@@ -174,6 +179,8 @@ class Stub:
         """The same with what travels by reference: that is let go when the call ends, so it is not made twice."""
         if self._broken is not None:
             return _fail_again(self._broken)
+        if Counting.on and (error := take_one()) is not None:
+            return _fail_again(error)
         parcel = self._transport.exports.pack(args)
         extras = Extras(key=None if self._extras is None else self._extras.key, parcel=parcel)
         unique, raw, name, within_s = self._key.unique, self.id.raw, self.id.name, self._deadline_s
@@ -232,7 +239,7 @@ class Remote:
 
 
 def _fail_again(error: PerdureError) -> MadeCall:
-    """What broke the stub, anew for each call."""
+    """What a call fails with that does not leave, anew for each."""
     failed = MadeCall(loop=asyncio.get_running_loop())
     failed.set_exception(from_wire(error.to_wire()))
     return failed

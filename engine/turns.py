@@ -33,6 +33,7 @@ from .interruption import entry
 if TYPE_CHECKING:
     from . import blocking
     from .instance import Instance
+    from .subrequests import Subrequests
 
 
 class InstanceGone(BaseException):
@@ -84,6 +85,7 @@ class Event(Scope):
         "pinned",
         "quiet",
         "record",
+        "subrequests",
         "task",
         "watched",
     )
@@ -108,6 +110,8 @@ class Event(Scope):
         self.quiet = 0
         """Loop rounds left until the suspended turn ends; 0: not counting."""
         self.watched = False
+        self.subrequests: Subrequests | None = None
+        """What it has left, once it was counted (`subrequests.py`)."""
 
     def made_inside(self, number: int, section: Section) -> None:
         """Its code in the section has made a call."""

@@ -26,7 +26,7 @@ from ..engine.socket_calls import (
     Rules,
     SocketRef,
 )
-from .held_socket import WAITING_BYTES_MAX, WAITING_MAX, Kept, Numbered
+from .held_socket import WAITING_BYTES_MAX, WAITING_MAX, Numbered
 from .socket_peers import MOVED_NAME
 from .wire import (
     SOCKET_ACK,
@@ -273,9 +273,6 @@ class HeldSocket:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
-        poison = self._messages.died() if died else None
-        if poison is not None:
-            self._holders.poisoned(self, poison)
 
     @property
     def waits(self) -> bool:
@@ -341,12 +338,26 @@ class HeldSocket:
             if self._retry is None:
                 self._again_s = min(max(self._again_s * 2, AGAIN_S), AGAIN_S_MAX)
                 self._retry = self._holders.later(self._again_s, self._try_again)
-        elif type(error).code == "socket_unknown" and self._messages.is_last(number):
-            self.acknowledged(number, None)  # the object had heard of the end before, and who said so died
+        elif type(error).code == "socket_unknown" and self._ended:
+            self.acknowledged(number, None)  # the object had heard of all to the end before, and who said so died
         elif error.durableObjectReset or type(error).code == "socket_unknown":
             self._holders.drop(self)
         else:
+            self._refused_for_good(number, error)
+
+    def _refused_for_good(self, number: int, error: PerdureError) -> None:
+        """An event will never be handled: it ended its shard's process again and again, or the class is no more. The client
+        hears 1011, the object, if it can, that the socket has closed."""
+        if not self._replied:
             self._holders.refused(self, error)
+            self.end(1011, "a message could not be handled")
+        kept = self._messages.acknowledge(number)
+        self._of.causes.pop((self.ref.socket, number), None)
+        if number == 0 or (kept is not None and kept.what != MESSAGE):
+            self._holders.forget(self)
+            return
+        self.closed(1011, "", False)
+        self.go_on()
 
     def _try_again(self) -> None:
         self._retry = None
@@ -497,20 +508,7 @@ class HeldSockets:
 
     def refused(self, socket: HeldSocket, error: PerdureError) -> None:
         """An event will never be handled."""
-        self.report("warning", "socket_refused", {**_fields(socket.ref), "error": error.message})
-        socket.end(1011, "the message was refused")
-        self.forget(socket)
-
-    def poisoned(self, socket: HeldSocket, kept: Kept) -> None:
-        """A message whose handling has ended the shard again and again is given up; its socket is closed, the object told."""
-        fields = {**_fields(socket.ref), "message": kept.number, "bytes": kept.size}
-        self.report(
-            "error", "socket_message_dropped", {**fields, "reason": "its shard died each time that it handled it"}
-        )
-        socket.end(1011, "a message could not be handled")
-        if kept.what != MESSAGE:
-            self.forget(socket)
-        socket.closed(1011, "a message could not be handled", False)
+        self.report("warning", "socket_message_dropped", {**_fields(socket.ref), "error": error.message})
 
     def close(self) -> None:
         """The process ends: nothing is sent any more."""

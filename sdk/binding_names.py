@@ -13,13 +13,20 @@ _NAMED = frozenset({"ratelimits", "unsafe"})
 
 def section_names(config: Config) -> list[str]:
     """Names of the bindings that are no objects, Workers or variables; in the order of the file."""
-    found: list[str] = []
+    return [name for name, _ in sections_of(config)]
+
+
+def sections_of(config: Config) -> list[tuple[str, str]]:
+    """The same, each with the key of the configuration that it stands under."""
+    found: list[tuple[str, str]] = []
     for section, value in config.sections.items():
         if section == "unsafe" and isinstance(value, Mapping):
             value = cast("Mapping[str, object]", value).get("bindings")
-        _look(value, ("binding", "name") if section in _NAMED else ("binding",), found)
+        names: list[str] = []
+        _look(value, ("binding", "name") if section in _NAMED else ("binding",), names)
+        found += [(name, section) for name in names]
     if config.assets is not None and config.assets.binding is not None:
-        found.append(config.assets.binding)
+        found.append((config.assets.binding, "assets"))
     return found
 
 

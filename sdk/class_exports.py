@@ -7,12 +7,12 @@ the code has it no more.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
 from ..engine.errors import ConfigError
-from .class_migrations import Deployed, Draft, check_exports
+from .class_migrations import Deployed, Draft, Step, check_exports
 from .tables import Table, table
 
 STATES: Mapping[str, frozenset[str]] = {
@@ -201,3 +201,27 @@ def _check_code(
                 hint=f"declare `class {name}(DurableObject)` in it, or remove the entry",
             )
     check_exports([name for name in draft.keys if name not in promised], (), exported, where)
+
+
+def renames(steps: Sequence[Step], exports: ClassExports | None, keys: Collection[str]) -> dict[str, str]:
+    """Names that classes had before → the ones they have. Names that are used anew are not among them."""
+    found = _renamed(steps, exports)
+    return {old: new for old, new in found.items() if old not in keys and new in keys}
+
+
+def called_now(name: str, steps: Sequence[Step], exports: ClassExports | None, keys: Collection[str]) -> str:
+    """The class that a binding means which says `name`; also one that is deleted after it was renamed."""
+    return name if name in keys else _renamed(steps, exports).get(name, name)
+
+
+def _renamed(steps: Sequence[Step], exports: ClassExports | None) -> dict[str, str]:
+    """Each name that was given up → what came of it in the end."""
+    pairs = [pair for step in steps for pair in step.renamed]
+    pairs += [(name, each.target) for name, each in (exports or {}).items() if each.state == "renamed"]
+    found: dict[str, str] = {}
+    for old, new in pairs:
+        for before, after in found.items():
+            if after == old:
+                found[before] = new
+        found[old] = new
+    return found

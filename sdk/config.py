@@ -18,7 +18,7 @@ import json5
 from ..engine.errors import ConfigError
 from . import compatibility
 from .asset_settings import Assets, read_assets
-from .class_exports import ClassExports, plan_exports, read_exports
+from .class_exports import ClassExports, plan_exports, read_exports, renames
 from .class_migrations import NOTHING, Deployed, Step, check_bindings, plan, read_steps
 from .config_keys import SECTIONS, check_keys, overlay
 from .crons import Cron
@@ -78,6 +78,8 @@ class Config:
     """When the Worker's `scheduled` runs."""
     limits: Mapping[str, int] = field(default_factory=dict[str, int])
     """Bounds that the program sets itself, by their names here."""
+    subrequests_max: int = 0
+    """Fetches and calls that one event may make; 0: they are not counted."""
     sections: Mapping[str, object] = field(default_factory=dict[str, object])
     """What the file says of bindings that are no objects (`kv_namespaces`, `queues`, …), for the package of the bindings."""
     services: tuple[ServiceBinding, ...] = ()
@@ -85,6 +87,8 @@ class Config:
     """Files that are served beside the Worker."""
     exports: ClassExports | None = None
     """The classes as the newer key `exports` has them; None: there is none, `migrations` count."""
+    renamed: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Class names of before → what they are now: bindings that still say them lead there."""
 
 
 def find(folder: str) -> str | None:
@@ -113,7 +117,13 @@ def read(path: str, env_name: str | None = None, deployments: Mapping[str, Deplo
     steps, exports = read_steps(path, found), read_exports(path, found)
     bound = [binding.class_name for binding in bindings if binding.program is None]
     deployed = _deployed(path, name, steps, exports, bound, deployments)
-    keys = dict(deployed.keys)
+    keys, renamed = dict(deployed.keys), renames(steps, exports, deployed.keys)
+    for index, binding in enumerate(bindings):
+        if binding.program is None and binding.class_name in renamed:
+            now = renamed[binding.class_name]
+            warnings.append(f"{path}: class {binding.class_name} is {now} now; name that in the binding {binding.name}")
+            bindings[index] = replace(binding, class_name=now)
+    bound = [binding.class_name for binding in bindings if binding.program is None]
     for class_name in check_bindings(keys, bound, [*steps, *(exports or ())], path):
         keys[class_name] = class_name
         warnings.append(f"{path}: class {class_name} has no migration; add it to new_sqlite_classes to give it SQL")
@@ -138,10 +148,12 @@ def read(path: str, env_name: str | None = None, deployments: Mapping[str, Deplo
         deployed,
         _crons(path, found, name),
         _limits(path, found),
+        _subrequests(path, found),
         {key: found[key] for key in SECTIONS if found.get(key)},
         _services(path, found),
         assets,
         exports,
+        renamed,
     )
 
 
@@ -201,6 +213,16 @@ def _limits(path: str, found: Table) -> dict[str, int]:
     if not isinstance(cpu_ms, int) or isinstance(cpu_ms, bool) or not 1 <= cpu_ms <= CPU_MS_MAX:
         raise ConfigError(f"{path}: limits.cpu_ms must be a whole number from 1 to {CPU_MS_MAX}, got {cpu_ms!r}")
     return {"turn_ms_max": cpu_ms}
+
+
+def _subrequests(path: str, found: Table) -> int:
+    """`limits.subrequests`: fetches and calls of one event; 0 where it is not given. Raises ConfigError."""
+    most = table(path, found.get("limits"), "limits").get("subrequests")
+    if most is None:
+        return 0
+    if not isinstance(most, int) or isinstance(most, bool) or most < 1:
+        raise ConfigError(f"{path}: limits.subrequests must be a whole number above 0, got {most!r}")
+    return most
 
 
 def _elsewhere(item: Table, key: str) -> str | None:

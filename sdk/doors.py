@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 
 from ..engine.errors import ClassNotFound, ConfigError
+from ..engine.subrequests import OF_WORKER, Subrequests
 from ..engine.web_socket import BEHAVIOUR, NEWEST, Behaviour
 from .entrypoints import CURRENT, HANDLERS, ExecutionContext, WorkerEntrypoint
 from .env import RUNNING, Env
@@ -48,15 +49,24 @@ class Doors:
     """Of one program in one process. Raises ConfigError: two default entrypoints."""
 
     def __init__(
-        self, program: str, module: ModuleType, env: Env, *, legacy: bool = False, sockets: Behaviour = NEWEST
+        self,
+        program: str,
+        module: ModuleType,
+        env: Env,
+        *,
+        legacy: bool = False,
+        sockets: Behaviour = NEWEST,
+        subrequests_max: int = 0,
     ) -> None:
-        """`legacy`: handlers carry `on_`, and may be functions of the module. `sockets`: what its WebSockets do."""
+        """`legacy`: handlers carry `on_`, and may be functions of the module. `sockets`: what its WebSockets do.
+        `subrequests_max`: fetches and calls of one event; 0: they are not counted."""
         self.program = program
         self.env = env
         self.exports: Mapping[str, object] | object = None
         """What Workers find as `ctx.exports`."""
         self._legacy = legacy
         self._sockets = sockets
+        self._subrequests_max = subrequests_max
         self._classes = entrypoints_of(module)
         self._functions = functions_of(module) if legacy else {}
 
@@ -88,6 +98,7 @@ class Doors:
             CURRENT.set(context)
             RUNNING.set(self.env)
             BEHAVIOUR.set(self._sockets)
+            OF_WORKER.set(Subrequests(self._subrequests_max) if self._subrequests_max else None)
             return LegacyWorker(self._functions, context, self.env) if cls is None else self._made(cls, context)
 
         return make

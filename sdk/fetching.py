@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from ..engine.errors import NetworkError
 from ..engine.http import HttpRequest, HttpResponse
 from ..engine.outgoing import arriving_body, arriving_socket, end_body, leaving_body, send_out
+from ..engine.subrequests import Counting, Subrequests, of_running
 from .headers import value_of
 from .request import Request
 from .response import Response
@@ -84,13 +85,13 @@ async def fetch(resource: object, **options: object) -> Response:
         raise abort_reason(request.signal)
     if binding is not None:
         ask = getattr(binding, "fetch", binding)
-        return await _unless_aborted(request.signal, cast("Callable[[Request], Awaitable[Response]]", ask)(request))
-    fetcher, mode = fetcher_of_process(), request.redirect
+        return await unless_aborted(request.signal, cast("Callable[[Request], Awaitable[Response]]", ask)(request))
+    fetcher, mode = _counted(fetcher_of_process()), request.redirect
     wire = request.to_wire()
     if isinstance(wire.body, AsyncIterator):
         wire.body = leaving_body(wire.body)
     try:
-        found = await _unless_aborted(request.signal, send_out(lambda: follow(fetcher, wire, mode), ends=True))
+        found = await unless_aborted(request.signal, send_out(lambda: follow(fetcher, wire, mode), ends=True))
     except BaseException:
         end_body(wire.body)
         raise
@@ -101,11 +102,30 @@ async def fetch(resource: object, **options: object) -> Response:
     response = Response.from_wire(found.response)
     response.url, response.redirected = found.url, found.redirected
     if request.signal is not None and isinstance(found.response.body, AsyncIterator):
-        response._body = _Abortable(found.response.body, request.signal)  # pyright: ignore[reportPrivateUsage]
+        response._body = AbortableBody(found.response.body, request.signal)  # pyright: ignore[reportPrivateUsage]
     return response
 
 
-async def _unless_aborted(signal: object, asked: Awaitable[T]) -> T:
+class _Counted:
+    """Each request of a chain of redirects counts for the event that asked (`limits.subrequests`)."""
+
+    def __init__(self, fetcher: Fetcher, left: Subrequests) -> None:
+        self._fetcher, self._left = fetcher, left
+
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        error = self._left.take()
+        if error is not None:
+            raise error
+        return await self._fetcher.send(request)
+
+
+def _counted(fetcher: Fetcher) -> Fetcher:
+    left = of_running() if Counting.on else None
+    return fetcher if left is None else _Counted(fetcher, left)
+
+
+async def unless_aborted(signal: object, asked: Awaitable[T]) -> T:
+    """What `asked` gives; it is cancelled when the signal fires. Raises what that was aborted with."""
     if signal is None:
         return await asked
     stopping = on_abort(signal)
@@ -122,7 +142,7 @@ async def _unless_aborted(signal: object, asked: Awaitable[T]) -> T:
             asking.cancel()
 
 
-class _Abortable(AsyncIterator[bytes]):
+class AbortableBody(AsyncIterator[bytes]):
     """A body that fails when a signal fires."""
 
     def __init__(self, body: AsyncIterator[bytes], signal: object) -> None:
@@ -133,7 +153,7 @@ class _Abortable(AsyncIterator[bytes]):
         try:
             if getattr(self._signal, "aborted", False):
                 raise abort_reason(self._signal)
-            return await _unless_aborted(self._signal, _next(self._body))
+            return await unless_aborted(self._signal, _next(self._body))
         except StopAsyncIteration:
             raise
         except BaseException:

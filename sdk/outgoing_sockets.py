@@ -15,6 +15,7 @@ from ..engine.closing_codes import ABNORMAL, NOT_CLEAN
 from ..engine.errors import InvalidArgument, NetworkError, PerdureError
 from ..engine.http import HttpRequest, HttpResponse
 from ..engine.outgoing import send_out
+from ..engine.subrequests import Counting, Subrequests, of_running
 from ..engine.upgrades import offered
 from ..engine.web_socket import WebSocket
 from .fetching import fetcher_of_process
@@ -37,7 +38,8 @@ def connect(url: str, protocols: object = None) -> WebSocket:
     if names:
         headers.append(("Sec-WebSocket-Protocol", ", ".join(names)))
     request = HttpRequest("GET", address, headers)
-    asked = send_out(lambda: _open(request, socket), ends=True)
+    left = of_running() if Counting.on else None
+    asked = send_out(lambda: _open(request, socket, left), ends=True)
     _asked.add(asking := asyncio.ensure_future(asked))
     asking.add_done_callback(_done)
     return socket
@@ -53,8 +55,10 @@ def _done(asking: asyncio.Future[None]) -> None:
         asking.exception()  # it was told to the socket
 
 
-async def _open(request: HttpRequest, socket: WebSocket) -> None:
+async def _open(request: HttpRequest, socket: WebSocket, left: Subrequests | None) -> None:
     try:
+        if left is not None and (late := left.take()) is not None:
+            raise late
         response = await fetcher_of_process().send(request)
         if response.web_socket is None:
             await _drop(response)

@@ -25,6 +25,7 @@ from ..engine.durable import DurableObject
 from ..engine.errors import ConfigError
 from ..engine.ids import ClassKey
 from ..engine.stubs import Namespace, Transport
+from ..engine.subrequests import Counting
 from ..engine.web_socket import Behaviour
 from . import aliases, config, django_cf, program_modules
 from .adapter import SdkHttp, fetch_through
@@ -81,9 +82,13 @@ class Program:
         """Whether its code uses `run_sync`."""
         return uses_run_sync(self.config.main, self.classes.values(), whole_folder=bool(self.config.path))
 
+    def named(self, class_name: str) -> str:
+        """What a class that a binding names is called now: it may have been renamed."""
+        return self.config.renamed.get(class_name, class_name)
+
     def namespace(self, class_name: str, transport: Transport) -> Namespace:
         """All objects of a class, reached through `transport`."""
-        return Namespace(ClassKey(self.key(class_name)), transport, fetch_through)
+        return Namespace(ClassKey(self.key(self.named(class_name))), transport, fetch_through)
 
     def runtimes(self, env: Env, exports: object = None) -> dict[str, ClassRuntime]:
         """Class key → how a shard runs the class. `exports`: what its objects find as `ctx.exports`."""
@@ -106,6 +111,7 @@ class Program:
                 pending_prevents_eviction=asks_for(PENDING_PREVENTS_EVICTION),
                 errors_keep_properties=asks_for(ENHANCED_ERRORS),
                 sockets=sockets,
+                subrequests_max=settings.subrequests_max,
                 legacy_handler_names=self.legacy,
                 exports=exports,
                 blocking=blocking,
@@ -117,7 +123,9 @@ class Program:
         """Its Workers. Raises ConfigError: two default entrypoints."""
         if self.blocking:
             let_workers_block()
-        return Doors(self.name, self.module, env, legacy=self.legacy, sockets=self.sockets)
+        most = self.config.subrequests_max
+        Counting.on = Counting.on or most > 0
+        return Doors(self.name, self.module, env, legacy=self.legacy, sockets=self.sockets, subrequests_max=most)
 
     @property
     def sockets(self) -> Behaviour:

@@ -29,7 +29,7 @@ class Programs:
                 self._check_entrypoint(program, service)
             for binding in program.config.bindings:
                 other = self.get(binding.program or program.name)
-                if binding.class_name not in other.classes:
+                if other.named(binding.class_name) not in other.classes:
                     raise ConfigError(
                         f"{program.config.path}: the binding {binding.name} is of a class {binding.class_name} that "
                         f"{other.name} does not have",

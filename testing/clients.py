@@ -28,11 +28,11 @@ class ConnectionRefused(PerdureError):
 
 
 class ConnectionEnded(PerdureError):
-    """There will be no more messages. `close_code`, `reason`: of the Close frame; 1006 without one."""
+    """There will be no more messages. `code`, `reason`: of the Close frame; 1006 without one."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(f"the WebSocket has ended with {code} {reason}".rstrip())
-        self.close_code, self.reason = code, reason
+        self.code, self.reason = code, reason  # pyright: ignore[reportAttributeAccessIssue]  # of the Close frame here
 
 
 class Outward(Protocol):

@@ -78,6 +78,10 @@ def program(folder, line: str) -> str:
         "durable_objects": {"bindings": [{"name": "ROOMS", "class_name": "Room"}]},
         "kv_namespaces": [{"binding": "KV"}],
         "ratelimits": [{"name": "LIMITER", "namespace_id": "1", "simple": {"limit": 1, "period": 10}}],
+        "d1_databases": [{"binding": "DB", "database_name": "db", "database_id": "1"}],
+        "queues": {"producers": [{"binding": "JOBS", "queue": "jobs"}]},
+        "r2_buckets": [{"binding": "FILES", "bucket_name": "files"}],
+        "ai": {"binding": "AI"},
         "services": [{"binding": "MAIL", "service": "w", "entrypoint": "Mail"}],
     }
     (folder / "wrangler.json").write_text(json.dumps(found))
@@ -103,7 +107,13 @@ def test_what_is_written(tmp_path) -> None:
         text = file.read()
     for line in (
         "    NAME: str\n    NUMBER: int\n    JSON: Any\n    ROOMS: RoomStubNamespace\n    MAIL: MailStub\n",
-        "    KV: Any\n    LIMITER: Any\n",
+        "    KV: perdure.bindings.kv.KvNamespace\n",
+        "    LIMITER: perdure.bindings.rate_limits.RateLimit\n",
+        "    DB: perdure.bindings.d1.D1Database\n",
+        "    JOBS: perdure.bindings.queues.Queue\n",
+        "    FILES: perdure.bindings.r2.R2Bucket\n",
+        "    AI: perdure.bindings.ai.Ai\n",
+        "    import perdure.bindings.kv\n",
         "    async def add(self, amount: int = ..., *, loud: bool = ...) -> int: ...\n",
         "    async def lines(self, since: datetime.datetime | None = ...) -> list[Line]: ...\n",
         "    async def free(self, anything: Any, *rest: Any) -> Any: ...\n",
@@ -123,6 +133,8 @@ def test_what_is_written(tmp_path) -> None:
         ("pass", "0 errors"),
         ("await room.missing()", 'Cannot access attribute "missing"'),
         ("await room.add('2')", "int"),
+        ("await self.env.KV.fetch('a')", 'Cannot access attribute "fetch"'),
+        ("await self.env.DB.prepare(3).run()", "str"),
     ],
 )
 def test_a_checker_knows_the_stubs(tmp_path, line: str, phrase: str) -> None:

@@ -184,10 +184,12 @@ _REQUESTS: dict[str, Allowance] = {
     ),
 }
 
-_ACCEPTED = (
-    _error("Can't return WebSocket in a Response after calling `acceptWebSocket()` or `accept()`.", "TypeError", remote=True)
+_ACCEPTED = _error(
+    "Can't return WebSocket in a Response after calling `acceptWebSocket()` or `accept()`.", "TypeError", remote=True
 )
-_REPLIES = "its open runtime answers a Close only for sockets of accept(); here also for those that hibernate, as documented"
+_REPLIES = (
+    "its open runtime answers a Close only for sockets of accept(); here also for those that hibernate, as documented"
+)
 _RETURNED = "there the client gets its 101 and is then cut off; here it gets the error"
 _STATUS = "Responses with a WebSocket must have status code 101"
 _RANGE = "Responses may only be constructed with status codes in the range 200 to 599, inclusive"

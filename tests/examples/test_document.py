@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import json
 
-from pycrdt import Decoder, Doc, Encoder, Text, create_awareness_message, create_sync_message, create_update_message, handle_sync_message
+from pycrdt import (
+    Decoder,
+    Doc,
+    Encoder,
+    Text,
+    create_awareness_message,
+    create_sync_message,
+    create_update_message,
+    handle_sync_message,
+)
 
 from .stage import ask, example
 

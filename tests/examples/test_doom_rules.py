@@ -60,7 +60,12 @@ def test_a_shot_hits_the_nearest_and_five_are_a_frag(loaded) -> None:
     for number in range(1, 60):
         happened += world.step({"a": [[number, maze.FIRE, 0.0]]}, number * 50)
     kinds = [event[0] for event in happened]
-    assert (kinds.count("hit"), kinds.count("frag"), world.players["a"].frags, world.players["b"].deaths) == (5, 1, 1, 1)
+    assert (kinds.count("hit"), kinds.count("frag"), world.players["a"].frags, world.players["b"].deaths) == (
+        5,
+        1,
+        1,
+        1,
+    )
     assert world.players["b"].health == 0
     for number in range(60, 75):
         world.step({}, number * 50)
@@ -113,7 +118,9 @@ def test_nobody_is_faster_than_time_and_a_pause_is_caught_up_with(loaded) -> Non
     assert not waiting
 
 
-@pytest.mark.parametrize("given", [[["1", 0, 0]], [[1, 32, 0]], [[1, 0, math.inf]], [[1, 0]], [[1, 0, "x"]], [[1.5, 0, 0]]])
+@pytest.mark.parametrize(
+    "given", [[["1", 0, 0]], [[1, 32, 0]], [[1, 0, math.inf]], [[1, 0]], [[1, 0, "x"]], [[1.5, 0, 0]]]
+)
 def test_what_is_no_input(loaded, given) -> None:
     with pytest.raises((ValueError, TypeError)):
         loaded[1].checked(given, 0)

@@ -24,7 +24,9 @@ def client_of():
             async def connect(self) -> None:
                 key = f"{id(self):024}"
                 self.socket = await self.world.connect("/store/a", headers={"Sec-WebSocket-Key": key})
-                self.say("", "r.1", peer.GET_HASHES, "")  # as startSync does: what do you have? then: this is what I have
+                self.say(
+                    "", "r.1", peer.GET_HASHES, ""
+                )  # as startSync does: what do you have? then: this is what I have
                 self.say("", None, peer.HASHES, self.store.hashes())
                 await self.hear()
 
@@ -47,7 +49,9 @@ def client_of():
                         if kind == peer.RESPONSE and request == "r.1":  # it differs: ask as the real one does
                             answers = [said for said in peer.asked_back(self.store, body) if said[1] != peer.HASHES]
                         else:
-                            answers, _ = peer.answer(self.store, request, kind, body, int(self.world.now.timestamp() * 1000))
+                            answers, _ = peer.answer(
+                                self.store, request, kind, body, int(self.world.now.timestamp() * 1000)
+                            )
                             answers = [said for said in answers if kind != peer.HASHES or said[1] != peer.HASHES]
                         for answer in answers:
                             self.say(sender, *answer)

@@ -35,7 +35,9 @@ def test_the_vectors_are_what_tinybase_says_now(recorded) -> None:
     if node is None:
         pytest.skip("node is not installed: the recorded answers of TinyBase are not asked for again")
     store = f"{vendored('sync')}/public/vendor/tinybase/min/mergeable-store/index.js"
-    done = subprocess.run([node, f"{HERE}/tinybase_vectors.mjs", store], capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run(
+        [node, f"{HERE}/tinybase_vectors.mjs", store], capture_output=True, text=True, check=True, timeout=30
+    )
     assert json.loads(done.stdout) == recorded
 
 

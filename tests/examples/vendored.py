@@ -17,7 +17,9 @@ OUT_OF_REACH = 3
 @functools.cache
 def fetched(example: str) -> tuple[int, str]:
     script = f"{os.path.dirname(EXAMPLES)}/scripts/vendor"
-    done = subprocess.run([sys.executable, script, f"{EXAMPLES}/{example}"], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [sys.executable, script, f"{EXAMPLES}/{example}"], capture_output=True, text=True, timeout=300, check=False
+    )
     return done.returncode, done.stderr
 
 

@@ -71,14 +71,14 @@ def rows_of(url: str, room: str) -> list[Written]:
 
 DIES_BEFORE_EFFECTS_LEAVE = """
 import os, signal, time
-from perdure.engine import sockets
+from perdure.engine.socket_sending import Sending
 
-def _patch_leave(leave=sockets.Sockets._leave, dies_s=time.monotonic() + 1.5):
-    def worst_moment(self, number, call, out):
-        if len(out[0][0]) > 1 and time.monotonic() > dies_s:
+def _patch_leave(leave=Sending._leave, dies_s=time.monotonic() + 1.5):
+    def worst_moment(self, piece):
+        if len(piece.entries[0][0]) > 1 and time.monotonic() > dies_s:
             os.kill(os.getpid(), signal.SIGKILL)
-        leave(self, number, call, out)
-    sockets.Sockets._leave = worst_moment
+        leave(self, piece)
+    Sending._leave = worst_moment
 _patch_leave()
 """
 """A shard that dies, a second and a half old, when a commit is durable and the broadcast that waited for it has not left."""
@@ -100,7 +100,7 @@ _patch_seal()
 
 WITHOUT_OUTBOX = """
 from perdure.engine import stored_sockets
-stored_sockets.StoredSockets.add = lambda self, entries: 0
+stored_sockets.StoredSockets.add = lambda self, cause, entries, number=0: 0
 """
 """A broken twin: what a turn sends is not recorded with what it writes."""
 

@@ -117,7 +117,7 @@ def test_what_a_consumer_of_a_queue_does_not_say(tmp_path) -> None:
     assert (found.dead_letters, found.concurrency_max, found.retry_delay_s) == (None, None, 0)
 
 
-def test_cpu_ms_that_is_not_given_and_subrequests(tmp_path) -> None:
+def test_cpu_ms_that_is_not_given(tmp_path) -> None:
     assert Limits().turn_ms_max == 30_000
     found = read(tmp_path, limits={"subrequests": 50})
     assert found.limits == {}
@@ -174,15 +174,34 @@ def test_nothing_is_deleted_after_a_rename_or_a_transfer() -> None:
     assert planned(others["old"], first, exported=()).removing == ()
 
 
-def test_bindings_of_a_renamed_class_must_name_the_new_one(tmp_path) -> None:
+def test_bindings_of_before_lead_to_the_new_name(tmp_path) -> None:
     main = "from workers import DurableObject\nclass Hall(DurableObject): pass\n"
-    with pytest.raises(ConfigError, match="'Room': it is not currently configured to implement"):
-        load(write(tmp_path / "w", main, **RENAMED, **ROOM))
+    own = load(write(tmp_path / "own", main, **RENAMED, **ROOM))
+    assert [binding.class_name for binding in own.config.bindings] == ["Hall"]
+    assert "class Room is Hall now" in own.config.warnings[0]
     first = write(tmp_path / "w", main, **RENAMED)
     there = {"bindings": [{"name": "ROOM", "class_name": "Room", "script_name": "w"}]}
-    second = write(tmp_path / "b", main, name="b", durable_objects=there)
-    with pytest.raises(ConfigError, match="of a class Room that w does not have"):
-        load_programs([first, second])
+    programs = load_programs([first, write(tmp_path / "b", main, name="b", durable_objects=there)])
+    namespace = programs.first.namespace("Room", None)  # type: ignore[arg-type]
+    assert namespace.idFromName("a") == programs.first.namespace("Hall", None).idFromName("a")  # type: ignore[arg-type]
+
+
+def test_bindings_of_before_follow_several_renames_and_those_of_exports(tmp_path) -> None:
+    again = {"tag": "v3", "renamed_classes": [{"from": "Hall", "to": "Court"}]}
+    found = read(tmp_path, migrations=[*RENAMED["migrations"], again])
+    assert found.renamed == {"Room": "Court", "Hall": "Court"}
+    exports = {
+        "Room": {"type": KIND, "state": "renamed", "renamed_to": "Hall"},
+        "Hall": {"type": KIND, "storage": "sqlite"},
+    }
+    deployed = Deployed(keys={"Room": "Room"}, sqlite=frozenset({"Room"}), by_exports=True)
+    assert config.read(write(tmp_path, exports=exports), None, {"w": deployed}).renamed == {"Room": "Hall"}
+
+
+def test_a_name_that_is_used_anew_leads_to_its_new_class(tmp_path) -> None:
+    anew = {"tag": "v3", "new_sqlite_classes": ["Room"]}
+    found = read(tmp_path, migrations=[*RENAMED["migrations"], anew], **ROOM)
+    assert (found.renamed, [binding.class_name for binding in found.bindings]) == ({}, ["Room"])
 
 
 def test_a_binding_of_another_program_s_class_does_not_keep_one_s_own_of_that_name(tmp_path) -> None:

@@ -100,7 +100,9 @@ class Dialler(DurableObject):
 class Default(WorkerEntrypoint):
     async def fetch(self, request):
         if "/object/" in request.url:
-            return await self.env.Inside.getByName("a").fetch(request.url.replace("/object/", "/"), headers=request.headers)
+            return await self.env.Inside.getByName("a").fetch(
+                request.url.replace("/object/", "/"), headers=request.headers
+            )
         if request.url.endswith("/outside"):
             return await fetching.fetch("https://outside/echo", headers={"Upgrade": "websocket"})
         if request.url.endswith("/copied"):

@@ -20,7 +20,7 @@ from workers import DurableObject, Response, WorkerEntrypoint
 
 PAGE = Path(__file__).with_name("page.html").read_text()
 TICK_S, DOTS, SIDE = 1 / 30, 300, 10_000
-NAMES = "Otter Heron Lynx Finch Badger Newt Hare Crane Vole Ibex Marten Plover Stoat Wren Puffin Moth".split()
+NAMES = ["Otter", "Heron", "Lynx", "Finch", "Badger", "Newt", "Hare", "Crane", "Ibex", "Plover", "Wren"]
 
 
 def is_place(value):

@@ -37,7 +37,7 @@ class Awareness:
                 continue
             if state == "null":
                 self.clients.pop(client, None)
-            elif len(state) > STATE_BYTES_MAX or len(self.clients) >= CLIENTS_MAX and client not in self.clients:
+            elif len(state) > STATE_BYTES_MAX or (len(self.clients) >= CLIENTS_MAX and client not in self.clients):
                 raise ValueError("one socket speaks for a few clients, with small states")
             else:
                 self.clients[client] = [clock, state]

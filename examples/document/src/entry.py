@@ -7,12 +7,13 @@ GET /document/NAME.txt       the text
 What always holds: an update that others have seen is on the disk, in the same turn; who was away gets exactly what it lacks.
 """
 
+from urllib.parse import unquote, urlsplit
+
 from awareness import Awareness
+from js import WebSocketPair
 from pieces import Pieces
 from pycrdt import Doc, Text, YMessageType, create_sync_message, create_update_message, handle_sync_message
 from workers import DurableObject, Response, WorkerEntrypoint
-from js import WebSocketPair
-from urllib.parse import unquote, urlsplit
 
 TEXT = "text"
 QUERY_AWARENESS = 3

@@ -34,5 +34,8 @@ class Pieces:
         self.count += 1
         for part, at in enumerate(range(0, len(update), ROW_BYTES)):
             self.sql.exec(
-                "INSERT INTO updates (number, part, bytes) VALUES (?, ?, ?)", self.last, part, update[at : at + ROW_BYTES]
+                "INSERT INTO updates (number, part, bytes) VALUES (?, ?, ?)",
+                self.last,
+                part,
+                update[at : at + ROW_BYTES],
             )

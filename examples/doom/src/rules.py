@@ -133,7 +133,8 @@ class World:
     def told(self, events):
         """The tick, as everybody is told of it: one message for all."""
         rows = [
-            [key, round(p.x, 3), round(p.y, 3), round(p.angle, 3), p.health, p.frags, p.deaths, p.seen] for key, p in self.players.items()
+            [key, round(p.x, 3), round(p.y, 3), round(p.angle, 3), p.health, p.frags, p.deaths, p.seen]
+            for key, p in self.players.items()
         ]
         kits = [at for at, back in enumerate(self.kits) if self.tick >= back]
         return json.dumps({"tick": self.tick, "players": rows, "kits": kits, "events": events}, separators=(",", ":"))

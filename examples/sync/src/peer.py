@@ -11,7 +11,12 @@ import stamps
 
 NAME = "S"
 RESPONSE, GET_HASHES, HASHES, CHANGES, TABLE_DIFF, ROW_DIFF, CELL_DIFF, VALUE_DIFF = range(8)
-ASKS = {f"{NAME}.tables": TABLE_DIFF, f"{NAME}.rows": ROW_DIFF, f"{NAME}.cells": CELL_DIFF, f"{NAME}.values": VALUE_DIFF}
+ASKS = {
+    f"{NAME}.tables": TABLE_DIFF,
+    f"{NAME}.rows": ROW_DIFF,
+    f"{NAME}.cells": CELL_DIFF,
+    f"{NAME}.values": VALUE_DIFF,
+}
 NAMES = {kind: name for name, kind in ASKS.items()}
 NOTHING = [{}]
 
@@ -40,7 +45,12 @@ def answer(store, request, kind, body, now_ms):
         depth = {ROW_DIFF: 1, CELL_DIFF: 2}.get(kind, 0)
         if not stamps.is_hashes(body, depth):
             raise ValueError("not hashes")
-        made = {TABLE_DIFF: store.table_diff, ROW_DIFF: store.row_diff, CELL_DIFF: store.cell_diff, VALUE_DIFF: store.value_diff}
+        made = {
+            TABLE_DIFF: store.table_diff,
+            ROW_DIFF: store.row_diff,
+            CELL_DIFF: store.cell_diff,
+            VALUE_DIFF: store.value_diff,
+        }
         return [(request, RESPONSE, made[kind](body))], None
     if kind == RESPONSE and request in ASKS:
         return brought(store, ASKS[request], body, now_ms)

@@ -14,9 +14,7 @@ UNDEFINED = "\ufffc"
 JSON_MARK = "\ufffd"
 FUTURE_MS = 300_000
 CLOCK = re.compile(r"[-0-9A-Z_a-z]{16}")
-DIGITS = {
-    char: at for at, char in enumerate("-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz")
-}
+DIGITS = {char: at for at, char in enumerate("-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz")}
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -94,7 +92,11 @@ def millis(clock):
 
 def is_stamp(stamp, depth, latest_ms=math.inf):
     """[value] or [value, clock]; of a node of `depth` > 0 the value is an object of stamps one less deep."""
-    if not isinstance(stamp, list) or not 1 <= len(stamp) <= 2 or (len(stamp) == 2 and not is_clock(stamp[1], latest_ms)):
+    if (
+        not isinstance(stamp, list)
+        or not 1 <= len(stamp) <= 2
+        or (len(stamp) == 2 and not is_clock(stamp[1], latest_ms))
+    ):
         return False
     if depth == 0:
         return True
