@@ -235,3 +235,64 @@ def test_which_offers_are_taken(offer: str, window: int | None) -> None:
         assert ("server_max_window_bits=10" in agreed.extension) == (window == 10)
         data = os.urandom(100) * 1000
         assert deflate.inflate(deflate.deflate(data, agreed.window_bits), MIB) == data
+
+
+@pytest.mark.parametrize("opcode", [3, 4, 5, 6, 7, 11, 12, 13, 14, 15])
+@pytest.mark.parametrize("payload", [b"", b"x"])
+def test_every_opcode_without_a_meaning_is_refused(opcode: int, payload: bytes) -> None:
+    assert violation(read(sent(TEXT, b"before") + sent(opcode, payload))) == 1002
+
+
+@pytest.mark.parametrize("opcode", [TEXT, BINARY, CLOSE, PING, PONG])
+@pytest.mark.parametrize("rsv", range(1, 8))
+def test_every_reserved_bit_is_refused(opcode: int, rsv: int) -> None:
+    assert violation(read(sent(opcode, b"", rsv=rsv))) == 1002
+
+
+@pytest.mark.parametrize("length", [0, 1, 124, 125])
+def test_pings_of_any_content(length: int) -> None:
+    content = bytes(range(130, 130 + length)) if length < 126 else b""
+    assert read(sent(PING, content) * 10, cut=1) == [(PING, content)] * 10
+
+
+EDGES = "\x00 \x7f \x80 \u07ff \u0800 \ud7ff \ue000 \ufffd \ufffe \uffff \U00010000 \U0010ffff κόσμε"
+NOT_UTF8 = [
+    *(
+        b"\x80",
+        b"\xbf",
+        b"\xc0",
+        b"\xc0\xaf",
+        b"\xc1\xbf",
+        b"\xe0\x80\xaf",
+        b"\xe0\x9f\xbf",
+        b"\xf0\x80\x80\xaf",
+        b"\xf0\x8f\xbf\xbf",
+    ),
+    *(
+        b"\xed\xa0\x80",
+        b"\xed\xbf\xbf",
+        b"\xf4\x90\x80\x80",
+        b"\xf5\x80\x80\x80",
+        b"\xf8\x88\x80\x80\x80",
+        b"\xfc\x84\x80\x80\x80\x80",
+    ),
+    *(b"\xfe", b"\xff", b"\xe2\x82", b"\xf0\x9f\x98", b"\xc3("),
+]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 1000])
+def test_text_at_the_edges_of_utf8_in_fragments_of_any_size(size: int) -> None:
+    data = EDGES.encode()
+    parts = [data[at : at + size] for at in range(0, len(data), size)]
+    last = len(parts) - 1
+    frames = [sent(CONTINUATION if at else TEXT, part, fin=at == last) for at, part in enumerate(parts)]
+    assert read(b"".join(frames)) == [(TEXT, EDGES)]
+    assert read(b"".join(frames), cut=1) == [(TEXT, EDGES)]
+
+
+@pytest.mark.parametrize("wrong", NOT_UTF8)
+@pytest.mark.parametrize("cut", [0, 1])
+def test_no_malformed_utf8_is_text(wrong: bytes, cut: int) -> None:
+    data = "κόσμε".encode() + wrong + (b"" if wrong[-1] == 0x98 or wrong == b"\xe2\x82" else b"edited")
+    assert violation(read(sent(TEXT, data), cut=cut)) == 1007
+    assert violation(read(sent(TEXT, data[:3], fin=False) + sent(CONTINUATION, data[3:]), cut=cut)) == 1007
