@@ -234,6 +234,21 @@ class Sending:
         if self.overflows():
             self._sockets.wait_no_longer()
 
+    def part_from(self, late: list[ObjectSocket]) -> None:
+        """What waits for these waits with each of them, and nothing else with it. Its number is the others': the holder that
+        opens one may have had it, so it goes without."""
+        apart = set(late)
+        for piece in self._backlog:
+            if not isinstance(piece, Piece) or not any(each in apart for to, _, _ in piece.entries for each in to):
+                continue
+            for socket in late:
+                mine: list[Entry] = [([socket], what, data) for to, what, data in piece.entries if socket in to]
+                if mine:
+                    socket.waiting.append(Piece(0, None, mine))
+            piece.entries = [
+                ([each for each in to if each not in apart], what, data) for to, what, data in piece.entries
+            ]
+
     def overflows(self) -> bool:
         """Whether more waits than may."""
         bytes_max = self._instance.limits.socket_backlog_bytes_max

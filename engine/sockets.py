@@ -43,12 +43,15 @@ if TYPE_CHECKING:
     from .web_socket import Line
 
 _GRAIN_S = 0.05
+ANSWERS_S = 1.0
+"""After being loaded: so long an object waits for what all holders say before it goes on without some of its sockets."""
 
 
 class Sockets:
     """See the module. One instance's; made when the object has its first socket, or is loaded with some."""
 
     __slots__ = (
+        "_answered",
         "_by_tag",
         "_dropping",
         "_handlers",
@@ -86,6 +89,8 @@ class Sockets:
         """Their close is dispatched in the running turn."""
         self.sending = Sending(self)
         self._timer: asyncio.TimerHandle | None = None
+        self._answered: set[str] = set()
+        """Holders, by identity, that have said what they hold."""
         if note is not None:
             self._load()
 
@@ -115,6 +120,23 @@ class Sockets:
             self._wait_for_holders()
             for holder in shelf.holders():
                 holder.ask(self.instance.key.unique, self.instance.object_id)
+        if rows:
+            outside().run(self.instance.turns.loop.call_later, ANSWERS_S, self._holders_have_answered)
+
+    def _holders_have_answered(self) -> None:
+        """All that are there have said what they hold: who waits for a socket that none has waits alone. Its connection may
+        still be on its way to one (it is taken for `opening`), or its gateway died before it had a holder."""
+        if not self.unmet or self.instance.broken is not None or self.instance.abandoned:
+            return
+        if any(holder.identity not in self._answered for holder in self.instance.shelf.holders()):
+            return  # a process that hangs: what waits, waits until the time is up
+        late = [each for each in self.by_id.values() if each.holder is None and not each.lost and not each.opening]
+        for socket in late:
+            self._found(socket)
+            socket.opening = True
+            self.opening += 1
+        self.sending.part_from(late)
+        self.sending.drain()
 
     def _add(self, socket: ObjectSocket) -> None:
         self.by_id[socket.id] = socket
@@ -330,6 +352,7 @@ class Sockets:
 
     def held(self, holder: Holder, sockets: Iterable[tuple[bytes, int | None]]) -> None:
         """A holder says which it has. Those that the object does not know are ended."""
+        self._answered.add(holder.identity)
         unknown: list[bytes] = []
         for id, auto_ms in sockets:
             socket = self.by_id.get(id)

@@ -59,12 +59,49 @@ def test_a_socket_that_is_lost_holds_up_nobody_for_longer_than_the_bound(tmp_pat
                 "close": lambda ctx, ws, *args: closed.append(args),
             }
             answer = realm.keeper.send(first, "x")
-            await asyncio.sleep(9)
+            await asyncio.sleep(0.5)
             assert not answer.done()
-            await asyncio.sleep(2)
-            assert first.got == ["x"]
+            await asyncio.sleep(1)
+            assert first.got == ["x"], "who is there waits a second for who is not"
             assert answer.done()
+            assert closed == []
+            await asyncio.sleep(9)
             assert closed == [LOST]
+
+    run(body())
+
+
+def test_a_holder_that_answers_nothing_is_waited_for_until_the_bound(tmp_path):
+    async def body() -> None:
+        async with realm_of(tmp_path) as realm:
+            first, second = await realm.connect("a"), await realm.connect("a")
+            realm.kill()
+            Room.handlers = {"message": lambda ctx, ws, message: tell_all(ctx, message)}
+            realm.keeper.answers_asks = False
+            realm.keeper.send(first, "x")
+            await asyncio.sleep(9)
+            assert (first.got, second.got) == ([], [])
+            realm.keeper.tell_held(True)
+            await rounds()
+            assert (first.got, second.got) == (["x"], ["x"])
+
+    run(body())
+
+
+def test_a_socket_that_opens_late_gets_what_was_sent_to_all_before(tmp_path):
+    async def body() -> None:
+        async with realm_of(tmp_path) as realm:
+            first, second = await realm.connect("a"), await realm.connect("a")
+            realm.kill()
+            late = realm.keeper.connections.pop(second.ref.socket)
+            Room.handlers = {"message": lambda ctx, ws, message: tell_all(ctx, message)}
+            realm.keeper.send(first, "x")
+            await asyncio.sleep(2)
+            assert (first.got, second.got) == (["x"], [])
+            realm.keeper.connections[second.ref.socket] = late
+            realm.keeper.tell_held(True)
+            await rounds()
+            assert (first.got, second.got) == (["x"], ["x"])
 
     run(body())
 

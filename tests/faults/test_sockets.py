@@ -85,7 +85,6 @@ async def _beside_an_orphan(runtime: Runtime) -> float:
         return user.latencies_s[0]
 
 
-@pytest.mark.xfail(strict=True, reason="what is sent to all waits for the socket that nobody holds, up to ten seconds")
 def test_neighbours_do_not_wait_for_a_socket_that_nobody_holds(tmp_path) -> None:
     program = tmp_path / "rooms.py"
     program.write_text(PROGRAM)
