@@ -83,7 +83,10 @@ class SocketPeer:
     def effects(self, object_id: bytes, number: int, cause: Cause | None, effects: Effects) -> None:
         if self.gone:
             return
-        size = sum(len(data) for _, _, data in effects if isinstance(data, str | bytes))
+        size = 0
+        for _, _, data in effects:
+            if isinstance(data, str | bytes):
+                size += len(data)
         why = None if cause is None else [cause.socket, cause.number, cause.ordinal]
         self._newest = frame = [SOCKET_EFFECTS, object_id, number, why, effects]
         self._send(frame, size)
