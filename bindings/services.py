@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..engine.blocking import run_worker
-from ..engine.calls import REQUEST_ID, MadeCall, pass_on
+from ..engine.calls import MadeCall
 from ..engine.errors import DurableObjectAbort, InvalidArgument, MethodNotFound, PerdureError
 from ..engine.http import HttpRequest, HttpResponse
 from ..engine.outgoing import send_out
@@ -30,6 +30,7 @@ from ..sdk.response import Response
 from ..sdk.scheduled import ScheduledController
 from ..sdk.service import Target
 from ..sdk.worker_handlers import call_handler
+from .errands import Errands, Returning
 
 if TYPE_CHECKING:
     from ..engine.exports import Parcel
@@ -44,21 +45,23 @@ class InProcessCalls:
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around
+        self._errands = Errands()
 
     def fetch(self, target: Target, request: HttpRequest) -> Awaitable[HttpResponse]:
         if Counting.on and (error := take_one()) is not None:
             return _failed(error)
+        begin = self._errands.begin
         files = self._around.assets.get(target.program) if target.entrypoint in (None, DEFAULT) else None
         if files is None:
-            return send_out(lambda: _apart(self._run(target, lambda worker: _fetch(worker, request))))
+            return send_out(lambda: begin(self._run(target, lambda worker: _fetch(worker, request, self._errands))))
 
         async def through() -> HttpResponse:
             if self._around.doors[target.program].maker() is None:
                 return await files.answer(request)
             found = None if files.worker_first(request.url) else await files.before_worker(request)
-            return found or await self._run(target, lambda worker: _fetch(worker, request))
+            return found or await self._run(target, lambda worker: _fetch(worker, request, self._errands))
 
-        return send_out(lambda: _apart(through()))
+        return send_out(lambda: begin(through()))
 
     def call(self, target: Target, method: str, args: list[object]) -> Awaitable[object]:
         if Counting.on and (error := take_one()) is not None:
@@ -67,13 +70,12 @@ class InProcessCalls:
         payload, parcel = (pack(args), None) if link is None else link[0].exports.pack_arguments(args)
 
         async def run() -> object:
-            try:
+            if parcel is None:
                 return await self._run(target, lambda worker: _call(worker, method, payload, parcel, link))
-            finally:
-                if parcel is not None:
-                    parcel.returned()
+            with Returning(self._around.loop, parcel.returned):
+                return await self._run(target, lambda worker: _call(worker, method, payload, parcel, link))
 
-        return _made(send_out(lambda: _apart(run()), parcel=parcel))
+        return cast("MadeCall", send_out(lambda: self._errands.call(run()), parcel=parcel))
 
     def scheduled(self, target: Target, cron: str, scheduled_ms: int | None) -> Awaitable[JsDict]:
         at_ms = round(time.time() * 1000) if scheduled_ms is None else scheduled_ms
@@ -83,7 +85,7 @@ class InProcessCalls:
             await call_handler(worker, "scheduled", controller)
             return JsDict({"outcome": "ok", "noRetry": not controller.retries})
 
-        return send_out(lambda: _apart(self._run(target, run)))
+        return send_out(lambda: self._errands.begin(self._run(target, run)))
 
     def queue(self, target: Target, queue: str, messages: Sequence[object]) -> Awaitable[JsDict]:
         batch = MessageBatch.of_plain(queue, cast("Sequence[dict[str, object]]", unpack(pack(list(messages)))))
@@ -92,7 +94,7 @@ class InProcessCalls:
             await call_handler(worker, "queue", batch)
             return batch.outcome()
 
-        return send_out(lambda: _apart(self._run(target, run)))
+        return send_out(lambda: self._errands.begin(self._run(target, run)))
 
     async def _run(self, target: Target, work: Callable[[object], Awaitable[T]]) -> T:
         """Make the Worker and have `work` use it. Raises PerdureError, marked as remote."""
@@ -117,46 +119,28 @@ def _failed(error: PerdureError) -> asyncio.Future[Any]:
     return failed
 
 
-def _made(sent: Awaitable[object]) -> MadeCall:
-    """The same as a call, whose result has methods and properties before it is there."""
-    if isinstance(sent, MadeCall):
-        return sent
-    future = asyncio.ensure_future(sent)
-    made = MadeCall(loop=future.get_loop())
-    pass_on(future, made)
-    return made
-
-
-def _apart(work: Coroutine[Any, Any, T], context: Context | None = None) -> asyncio.Task[T]:
-    """Begin `work` in a context of its own, or in one that it has had before."""
-    if context is None:
-        context = Context()
-        context.run(REQUEST_ID.set, REQUEST_ID.get())
-    return asyncio.get_running_loop().create_task(work, name="service", context=context)
-
-
-async def _fetch(worker: object, request: HttpRequest) -> HttpResponse:
+async def _fetch(worker: object, request: HttpRequest, errands: Errands) -> HttpResponse:
     result = await call_handler(worker, "fetch", Request.from_wire(request))
     if not isinstance(result, Response):
         raise TypeError(f"fetch() must return a Response, it returned {type(result).__name__}")
     response = result.to_wire()
     if isinstance(response.body, AsyncIterator):
-        response.body = _outside(response.body, copy_context())
+        response.body = _outside(response.body, copy_context(), errands)
     return response
 
 
-async def _outside(body: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+async def _outside(body: AsyncIterator[bytes], context: Context, errands: Errands) -> AsyncIterator[bytes]:
     """The chunks of a body, each made outside of the turn that waits for it, in the context of the Worker."""
     try:
         while True:
-            chunk = await send_out(lambda: _apart(_next(body), context))
+            chunk = await send_out(lambda: errands.begin(_next(body), context))
             if chunk is None:
                 return
             yield chunk
     finally:
         close = cast("Callable[[], Awaitable[None]] | None", getattr(body, "aclose", None))
         if close is not None:
-            await send_out(lambda: _apart(_close(close), context))
+            await send_out(lambda: errands.begin(_close(close), context))
 
 
 async def _next(body: AsyncIterator[bytes]) -> bytes | None:
@@ -172,25 +156,26 @@ async def _call(
 ) -> object:
     """`link`: the caller's end and the Worker's. The result is a copy, or leads back over the link."""
     method = find_method(worker, name)
-    received = None if parcel is None or link is None else link[1].exports.received(link[1])
-    try:
-        if payload == EMPTY_ARGS:
-            args: list[object] = []
-        else:
-            args = cast("list[object]", unpack(payload) if received is None else received.unpack(payload))
-        result: Any = method(*args)
-        if hasattr(result, "__await__"):
-            result = await result
-        if link is None:
-            return unpack(pack(result))
-        packed = link[1].exports.pack_result(result)
-        if isinstance(packed, bytes):
-            return unpack(packed)
-        link[1].hand_over(packed)
-        return link[0].unpack_result(packed.payload, packed.ids)
-    finally:
-        if received is not None:
-            received.returned()
+    if parcel is None or link is None:
+        return await _result(method, [] if payload == EMPTY_ARGS else cast("list[object]", unpack(payload)), link)
+    exports = link[1].exports
+    received = exports.received(link[1])
+    with Returning(exports.loop, received.returned):
+        return await _result(method, cast("list[object]", received.unpack(payload)), link)
+
+
+async def _result(method: Callable[..., object], args: list[object], link: tuple[End, End] | None) -> object:
+    """What it gives, as it arrives at the caller."""
+    result: Any = method(*args)
+    if hasattr(result, "__await__"):
+        result = await result
+    if link is None:
+        return unpack(pack(result))
+    packed = link[1].exports.pack_result(result)
+    if isinstance(packed, bytes):
+        return unpack(packed)
+    link[1].hand_over(packed)
+    return link[0].unpack_result(packed.payload, packed.ids)
 
 
 def find_method(worker: object, name: str) -> Callable[..., object]:

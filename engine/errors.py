@@ -174,6 +174,12 @@ class HostGone(PerdureError):
     code = "host_gone"
 
 
+class NeverAnswered(PerdureError):
+    """A Worker awaits what nothing can ever give it. Resolve the future, or keep what would."""
+
+    code = "never_answered"
+
+
 class Disposed(PerdureError):
     """A stub or promise was used after it was disposed. `dup()` it before, to keep it."""
 

@@ -264,7 +264,8 @@ class Handler:
 
 def _check_refused(instance: Instance, call: Call) -> None:
     """Raises EventRefused for an event that has ended its process again and again, as long as that is remembered."""
-    key = (instance.object_id, call.method)
+    name = socket_events.event_name(cast("SocketCall", call)) if call.kind == SOCKET else call.method
+    key = (instance.object_id, name)
     found = instance.shelf.refused.get(key)
     if found is None:
         return

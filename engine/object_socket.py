@@ -38,6 +38,7 @@ class ObjectSocket:
         "id",
         "lost",
         "opening",
+        "record",
         "room",
         "row",
         "running",
@@ -60,6 +61,8 @@ class ObjectSocket:
         self.begun = 0
         """The last message that has begun here."""
         self.running: set[int] = set()
+        self.record: bytes | None = None
+        """For the beacon, of its messages."""
         self.waiting: list[Piece] = []
         """Effects past the gate, while it opens."""
         self.auto_ms: int | None = None
@@ -71,10 +74,17 @@ class ObjectSocket:
         self.lost = False
         """Nothing reaches it any more."""
 
+    @property
+    def has_parted(self) -> bool:
+        """Its row went with its close; all of it was handled, and what it was sent last may not have arrived."""
+        return self.row.number == 0
+
     # ------------------------------------------------------------------ messages
     def begins(self, call: SocketCall) -> bool:
         """Whether to run the event; False: it was handled before. Raises Overloaded when it must come again, later."""
         number, row = call.number, self.row
+        if self.has_parted:
+            return False
         if number <= self.begun:
             if number in self.running:
                 raise _later("the message is being handled")

@@ -124,3 +124,6 @@ class SocketCall(Call):
     """A turn of the event has written."""
     over: bool = False
     """The handler has ended."""
+    loose: list[tuple[int, Cause, list[tuple[list[bytes], int, object]]]] | None = None
+    """What it has sent that is not recorded, each with its number in the outbox: there it goes with the event, if that is."""
+    loose_bytes: int = 0

@@ -36,15 +36,20 @@ LOADED = -1
 """In place of what has happened: nothing has, but the object is to be in memory."""
 
 
+def event_name(call: SocketCall) -> str:
+    """How the supervisor knows the event: what ends its shard again and again is refused, and no other socket's."""
+    return f"{call.method} {call.socket.hex()}" if call.socket else call.method
+
+
 def record_of(instance: Instance, call: SocketCall) -> bytes:
     """The beacon's record of the event."""
     sockets = instance.sockets
-    if sockets is None:
-        return record(instance.object_id, str(instance), call.method)
-    found = sockets.records.get(call.what)
-    if found is None:
-        found = sockets.records[call.what] = record(instance.object_id, str(instance), call.method)
-    return found
+    socket = None if sockets is None or call.what != MESSAGE else sockets.by_id.get(call.socket)
+    if socket is None:
+        return record(instance.object_id, str(instance), event_name(call))
+    if socket.record is None:
+        socket.record = record(instance.object_id, str(instance), event_name(call))
+    return socket.record
 
 
 def prepare(instance: Instance, call: SocketCall) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from .socket_calls import SEND, Cause, Effects, Holder, SocketCall
+from .stored_sockets import Entries
 
 if TYPE_CHECKING:
     from .calls import Call, Result
@@ -25,6 +26,8 @@ SENT = 2
 """In place of True in `Instance.turn_dirty`: the turn has sent, and written nothing."""
 _NOTHING = object()
 _BACKLOG_MAX = 4_096
+_LOOSE_BYTES_MAX = 256 << 10
+_ENTRY_BYTES = 64
 Entry = tuple["list[ObjectSocket]", int, object]
 
 
@@ -81,36 +84,76 @@ class Sending:
         self._out, self._data = [], _NOTHING
 
     def must_record(self) -> bool:
-        """Whether what the turn sends waits for a commit: then it goes into the record of its own, or a crash between the
-        two would have later messages handled before it."""
-        return self._instance.turn_dirty is True or not self._instance.output.open()
+        """Whether what the turn sends would not leave at once: it waits for a commit, or for a holder. Then it goes into the
+        record of a commit of its own. Else a later turn could record its message as handled, and a crash lose what it sent."""
+        if self._instance.turn_dirty is True or not self._instance.output.open() or self._backlog:
+            return True
+        return bool(self._sockets.unmet or self._sockets.opening) and not all(
+            each.holder is not None or each.lost for to, _, _ in self._out for each in to
+        )
 
-    def flush(self, call: SocketCall | None) -> None:
-        """Emit what the turn has sent so far. `call`: the event that it belongs to, if its handler has not ended."""
+    def flush(self, call: SocketCall | None, *, last: bool = False) -> None:
+        """Emit what the turn has sent so far. `call`: the event that it belongs to, if its handler has not ended. `last`: it
+        ends now, and is recorded if the turn is."""
+        emit, stored = self._instance.output.emit, self._sockets.stored
+        record = self.must_record() or (call is not None and call.loose_bytes > _LOOSE_BYTES_MAX)
         out, self._out, self._data = self._out, [], _NOTHING
-        instance, emit = self._instance, self._instance.output.emit
+        inside = cast("ObjectStorage", self._instance.storage).depth  # of a transaction, which may still be undone
+        recorded = record and not inside
         cause = None
         if call is not None and call.number:
             cause = Cause(call.socket, call.number, call.sent)
             call.sent += len(out)
+            if not recorded and not last:
+                self._keep(call, cause, out)
+        if recorded:
+            self._instance.wrote()
+            if call is not None:
+                self.record_loose(call)
         opening: list[ObjectSocket] = []
         if self._sockets.opening:
             opening = list(dict.fromkeys(socket for to, _, _ in out for socket in to if socket.opening))
-        inside = cast("ObjectStorage", instance.storage).depth  # of a transaction, which may still be undone
-        if inside or not (opening or self.must_record()):
-            emit(self._leave, Piece(0, cause, out))
-            return
-        instance.wrote()
         there = out if not opening else [([each for each in to if not each.opening], w, data) for to, w, data in out]
-        if any(to for to, _, _ in there):
-            number = self._sockets.stored.add(
-                cause, [([each.id for each in to], what, data) for to, what, data in there]
-            )
+        if there is out or any(to for to, _, _ in there):
+            number = stored.add(cause, _named(there)) if recorded else 0
             emit(self._leave, Piece(number, cause, there))
         for socket in opening:
             mine: list[Entry] = [([each], what, data) for to, what, data in out for each in to if each is socket]
-            number = self._sockets.stored.add(None, [([socket.id], what, data) for _, what, data in mine])
+            number = stored.add(None, _named(mine)) if recorded else 0
             emit(self._leave_later, Piece(number, None, mine), socket)
+
+    def _keep(self, call: SocketCall, cause: Cause, out: list[Entry]) -> None:
+        """What leaves unrecorded while the event goes on: who sends may die after a later turn has recorded the event, and
+        before the holder has it."""
+        if call.loose is None:
+            call.loose = []
+        call.loose.append((self._sockets.stored.next_number(), cause, _named(out)))
+        call.loose_bytes += sum(len(data) for _, _, data in out if isinstance(data, str | bytes)) + _ENTRY_BYTES * len(
+            out
+        )
+
+    def record_loose(self, call: SocketCall) -> None:
+        """What the event has sent and not recorded goes into the outbox: with it, or because it has become much."""
+        loose, call.loose, call.loose_bytes = call.loose, None, 0
+        for number, cause, entries in loose or ():
+            self._sockets.stored.add(cause, entries, number)
+            self._instance.output.emit(self._ask_whether_seen, number, entries)
+
+    def _ask_whether_seen(self, number: int, entries: Entries) -> None:
+        """Past the gate: who says that he has the number has what was sent before."""
+        by_id = self._sockets.by_id
+        to = [by_id[id] for ids, _, _ in entries for id in ids if id in by_id]
+        if self._backlog or (self._sockets.unmet and not all(each.holder is not None or each.lost for each in to)):
+            self._put_off(lambda: self._ask_whether_seen_now(number, to))
+        else:
+            self._ask_whether_seen_now(number, to)
+
+    def _ask_whether_seen_now(self, number: int, to: list[ObjectSocket]) -> None:
+        holders = {each.holder.identity: each.holder for each in to if each.holder is not None}
+        for holder in holders.values():
+            self._hand_over(holder, Piece(number, None, []), [])
+        if not holders:
+            self._sockets.stored.seen(number)
 
     # ------------------------------------------------------------------ past the gate
     def _leave(self, piece: Piece) -> None:
@@ -122,16 +165,25 @@ class Sending:
 
     def _leave_later(self, piece: Piece, socket: ObjectSocket) -> None:
         """The same for a socket whose connection is being opened."""
-        if socket.opening:
-            socket.waiting.append(piece)
-        else:
+        if not socket.opening:
             self._leave(piece)
+            return
+        socket.waiting.append(piece)
+        if len(socket.waiting) > _BACKLOG_MAX:
+            self._sockets.lose(socket)
 
     def opened(self, socket: ObjectSocket) -> None:
         """Its connection is there."""
         waiting, socket.waiting = socket.waiting, []
         for piece in waiting:
             self._leave(piece)
+
+    def never_opened(self, socket: ObjectSocket) -> None:
+        """It is gone, with what waited for it."""
+        waiting, socket.waiting = socket.waiting, []
+        for piece in waiting:
+            if piece.number:
+                self._sockets.stored.seen(piece.number)
 
     def _tell(self, piece: Piece) -> None:
         if len(piece.entries) == 1:  # an answer, nearly always
@@ -154,7 +206,10 @@ class Sending:
             identity,
             holder,
         ) in holders.items():  # entries that are nothing to one are empty there: ordinals count them too
-            effects = [([each.id for each in to if _is_at(each, identity)], w, data) for to, w, data in piece.entries]
+            effects = [
+                ([each.id for each in to if each.has_parted or _is_at(each, identity)], w, data)
+                for to, w, data in piece.entries
+            ]
             self._hand_over(holder, piece, effects)
         if piece.number and not holders:
             self._sockets.stored.seen(piece.number)
@@ -166,8 +221,16 @@ class Sending:
 
     # ------------------------------------------------------------------ waiting for holders
     def put_back(self, number: int, cause: Cause | None, entries: list[Entry]) -> None:
-        """The outbox had it when the object was loaded."""
-        self._backlog.append(Piece(number, cause, entries))
+        """The outbox had it when the object was loaded. What is for nobody but sockets that have parted waits for them, and
+        nothing with it; else those are served along with the others, by the same holder."""
+        to = [socket for each, _, _ in entries for socket in each]
+        piece = Piece(number, cause, entries)
+        if not to:
+            self._sockets.stored.seen(number)
+        elif all(socket.has_parted for socket in to):
+            to[0].waiting.append(piece)
+        else:
+            self._backlog.append(piece)
 
     def _put_off(self, piece: Piece | Callable[[], None]) -> None:
         self._backlog.append(piece)
@@ -195,7 +258,10 @@ class Sending:
                 backlog.popleft()
                 piece()
                 continue
-            piece.entries = [([each for each in to if not each.lost], what, data) for to, what, data in piece.entries]
+            piece.entries = [
+                ([each for each in to if not each.lost or each.holder is not None], what, data)
+                for to, what, data in piece.entries
+            ]
             if not _all_met(piece.entries):
                 return
             backlog.popleft()
@@ -233,10 +299,14 @@ class Sending:
         for number, cause, entries in self._sockets.stored.unsent():
             if holder.identity in self._unseen.get(number, ()):
                 effects = [
-                    ([id for id in ids if id in by_id and _is_at(by_id[id], holder.identity)], what, data)
+                    ([id for id in ids if id not in by_id or _is_at(by_id[id], holder.identity)], what, data)
                     for ids, what, data in entries
                 ]
                 holder.effects(self._instance.object_id, number, cause, effects)
+
+
+def _named(entries: Iterable[Entry]) -> Entries:
+    return [([each.id for each in to], what, data) for to, what, data in entries]
 
 
 def _all_met(entries: Iterable[Entry]) -> bool:

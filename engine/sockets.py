@@ -57,7 +57,6 @@ class Sockets:
         "by_id",
         "instance",
         "opening",
-        "records",
         "rules",
         "sending",
         "standard",
@@ -77,12 +76,10 @@ class Sockets:
         """Those that hibernate, in the order of acceptance."""
         self._by_tag: dict[str, dict[ObjectSocket, None]] = {}
         self.standard: dict[bytes, StandardSocket] = {}
-        self.records: dict[int, bytes] = {}
-        """For the beacon, by what has happened."""
         self._handlers: dict[int, tuple[Method | None, int]] = {}
         self._met: dict[str, Holder] = {}
         self.opening = 0
-        """Sockets whose other end was given away, and whose connection is not there yet."""
+        """Sockets accepted in this memory whose connection is not there yet."""
         self.unmet = 0
         """Sockets that were loaded and that nobody has said yet that he holds."""
         self._dropping: list[ObjectSocket] = []
@@ -102,19 +99,19 @@ class Sockets:
             rows = []
             self.instance.wrote()
             self.instance.output.emit(shelf.forsaken.discard, self.instance.object_id)
+        known = {row.id for row in rows}
+        parted = {id for _, _, entries in unsent for ids, _, _ in entries for id in ids if id not in known}
         now_s = self.instance.clock.monotonic_s()
-        for row in rows:
+        for row in [*(SocketRow(id, 0, ()) for id in sorted(parted)), *rows]:
             socket = ObjectSocket(self, row)
-            socket.since_s = now_s
+            socket.since_s, socket.opening = now_s, socket.has_parted
             self._add(socket)
-        self.unmet = len(rows)
+        self.unmet, self.opening = len(rows), len(parted)
         for number, cause, entries in unsent:
-            mine = [([self.by_id[id] for id in ids if id in self.by_id], what, data) for ids, what, data in entries]
-            if any(to for to, _, _ in mine):
-                self.sending.put_back(number, cause, mine)
-            else:
-                self.stored.seen(number)
-        if rows:
+            self.sending.put_back(
+                number, cause, [([self.by_id[id] for id in ids], what, data) for ids, what, data in entries]
+            )
+        if self.by_id:
             self._wait_for_holders()
             for holder in shelf.holders():
                 holder.ask(self.instance.key.unique, self.instance.object_id)
@@ -137,8 +134,9 @@ class Sockets:
         youngest_s, now_s = 0.0, self.instance.clock.monotonic_s()
         for socket in list(self.by_id.values()):
             if socket.holder is None and not socket.lost and socket.since_s:
-                if now_s - socket.since_s >= longest_s - _GRAIN_S or self.sending.overflows():
-                    self._lose(socket)
+                in_the_way = self.sending.overflows() and not socket.opening
+                if in_the_way or now_s - socket.since_s >= longest_s - _GRAIN_S:
+                    self.lose(socket)
                 else:
                     youngest_s = max(youngest_s, socket.since_s)
         if youngest_s:
@@ -151,21 +149,24 @@ class Sockets:
             self._timer.cancel()
             self._nobody_has_them()
 
-    def _lose(self, socket: ObjectSocket) -> None:
+    def lose(self, socket: ObjectSocket) -> None:
         """Its connection is gone without a word: the object hears of it as an event."""
+        if socket.has_parted:
+            self.forget(socket)
+            return
         self._found(socket)
-        socket.lost = True
-        socket.waiting.clear()
+        socket.lost, socket.holder = True, None
+        self.sending.never_opened(socket)
         socket.has_room()
         self._deliver(CLOSED, (ABNORMAL, NOT_CLEAN, False), socket.id)
 
     def _found(self, socket: ObjectSocket) -> None:
         """Nobody need wait for its holder any more."""
-        if socket.since_s and socket.holder is None:
-            if socket.opening:
-                self.opening -= 1
-            else:
-                self.unmet -= 1
+        if socket.opening:
+            self.opening -= 1
+            socket.opening = False
+        elif socket.since_s and socket.holder is None:
+            self.unmet -= 1
 
     def _deliver(self, what: int, data: object, id: bytes, end: WebSocket | None = None) -> None:
         instance = self.instance
@@ -202,6 +203,7 @@ class Sockets:
         row = SocketRow(token_bytes(SOCKET_ID_BYTES), number, tags)
         socket = ObjectSocket(self, row)
         socket.web, socket.opening = web, True
+        self.opening += 1
         self._add(socket)
         self.changed(row)
         web.hibernates(socket, socket)
@@ -258,7 +260,6 @@ class Sockets:
         if socket is not None:
             if socket.opening and not socket.since_s:
                 socket.since_s = instance.clock.monotonic_s()
-                self.opening += 1
             self._wait_for_holders()
             return SocketRef(instance.key.unique, instance.object_id, instance.name, socket.id, True)
         if server is not None and server.owner is not instance and server.use is not Use.NONE:
@@ -307,6 +308,7 @@ class Sockets:
         """The holder of a socket is known now, or is reached in another way than before."""
         if socket.holder is holder or socket.lost:
             return
+        opens = socket.opening
         self._found(socket)
         socket.holder = holder
         if self._met.get(holder.identity) is not holder:
@@ -315,8 +317,7 @@ class Sockets:
             holder.rules(self.instance.object_id, self.rules)
             if again:
                 self.sending.tell_again(holder)
-        if socket.opening:
-            socket.opening = False
+        if opens:
             self.sending.opened(socket)
         self.sending.drain()
         if not self.unmet and not self.opening:
@@ -361,7 +362,7 @@ class Sockets:
             return
         for socket in [each for each in self.by_id.values() if each.holder is not None]:
             if cast("Holder", socket.holder).identity == holder.identity and not socket.lost:
-                self._lose(socket)
+                self.lose(socket)
         for standard in [each for each in self.standard.values() if each.holder is holder]:
             standard.lost()
         self.sending.holder_gone(holder.identity)
@@ -405,11 +406,13 @@ class Sockets:
             self._dropping.remove(socket)
         self.by_id.pop(socket.id, None)
         socket.lost = True
+        self.sending.never_opened(socket)
         socket.has_room()
         if socket.web is not None:
             socket.web.gone()
-        self.instance.wrote()
-        self.stored.removed(socket.row)
+        if not socket.has_parted:
+            self.instance.wrote()
+            self.stored.removed(socket.row)
 
     def has_closed(self, socket: ObjectSocket) -> None:
         """Its close was handled, messages before it still are."""
@@ -429,8 +432,9 @@ class Sockets:
             instance.wrote()
             socket.row.above.add(call.number)
             self.stored.handled(socket.row)
+            sending.record_loose(call)
         if sending.waits_for_the_turn:
-            sending.flush(call)
+            sending.flush(call, last=True)
         call.over = True
         if instance.turn_dirty == SENT and not self._dropping:
             instance.turn_dirty = False

@@ -51,7 +51,8 @@ class SocketsHost(Protocol):
 
 @dataclass(slots=True, eq=False)
 class SocketRow:
-    """One accepted socket. `number`: its place in the order of acceptance; negative once its close was handled.
+    """One accepted socket. `number`: its place in the order of acceptance; negative once its close was handled, 0 when its
+    row is gone with that, and only the outbox still names it.
 
     `handled`: all its messages up to there need not be remembered; `above`: those recorded beyond.
     """
@@ -66,13 +67,24 @@ class SocketRow:
     @property
     def has_closed(self) -> bool:
         """Only messages from before its close may still come again."""
-        return self.number < 0
+        return self.number <= 0
 
 
 class StoredSockets:
     """Reads and writes the tables of one object. Nothing is written before `write`."""
 
-    __slots__ = ("_changed", "_handled", "_host", "_made", "_note", "_outbox", "_removed", "_seen", "newest")
+    __slots__ = (
+        "_changed",
+        "_handled",
+        "_host",
+        "_made",
+        "_newest_row",
+        "_note",
+        "_outbox",
+        "_removed",
+        "_seen",
+        "newest",
+    )
 
     def __init__(self, host: SocketsHost, made: bool) -> None:
         """`made`: the tables are there."""
@@ -86,6 +98,8 @@ class StoredSockets:
         self._note: list[object] | None = None
         self.newest = 0
         """The last number given to effects."""
+        self._newest_row = 0
+        """Of those in the outbox: it stays until there is a newer one."""
 
     # ------------------------------------------------------------------ reading
     def rows(self) -> list[SocketRow]:
@@ -105,7 +119,8 @@ class StoredSockets:
     def unsent(self) -> list[tuple[int, Cause | None, Entries]]:
         """What may not have reached its holders, by number. Makes the next numbers larger."""
         found = [(cast("int", number), *_effects(_unpack(effects))) for number, effects in self._select(_SENT)]
-        self.newest = max(self.newest, max((number for number, _, _ in found), default=0))
+        self._newest_row = max(self._newest_row, max((number for number, _, _ in found), default=0))
+        self.newest = max(self.newest, self._newest_row)
         return found
 
     def _select(self, query: str) -> list[tuple[object, ...]]:
@@ -136,11 +151,17 @@ class StoredSockets:
         """The row goes with the next commit, not with one of its own."""
         self._seen.add(number)
 
-    def add(self, cause: Cause | None, entries: Entries) -> int:
-        """Effects of the turn; their number."""
+    def next_number(self) -> int:
+        """Of effects that will perhaps be recorded later."""
         self.newest = max(self.newest + 1, (self._host.generation << 40) + 1)
-        self._outbox.append((self.newest, cause, entries))
         return self.newest
+
+    def add(self, cause: Cause | None, entries: Entries, number: int = 0) -> int:
+        """Effects of the turn; their number. `number`: the one that they were given before."""
+        number = number or self.next_number()
+        self._outbox.append((number, cause, entries))
+        self._newest_row = max(self._newest_row, number)
+        return number
 
     @property
     def dirty(self) -> bool:
@@ -170,13 +191,13 @@ class StoredSockets:
                 named = None if cause is None else (cause.socket, cause.number, cause.ordinal)
                 execute(_SEND, (number, _pack((named, entries))))
             for number in self._seen:
-                if number != self.newest:
+                if number != self._newest_row:
                     execute(_SEEN, (number,))
         except apsw.Error as error:
             self._host.fail(error)
         self._made = True
         self._note = None
-        self._seen &= {self.newest}
+        self._seen &= {self._newest_row}
         for written in (self._changed, self._handled, self._removed, self._outbox):
             written.clear()
         self._host.wrote_kv()

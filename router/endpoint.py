@@ -15,7 +15,7 @@ from zmq.auth.thread import ThreadAuthenticator
 
 from .control import Control, Message
 from .keys import read_router
-from .logs import Report, reporter
+from .logs import Report, configure, reporter
 from .process import main
 from .relay import Relay
 from .slots import SlotMap
@@ -74,4 +74,4 @@ async def _body(control: Control, start: Message, loop: asyncio.AbstractEventLoo
 
 
 if __name__ == "__main__":
-    main(lambda start: "router", _body)
+    main(lambda start: "router", _body, configure)

@@ -14,22 +14,26 @@ from typing import cast
 
 import setproctitle
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..bindings.kinds import environments
 from ..bindings.outgoing import HttpClient
 from ..bindings.surroundings import Surroundings
+from ..engine.disk import LocalDisk
 from ..engine.limits import Limits
 from ..sdk import fetching
 from .client import Client
 from .connection import Connections
 from .control import Control, Message
 from .gateway_http import Front
-from .logs import reporter
-from .process import binding_settings_of, main, programs_of, settings_of, settle_garbage
+from .http_protocol import HttpProtocol
+from .logs import configure, reporter
+from .lost_gateways import LostGateways, hold
+from .process import binding_settings_of, main, settings_of, settle_garbage
 from .pulse import Pulse, beat_for_loop
 from .scheduled import ScheduledRuns
+from .served_programs import programs_of
 from .slots import SlotMap
+from .socket_journal import FOLDER, SocketJournal, path_of
 from .upgrade import Keepers, UpgradeProtocol, Upgrades
 
 RETIRE_IDLE_S_MAX = 10.0
@@ -84,6 +88,8 @@ class Gateway:
             assets=around.assets.get(first.name),
         )
         client.sockets.report = self._report
+        journal = self._begin_journal(client, data) if data else None
+        lost = LostGateways(LocalDisk(), data, client.sockets, loop, self._report)
         connections = self._connections = Connections(loop)
         connections.start()
         keepers = Keepers(loop, lambda: self._control.send({"type": "keeper"}))
@@ -112,6 +118,8 @@ class Gateway:
         settle_garbage()
         limits = Limits.from_settings({**first.config.limits, **settings_of(start)})
         beat_for_loop(Pulse.given(cast("int", start["pulse_fd"])), loop, limits.turn_ms_max / 1000)
+        if data:
+            lost.look()
         self._control.send({"type": "ready"})
         seconds = await self._drained
         server.config.timeout_graceful_shutdown = max(int(seconds), 1)
@@ -122,9 +130,19 @@ class Gateway:
         await front.close(seconds)
         await scheduled.close(seconds)
         await around.close(seconds)
+        lost.close()
         await client.close()
+        if journal is not None:
+            journal.end()
         await outgoing.close()
         return 0
+
+    def _begin_journal(self, client: Client, data: str) -> SocketJournal:
+        """Of the sockets that stay here; it outlives this process."""
+        os.makedirs(f"{data}/{FOLDER}", mode=0o700, exist_ok=True)
+        held = client.sockets
+        held.journal = journal = SocketJournal(LocalDisk(), path_of(data, held.identity), held.refs, hold)
+        return journal
 
     async def _close_sockets(self, connections: Connections, seconds: float) -> None:
         """Those that are held here: their clients come back, one after the other, to whoever serves then."""
@@ -165,7 +183,7 @@ class Gateway:
         tls = cast("dict[str, str] | None", start.get("tls"))
         config = uvicorn.Config(
             front,  # pyright: ignore[reportArgumentType]
-            http="httptools",
+            http=HttpProtocol,
             ws=upgrades.protocol,  # pyright: ignore[reportArgumentType]
             lifespan="off",
             log_config=None,
@@ -184,7 +202,7 @@ def _close_idle(server: uvicorn.Server) -> None:
     for connection in list(server.server_state.connections):
         if isinstance(connection, UpgradeProtocol):
             continue
-        protocol = cast("HttpToolsProtocol", connection)
+        protocol = cast("HttpProtocol", connection)
         if protocol.timeout_keep_alive_task is None:  # a request has begun to arrive, or is being answered
             continue
         descriptor = protocol.transport.get_extra_info("socket")
@@ -204,4 +222,4 @@ async def _body(control: Control, start: Message, loop: asyncio.AbstractEventLoo
 
 
 if __name__ == "__main__":
-    main(lambda start: f"gateway {start['index']}", _body)
+    main(lambda start: f"gateway {start['index']}", _body, configure)

@@ -18,14 +18,12 @@ WAITING_BYTES_MAX = 1 << 20
 """What may be kept; above it the connection is not read."""
 LAST = 1 << 62
 """Number of what comes after all messages."""
-DEATHS_MAX = 3
-"""So many processes may die while they have the same message."""
 
 
 class Kept:
     """A message, or the end, of a socket that is not acknowledged."""
 
-    __slots__ = ("data", "deaths", "number", "sent", "size", "what")
+    __slots__ = ("data", "number", "sent", "size", "what")
 
     def __init__(self, number: int, what: int, data: Data | Closing, size: int) -> None:
         self.number = number
@@ -33,7 +31,6 @@ class Kept:
         self.data = data
         self.size = size
         self.sent = False
-        self.deaths = 0
 
 
 class Numbered:
@@ -46,11 +43,6 @@ class Numbered:
         """Not acknowledged, by number, in order."""
         self._last = 0
         self._bytes = self._flying = self._flying_bytes = 0
-
-    def is_last(self, number: int) -> bool:
-        """Whether it is the end of the socket, not acknowledged."""
-        kept = self.kept.get(number)
-        return kept is not None and kept.what != MESSAGE
 
     def come_last(self) -> None:
         """The next one is after all that anybody has numbered: of a socket whose messages another process has had."""
@@ -128,15 +120,3 @@ class Numbered:
                 self._flying_bytes -= kept.size
                 found = True
         return found
-
-    def died(self) -> Kept | None:
-        """The process that had them is gone: all are to be sent again. The oldest, if that has happened to it too often: it is
-        not kept any more."""
-        oldest = next(iter(self.kept.values()), None)
-        if oldest is None or not oldest.sent:
-            return None
-        self.go_back()
-        oldest.deaths += 1
-        if oldest.deaths < DEATHS_MAX:
-            return None
-        return self.acknowledge(oldest.number)

@@ -24,7 +24,7 @@ from .connection import Connection, Connections
 from .control import Control, Message
 from .descriptors import DescriptorStream
 from .keeper_door import TAKEN, Passed, taken
-from .logs import reporter
+from .late_reports import configure_later, late_reporter
 from .process import main, settle_garbage
 from .pulse import Pulse, beat_for_loop
 from .slots import SlotMap
@@ -44,7 +44,7 @@ class Keeper:
         self._control = control
         self._start = start
         self._loop = loop
-        self._report = reporter(f"keeper {start['index']}")
+        self._report = late_reporter(f"keeper {start['index']}")
         self._drained: asyncio.Future[float] = loop.create_future()
         self._connections = Connections(loop)
         self._client = Client.in_process(
@@ -183,4 +183,4 @@ async def _body(control: Control, start: Message, loop: asyncio.AbstractEventLoo
 
 
 if __name__ == "__main__":
-    main(lambda start: f"keeper {start['index']}", _body)
+    main(lambda start: f"keeper {start['index']}", _body, configure_later)

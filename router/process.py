@@ -16,10 +16,8 @@ import setproctitle
 import uvloop
 
 from ..engine.errors import DataFolderError, PerdureError, StorageFull
-from ..sdk.class_migrations import Deployed
-from ..sdk.programs import Programs, load_programs
 from .control import TERMINAL_SIGNALS, Control, Message
-from .logs import Lines, configure
+from .log_lines import Lines
 
 Body = Callable[[Control, Message, asyncio.AbstractEventLoop], Awaitable[int]]
 
@@ -45,8 +43,8 @@ def _typed(error: BaseException) -> PerdureError:
     return PerdureError(f"{type(error).__name__}: {error}", hint="this is a bug of perdure: its traceback is above")
 
 
-def main(name: Callable[[Message], str], body: Body) -> NoReturn:
-    """Run a process: read its start message, run `body` on a uvloop, exit with its code.
+def main(name: Callable[[Message], str], body: Body, configure: Callable[[], None]) -> NoReturn:
+    """Run a process: read its start message, run `body` on a uvloop, exit with its code. `configure()` sets up its logs.
 
     Signals are the supervisor's: a Ctrl-C reaches the whole group, but who drains first is decided by one.
     """
@@ -82,18 +80,6 @@ def settle_garbage() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)
-
-
-def deployments_of(start: Message) -> dict[str, Deployed]:
-    """Program name → which migrations are applied."""
-    given = cast("dict[str, dict[str, object]]", start.get("deployments") or {})
-    return {name: Deployed.from_wire(fields) for name, fields in given.items()}
-
-
-def programs_of(start: Message) -> Programs:
-    """The programs to serve, imported. Raises ConfigError."""
-    paths = [cast("str", start["program"]), *cast("list[str]", start.get("beside") or [])]
-    return load_programs(paths, cast("str | None", start["env_name"]), deployments_of(start))
 
 
 def settings_of(start: Message) -> dict[str, object]:

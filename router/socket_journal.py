@@ -33,11 +33,19 @@ def path_of(data: str, identity: str) -> str:
 class SocketJournal:
     """Of the running process. `live()`: what it holds now, for when the file is made anew."""
 
-    def __init__(self, disk: Disk, path: str, live: Callable[[], Iterable[SocketRef]]) -> None:
-        """The file is made with the first socket. Its folder must be there."""
+    def __init__(
+        self,
+        disk: Disk,
+        path: str,
+        live: Callable[[], Iterable[SocketRef]],
+        hold: Callable[[int], None] = lambda _fd: None,
+    ) -> None:
+        """The file is made with the first socket. Its folder must be there. `hold`: called with the descriptor of each file
+        before that has its name."""
         self.path = path
         self._disk = disk
         self._live = live
+        self._hold = hold
         self._fd = -1
         self._end = 0
         self._opened = self._closed = 0
@@ -45,7 +53,7 @@ class SocketJournal:
     def opened(self, ref: SocketRef) -> None:
         """Raises OSError."""
         if self._fd < 0:
-            self._fd = self._disk.open(self.path, create=True)
+            self._fd = self._made(b"")
         self._opened += 1
         self._write(_line(_fields(ref)))
 
@@ -64,14 +72,20 @@ class SocketJournal:
         """What is struck out goes. Whoever reads meanwhile finds the old file or the new one, whole."""
         refs = list(self._live())
         content = b"".join(_line(_fields(ref)) for ref in refs)
-        anew = f"{self.path}.new"
-        fd = self._disk.open(anew, create=True)
-        self._disk.truncate(fd, 0)
-        self._disk.pwrite(fd, content, 0)
-        self._disk.rename(anew, self.path)
+        fd = self._made(content)
         self._disk.close(self._fd)
         self._fd, self._end = fd, len(content)
         self._opened, self._closed = len(refs), 0
+
+    def _made(self, content: bytes) -> int:
+        """A file of that content, with its name."""
+        anew = f"{self.path}.new"
+        fd = self._disk.open(anew, create=True)
+        self._disk.truncate(fd, 0)
+        self._hold(fd)
+        self._disk.pwrite(fd, content, 0)
+        self._disk.rename(anew, self.path)
+        return fd
 
     def end(self) -> None:
         """The process ends in order, and its sockets with it, or another has them: nobody need be told."""

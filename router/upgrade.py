@@ -26,6 +26,8 @@ from .keeper_door import Passed, give
 
 EARLY_BYTES_MAX = 256 << 10
 """What a client may send behind its request before it is answered; above it the connection is not read."""
+UPGRADES_MAX = 1_024
+"""What one gateway answers at once. More are refused at once: a flood of clients must not make all others wait behind it."""
 
 
 class Keepers:
@@ -90,6 +92,8 @@ class Upgrades:
         self.held = held
         self.keepers = keepers
         self.connections = connections
+        self.under_way = 0
+        """Requests that are not answered yet."""
 
     def protocol(self, config: object, server_state: object, app_state: object) -> UpgradeProtocol:
         """Called by uvicorn with these names."""
@@ -243,6 +247,8 @@ class UpgradeProtocol(asyncio.Protocol):
         headers: Headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw]
         path, _, query = target.partition(b"?")
         found = offer(method.decode("latin-1"), headers)
+        if not isinstance(found, Refusal) and self._up.under_way >= UPGRADES_MAX:
+            found = Refusal(503, "too many clients connect at once\n", [("retry-after", "1")])
         if isinstance(found, Refusal):
             await self._refuse(found)
             return
@@ -260,10 +266,13 @@ class UpgradeProtocol(asyncio.Protocol):
             "query_string": query,
             ACCEPT: accept,
         }
+        self._up.under_way += 1
         try:
             await self._up.front(scope, self._receive, self._send)
         except Exception:
             self._transport.abort()  # said in the log: the body broke off
+        finally:
+            self._up.under_way -= 1
         if self._connection is None:
             self._transport.close()
 

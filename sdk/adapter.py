@@ -11,9 +11,10 @@ from ..engine.http import HttpRequest, HttpResponse
 from ..engine.outgoing import end_body, leaving_body
 from ..engine.thenable import Thenable, install
 from . import crossing as crossing
-from .fetching import REDIRECTS, follow
+from .fetching import REDIRECTS, AbortableBody, follow, unless_aborted
 from .request import Request
 from .response import Response
+from .stream_pipes import abort_reason, on_abort
 from .urls import normalise
 
 
@@ -37,8 +38,8 @@ class SdkHttp:
 class Fetching(Thenable):
     """The answer of a fetch that is already on its way: await it for the Response.
 
-    Redirects are followed to the same object, as the request's `redirect` says: those of a request that came from outside are
-    answers.
+    When its signal fires it fails with the signal's reason, and what was asked for is cancelled. Redirects are followed to the
+    same object, as the request's `redirect` says: those of a request that came from outside are answers.
     """
 
     def __init__(
@@ -47,15 +48,25 @@ class Fetching(Thenable):
         request: HttpRequest,
         mode: str,
         send: Callable[..., Awaitable[HttpResponse]],
+        signal: object = None,
     ) -> None:
-        self._sent, self._request, self._mode, self._send = sent, request, mode, send
+        self._sent, self._request, self._mode, self._send, self._signal = sent, request, mode, send, signal
 
     def __await__(self) -> Generator[object, None, Response]:
-        answer = yield from self._sent.__await__()
+        try:
+            answer = yield from self._sent.__await__()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if getattr(self._signal, "aborted", False) and not (task is not None and task.cancelling()):
+                raise abort_reason(self._signal) from None
+            raise
         url, followed = self._request.url, False
         if answer.status in REDIRECTS and self._mode != "manual":
-            found = yield from follow(_Begun(answer, self._send), self._request, self._mode).__await__()
+            following = follow(_Begun(answer, self._send), self._request, self._mode)
+            found = yield from unless_aborted(self._signal, following).__await__()
             answer, url, followed = found.response, found.url, found.redirected
+        if self._signal is not None and isinstance(answer.body, AsyncIterator):
+            answer.body = AbortableBody(answer.body, self._signal)
         response = Response.from_wire(answer)
         response.url, response.redirected = url, followed
         return response
@@ -85,15 +96,37 @@ def fetch_through(
     wire = made.to_wire()
     if "#" in wire.url:  # stays with who asks
         wire.url = wire.url.partition("#")[0]
+    if made.signal is not None:
+        send = _until_aborted(send, made.signal)
     if not isinstance(wire.body, AsyncIterator):
-        return Fetching(send(wire), wire, made.redirect, send)
+        return Fetching(send(wire), wire, made.redirect, send, made.signal)
     body = wire.body = leaving_body(wire.body)
     sent = send(wire)
     if isinstance(sent, asyncio.Future):
         sent.add_done_callback(lambda ended: _end_unsent(ended, body))
     else:  # it fails without having left
         end_body(body)
-    return Fetching(sent, wire, made.redirect, send)
+    return Fetching(sent, wire, made.redirect, send, made.signal)
+
+
+def _until_aborted(
+    send: Callable[[HttpRequest], Awaitable[HttpResponse]], signal: object
+) -> Callable[[HttpRequest], asyncio.Future[HttpResponse]]:
+    """The same, cancelled when the signal fires; what it has fired for already does not leave."""
+
+    def begin(request: HttpRequest) -> asyncio.Future[HttpResponse]:
+        stopping = on_abort(signal)
+        assert stopping is not None, "there is a signal"
+        if stopping.done():
+            failed: asyncio.Future[HttpResponse] = stopping.get_loop().create_future()
+            failed.set_exception(abort_reason(signal))
+            return failed
+        sent = asyncio.ensure_future(send(request))
+        stopping.add_done_callback(lambda _: sent.cancel())
+        sent.add_done_callback(lambda _: stopping.cancel())
+        return sent
+
+    return begin
 
 
 def _check_url(url: object) -> None:

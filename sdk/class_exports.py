@@ -205,6 +205,17 @@ def _check_code(
 
 def renames(steps: Sequence[Step], exports: ClassExports | None, keys: Collection[str]) -> dict[str, str]:
     """Names that classes had before → the ones they have. Names that are used anew are not among them."""
+    found = _renamed(steps, exports)
+    return {old: new for old, new in found.items() if old not in keys and new in keys}
+
+
+def called_now(name: str, steps: Sequence[Step], exports: ClassExports | None, keys: Collection[str]) -> str:
+    """The class that a binding means which says `name`; also one that is deleted after it was renamed."""
+    return name if name in keys else _renamed(steps, exports).get(name, name)
+
+
+def _renamed(steps: Sequence[Step], exports: ClassExports | None) -> dict[str, str]:
+    """Each name that was given up → what came of it in the end."""
     pairs = [pair for step in steps for pair in step.renamed]
     pairs += [(name, each.target) for name, each in (exports or {}).items() if each.state == "renamed"]
     found: dict[str, str] = {}
@@ -213,4 +224,4 @@ def renames(steps: Sequence[Step], exports: ClassExports | None, keys: Collectio
             if after == old:
                 found[before] = new
         found[old] = new
-    return {old: new for old, new in found.items() if old not in keys and new in keys}
+    return found

@@ -85,13 +85,13 @@ async def fetch(resource: object, **options: object) -> Response:
         raise abort_reason(request.signal)
     if binding is not None:
         ask = getattr(binding, "fetch", binding)
-        return await _unless_aborted(request.signal, cast("Callable[[Request], Awaitable[Response]]", ask)(request))
+        return await unless_aborted(request.signal, cast("Callable[[Request], Awaitable[Response]]", ask)(request))
     fetcher, mode = _counted(fetcher_of_process()), request.redirect
     wire = request.to_wire()
     if isinstance(wire.body, AsyncIterator):
         wire.body = leaving_body(wire.body)
     try:
-        found = await _unless_aborted(request.signal, send_out(lambda: follow(fetcher, wire, mode), ends=True))
+        found = await unless_aborted(request.signal, send_out(lambda: follow(fetcher, wire, mode), ends=True))
     except BaseException:
         end_body(wire.body)
         raise
@@ -102,7 +102,7 @@ async def fetch(resource: object, **options: object) -> Response:
     response = Response.from_wire(found.response)
     response.url, response.redirected = found.url, found.redirected
     if request.signal is not None and isinstance(found.response.body, AsyncIterator):
-        response._body = _Abortable(found.response.body, request.signal)  # pyright: ignore[reportPrivateUsage]
+        response._body = AbortableBody(found.response.body, request.signal)  # pyright: ignore[reportPrivateUsage]
     return response
 
 
@@ -124,7 +124,8 @@ def _counted(fetcher: Fetcher) -> Fetcher:
     return fetcher if left is None else _Counted(fetcher, left)
 
 
-async def _unless_aborted(signal: object, asked: Awaitable[T]) -> T:
+async def unless_aborted(signal: object, asked: Awaitable[T]) -> T:
+    """What `asked` gives; it is cancelled when the signal fires. Raises what that was aborted with."""
     if signal is None:
         return await asked
     stopping = on_abort(signal)
@@ -141,7 +142,7 @@ async def _unless_aborted(signal: object, asked: Awaitable[T]) -> T:
             asking.cancel()
 
 
-class _Abortable(AsyncIterator[bytes]):
+class AbortableBody(AsyncIterator[bytes]):
     """A body that fails when a signal fires."""
 
     def __init__(self, body: AsyncIterator[bytes], signal: object) -> None:
@@ -152,7 +153,7 @@ class _Abortable(AsyncIterator[bytes]):
         try:
             if getattr(self._signal, "aborted", False):
                 raise abort_reason(self._signal)
-            return await _unless_aborted(self._signal, _next(self._body))
+            return await unless_aborted(self._signal, _next(self._body))
         except StopAsyncIteration:
             raise
         except BaseException:

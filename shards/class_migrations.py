@@ -17,7 +17,7 @@ from typing import cast
 
 from ..engine.errors import ConfigError, PerdureError, from_wire
 from ..router.control import Message
-from ..sdk.class_exports import plan_exports
+from ..sdk.class_exports import called_now, plan_exports
 from ..sdk.class_migrations import NOTHING, Deployed, pending, plan, unique_key, without
 from ..sdk.config import Config
 from ..sdk.program import configuration, described
@@ -75,7 +75,7 @@ class ClassMigrations:
         order = sorted(found, key=lambda each: not _takes_over(each[1]))  # sources change before they are looked at
         for path, config in [*order, *(each for each in order if _expects(each[1]))]:  # what was promised meanwhile
             bound = {
-                binding.class_name
+                called_now(binding.class_name, config.steps, config.exports, config.deployed.keys)
                 for _, other in found
                 for binding in other.bindings
                 if binding.program == config.name and other is not config

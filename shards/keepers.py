@@ -5,6 +5,7 @@ What always holds: a gateway that has asked is told the paths when every keeper 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Protocol
 
@@ -45,7 +46,7 @@ class Keepers:
 
     def start_bereaved(self, data: str) -> None:
         """An earlier run has ended with sockets: keepers tell their objects."""
-        if journals(LocalDisk(), data):
+        if any(os.path.basename(path).startswith("keeper-") for path in journals(LocalDisk(), data)):
             for index in range(self._count):
                 self.start(index)
 

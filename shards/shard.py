@@ -29,9 +29,10 @@ from ..engine.limits import Limits
 from ..engine.shutting_down import Reason
 from ..router.client import Client
 from ..router.control import Control, Message
-from ..router.logs import reporter
-from ..router.process import binding_settings_of, main, programs_of, settings_of, settle_garbage
+from ..router.logs import configure, reporter
+from ..router.process import binding_settings_of, main, settings_of, settle_garbage
 from ..router.pulse import Pulse
+from ..router.served_programs import programs_of
 from ..router.server import Acceptor
 from ..router.slots import SlotMap
 from ..sdk import fetching
@@ -467,4 +468,4 @@ async def _body(control: Control, start: Message, loop: asyncio.AbstractEventLoo
 
 
 if __name__ == "__main__":
-    main(lambda start: f"{'standby ' if start.get('standby') else ''}shard {start['index']}", _body)
+    main(lambda start: f"{'standby ' if start.get('standby') else ''}shard {start['index']}", _body, configure)

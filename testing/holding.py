@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 from ..engine.closing_codes import ABNORMAL, NOT_CLEAN
 from ..engine.errors import ProtocolError
 from ..engine.socket_calls import Data, SocketRef
-from ..router.held_sockets import Connection, HeldSocket, HeldSockets
+from ..router.held_line import Connection, HeldSocket
+from ..router.held_sockets import HeldSockets
 from ..router.slots import group_of
 from ..router.socket_peers import SocketPeer
 from ..router.wire import SOCKET_EVENT, Frame, decode, encode

@@ -11,7 +11,8 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-from ...engine.errors import Overloaded, PerdureError
+from ...engine.calls import KEY_CHARACTERS_MAX
+from ...engine.errors import InvalidArgument, Overloaded, PerdureError
 from .positions import Span, cover, index_of, meet, position_of
 from .shard import DONE, MOVED
 from .spreading import CONCURRENCY, Objects, spread
@@ -45,12 +46,16 @@ class ByMap:
 
     async def call(self, key: str, method: str, *args: object) -> object:
         """`method(key, *args)` of the shard that has the key. Raises what it raises, Overloaded, InvalidArgument."""
+        return await self._call(key, method, [list(args)])
+
+    async def _call(self, key: str, method: str, given: list[object]) -> object:
+        """`given`: the arguments, and the idempotency key if there is one."""
         if not self._lows:
             await self._refresh()
         position = position_of(key, self._order)
         name, direct = self._shard_of(position), True
         for _ in range(_HOPS_MAX):
-            answer = await cast("Any", self._namespace.getByName(name)).shard_call(key, method, list(args))
+            answer = await cast("Any", self._namespace.getByName(name)).shard_call(key, method, *given)
             if answer[0] == DONE:
                 await self._tell(name, moved=not direct, hot=len(answer) > 2)
                 return answer[1]
@@ -121,16 +126,24 @@ class ByRange(ByMap):
 class Keyed:
     """A key's object."""
 
-    def __init__(self, shards: ByMap, key: str) -> None:
+    def __init__(self, shards: ByMap, key: str, once: str | None = None) -> None:
         self._shards = shards
         self._key = key
+        self._once = once
+
+    def _with_key(self, once: str) -> Keyed:
+        """`perdure.with_key`."""
+        if not isinstance(once, str) or not 0 < len(once) <= KEY_CHARACTERS_MAX:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidArgument(f"an idempotency key is a text of 1 to {KEY_CHARACTERS_MAX} characters, got {once!r}")
+        return Keyed(self._shards, self._key, once)
 
     def __getattr__(self, method: str) -> Callable[..., Awaitable[object]]:
         if method.startswith("_"):
             raise AttributeError(method)
         shards, key = self._shards, self._key
+        once: list[object] = [] if self._once is None else [self._once]
 
         def call(*args: object) -> Awaitable[object]:
-            return shards.call(key, method, *args)
+            return shards._call(key, method, [list(args), *once])  # pyright: ignore[reportPrivateUsage]
 
         return call

@@ -33,14 +33,15 @@ class Kept(Protocol):
 class Items:
     """`items.put("ann", 3)`, `items.get("ann")`; a key may have several, by name: `items.put("ann", text, "0017")`."""
 
-    def __init__(self, kept: Kept, order: str) -> None:
+    def __init__(self, kept: Kept, order: str, prefix: str = PREFIX) -> None:
         self._kept = kept
+        self._prefix = prefix
         self.order = order
 
     def _at(self, key: str, name: str) -> str:
         if "\0" in name:
             raise InvalidArgument(f"a name is a text without NUL, got {name!r}")
-        return f"{PREFIX}{position_of(key, self.order)}\0{key}\0{name}"
+        return f"{self._prefix}{position_of(key, self.order)}\0{key}\0{name}"
 
     def get(self, key: str, name: str = "") -> object:
         """The value, None when there is none."""
@@ -64,33 +65,33 @@ class Items:
 
     def __iter__(self) -> Iterator[tuple[str, str, object]]:
         """(key, name, value) of all, in order."""
-        for _, key, name, value in self._rows({"prefix": PREFIX}):
+        for _, key, name, value in self._rows({"prefix": self._prefix}):
             yield str(key), str(name), value
 
     def between(self, low: str, high: str | None) -> Iterator[tuple[str, str, object]]:
         """(key, name, value) of the positions from `low` up to, not with, `high`: of a SORTED map, of the keys."""
-        for _, key, name, value in self._rows(_range((low, high))):
+        for _, key, name, value in self._rows(self._range((low, high))):
             yield str(key), str(name), value
 
     # ------------------------------------------------------------------ spans
     def read(self, span: Span) -> list[Item]:
         """All items of a span."""
-        return list(self._rows(_range(span)))
+        return list(self._rows(self._range(span)))
 
     def write(self, items: Iterable[Item]) -> None:
         for position, key, name, value in items:
-            self._kept.put(f"{PREFIX}{position}\0{key}\0{name}", value)
+            self._kept.put(f"{self._prefix}{position}\0{key}\0{name}", value)
 
     def erase(self, span: Span) -> None:
         for position, key, name, _ in self.read(span):
-            self._kept.delete(f"{PREFIX}{position}\0{key}\0{name}")
+            self._kept.delete(f"{self._prefix}{position}\0{key}\0{name}")
 
     def top(self, span: Span, count: int) -> str:
         """Where the uppermost part of the span begins that has about `count` items and no position in part."""
         lowest = ""
         before = ""
         size = 0
-        for seen, row in enumerate(self._rows({**_range(span), "reverse": True}), 1):
+        for seen, row in enumerate(self._rows({**self._range(span), "reverse": True}), 1):
             if row[0] != lowest:
                 before, lowest = lowest, str(row[0])
             size += len(pack(row[3]))
@@ -100,7 +101,7 @@ class Items:
 
     def middle(self, span: Span) -> str | None:
         """A position in the span with about as many items on both sides; None: there is none above its beginning."""
-        positions = [str(row[0]) for row in self._rows(_range(span))]
+        positions = [str(row[0]) for row in self._rows(self._range(span))]
         found = positions[len(positions) // 2] if positions else span[0]
         if found > span[0] and found != positions[0]:
             return found
@@ -109,10 +110,9 @@ class Items:
     def _rows(self, options: dict[str, object]) -> Iterator[Item]:
         for pair in self._kept.list(options):
             stored, value = pair  # pyright: ignore[reportGeneralTypeIssues]
-            position, key, name = str(stored)[len(PREFIX) :].split("\0", 2)
+            position, key, name = str(stored)[len(self._prefix) :].split("\0", 2)
             yield [position, key, name, value]
 
-
-def _range(span: Span) -> dict[str, object]:
-    low, high = span
-    return {"start": PREFIX + low, "end": PREFIX + (_LAST if high is None else high)}
+    def _range(self, span: Span) -> dict[str, object]:
+        low, high = span
+        return {"start": self._prefix + low, "end": self._prefix + (_LAST if high is None else high)}

@@ -18,6 +18,7 @@ from ...engine.rpc_target import declared
 from ...engine.stubs import RESERVED_METHODS
 from .hot import Counted
 from .items import Item, Items
+from .kept_answers import KeptAnswers
 from .positions import HASHED, Span, position_of, within
 
 OWN = "__shard"
@@ -42,6 +43,7 @@ class Shard(DurableObject):
         self._own: dict[str, Any] = cast("dict[str, Any]", self._kept.get(OWN) or {})
         """span, order, hot; gone: [[low, high, target], …]; out, taken: see `shard_give`, `shard_take`."""
         self.items = Items(cast("Any", self._kept), self._own.get("order", HASHED))
+        self._answers = KeptAnswers(cast("Any", self._kept), self.items.order)
         self._running: dict[str, int] = {}
         self._closing: Span | None = None
         """Is about to leave: no call begins on it."""
@@ -91,11 +93,14 @@ class Shard(DurableObject):
         """It has the span, as part of a new map. Once."""
         if not self._own:
             self._save(span=[low, high], order=order, hot=hot)
-            self.items.order = order
+            self.items.order = self._answers.items.order = order
 
     # ------------------------------------------------------------------ calls
-    async def shard_call(self, key: str, method: str, args: list[object]) -> list[object]:
-        """Run `method(key, *args)` if it has the key: [DONE, value], True too if called too often; else MOVED or UNKNOWN."""
+    async def shard_call(self, key: str, method: str, args: list[object], once: str | None = None) -> list[object]:
+        """Run `method(key, *args)` if it has the key: [DONE, value], True too if called too often; else MOVED or UNKNOWN.
+
+        `once`: an idempotency key: a repeat gets what the first call got.
+        """
         if not self._own:
             return [UNKNOWN]
         position = position_of(key, self.items.order)
@@ -110,7 +115,10 @@ class Shard(DurableObject):
         call = self._method(method)
         self._running[position] = self._running.get(position, 0) + 1
         try:
-            value = await _result(call(key, *args))
+            if once is None:
+                value = await _result(call(key, *args))
+            else:
+                value = await self._answers.once(key, once, [method, args], lambda: _result(call(key, *args)))
         finally:
             self._ended(position)
         return [DONE, value, True] if self._is_hot(position) else [DONE, value]
@@ -175,13 +183,14 @@ class Shard(DurableObject):
         if out is not None and "low" in out:
             if out["split"] != split:
                 return BUSY
-            return [out["number"], out["low"], out["high"], self.read_span((out["low"], out["high"]))]
+            return [out["number"], out["low"], out["high"], self._read((out["low"], out["high"]))]
         span = self.span
         if span is None or (span[1] is not None and at >= span[1]):
             return None
         if self._closing is not None:
             return BUSY
-        part: Span = (self.span_top((at, span[1]), count), span[1])
+        low = max(self.span_top((at, span[1]), count), self._answers.items.top((at, span[1]), count))
+        part: Span = (low, span[1])
         if not await self._emptied(part):
             return BUSY
         number = out["number"] + 1 if out is not None and out["split"] == split else 1
@@ -189,7 +198,11 @@ class Shard(DurableObject):
             self._save(out={"split": split, "number": number, "low": part[0], "high": part[1], "target": target})
         finally:
             self._reopen()
-        return [number, part[0], part[1], self.read_span(part)]
+        return [number, part[0], part[1], self._read(part)]
+
+    def _read(self, part: Span) -> list[Item]:
+        """All that moves with a part."""
+        return [*self.read_span(part), *self._answers.read(part)]
 
     async def _emptied(self, part: Span) -> bool:
         """Keep calls out of the part, and wait for those that run in it. False: they go on for too long."""
@@ -220,13 +233,13 @@ class Shard(DurableObject):
         if taken is not None and (taken[0] != split or number <= taken[1]):
             return
         if not self._own:
-            self.write_span(items)
+            self.write_span(self._answers.write(items))
             self._save(span=[low, high], order=order, hot=hot, taken=[split, number])
-            self.items.order = order
+            self.items.order = self._answers.items.order = order
             return
         if taken is None or self._own["span"][0] != high:
             raise ProgramBug(f"part {number} of {split} ends at {high!r}, where {self._own['span']} does not begin")
-        self.write_span(items)
+        self.write_span(self._answers.write(items))
         self._save(span=[low, self._own["span"][1]], taken=[split, number])
 
     async def shard_drop(self, split: str, number: int) -> None:
@@ -241,6 +254,7 @@ class Shard(DurableObject):
         else:
             gone.append([low, high, target])
         self.erase_span((low, high))
+        self._answers.erase((low, high))
         self._save(span=[self._own["span"][0], low], gone=gone, out={"split": split, "number": number})
 
 

@@ -165,7 +165,7 @@ def test_a_kill_before_the_commit_runs_it_again(kind):
 
 
 def test_broken_twin_without_an_outbox_loses_what_was_sent(monkeypatch):
-    def forgets(self, cause, entries):
+    def forgets(self, cause, entries, number=0):
         self.newest += 1
         return self.newest
 

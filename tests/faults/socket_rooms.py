@@ -100,7 +100,7 @@ _patch_seal()
 
 WITHOUT_OUTBOX = """
 from perdure.engine import stored_sockets
-stored_sockets.StoredSockets.add = lambda self, cause, entries: 0
+stored_sockets.StoredSockets.add = lambda self, cause, entries, number=0: 0
 """
 """A broken twin: what a turn sends is not recorded with what it writes."""
 

@@ -1,6 +1,7 @@
 """The names that programs of the reference use, and for each the programs here that use it (`test_names` checks both).
 
-A name with a dot is a member of what stands before the dot; `LATER`: names that are there to be imported, but do nothing yet.
+A name with a dot is a member of what stands before the dot. Not there: workflows' steps and instances, which the program
+`workflow` waits for.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ blockConcurrencyWhile
 """
 ENV = "idFromName getByName newUniqueId idFromString get put list delete getWithMetadata prepare bind batch ASSETS SELF TREE"
 JS = """
+WebSocketPair WebSocketRequestResponsePair
 Object.fromEntries Date HTMLRewriter Array Blob File Error FormData Headers Request Response ReadableStream
 TransformStream URL URLSearchParams JSON Map Set Number RegExp TextDecoder TextEncoder Uint8Array Uint8ClampedArray
 Int8Array Int16Array Uint16Array Int32Array Uint32Array Float32Array Float64Array ArrayBuffer DataView fetch
@@ -51,7 +53,4 @@ SECTIONS = {
     "js": JS,
     "pyodide": PYODIDE,
     "frameworks": FRAMEWORKS,
-}
-LATER = {
-    "workflow steps and instances": "workflows come with a version of their own; the program `workflow` waits for them",
 }

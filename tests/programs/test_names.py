@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from .names import LATER, SECTIONS
+from .names import SECTIONS
 from .stage import PROGRAMS
 
 SOURCES = {
@@ -36,10 +36,3 @@ def test_each_name_has_a_program(section: str) -> None:
 def test_a_name_that_nobody_uses_would_be_found() -> None:
     assert users("never_used_by_anyone") == []
     assert users("Object.fromEntries")
-
-
-@pytest.mark.parametrize("name", [name for name in LATER if name.isidentifier()])
-def test_what_comes_later_can_be_imported(name: str) -> None:
-    from perdure.sdk import js
-
-    assert getattr(js, name) is not None

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 import structlog
+from perdure.router.late_reports import late_reporter
 from perdure.router.logs import configure, reporter
 
 TRACEBACK = "Traceback (most recent call last):\n  File ...\nValueError: no\n"
@@ -80,3 +82,26 @@ def test_machines_read_an_object_a_line(capsys, monkeypatch: pytest.MonkeyPatch)
     reporter("shard 0")("warning", "alarm_failed", {"traceback": TRACEBACK})
     (line,) = capsys.readouterr().err.splitlines()
     assert json.loads(line)["traceback"] == TRACEBACK
+
+
+def test_a_log_that_is_set_up_late_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("PERDURE_LOG", "json")
+    report = late_reporter("keeper 0")
+    assert stream.getvalue() == ""
+    for number in range(2):
+        report("warning", "closing_sockets", {"sockets": number})
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["process"], line["level"], line["event"], line["sockets"]) for line in lines] == [
+        ("keeper 0", "warning", "closing_sockets", number) for number in range(2)
+    ]
+
+
+def test_a_keeper_loads_nothing_of_programs_nor_of_the_log() -> None:
+    """What it costs is memory of a process that only moves bytes."""
+    code = "import sys, perdure.router.keeper; print(*sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert "perdure.router.connection" in loaded
+    unwanted = ("perdure.sdk", "perdure.bindings", "structlog", "rich", "uvicorn", "aiohttp", "apsw")
+    assert [name for name in loaded if name.startswith(unwanted)] == []

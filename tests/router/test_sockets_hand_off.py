@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import cast
 
-from perdure.engine.errors import InvalidArgument, ObjectReset, Overloaded, SocketUnknown
+from perdure.engine.errors import EventRefused, InvalidArgument, ObjectReset, Overloaded, SocketUnknown
 from perdure.engine.ids import ClassKey
-from perdure.engine.socket_calls import MESSAGE, OPENED, SEND, Cause, SocketCall, SocketRef
+from perdure.engine.socket_calls import CLOSED, MESSAGE, OPENED, SEND, Cause, SocketCall, SocketRef
 from perdure.router.client import Client
-from perdure.router.held_sockets import HeldSocket
+from perdure.router.held_line import HeldSocket
 from perdure.router.server import Acceptor
 from perdure.router.slots import GROUPS, ShardPlace, SlotMap
 
@@ -164,6 +164,12 @@ class Scene:
                 session.acceptor.close()
 
 
+async def until_none_is_held(scene: Scene, but: int = 0) -> None:
+    async with asyncio.timeout(10):
+        while scene.client.sockets.count > but:
+            await asyncio.sleep(0)
+
+
 def run(tmp_path: Path, body: Callable[[Scene], Awaitable[None]]) -> None:
     async def within() -> None:
         scene = Scene(tmp_path)
@@ -288,23 +294,47 @@ def test_a_killed_session_s_events_run_again_and_what_they_did_before_is_dropped
     run(tmp_path, body)
 
 
-def test_a_message_during_which_three_processes_died_is_dropped_and_its_socket_closed_with_1011(tmp_path: Path) -> None:
+def test_however_often_processes_die_nobody_is_convicted_for_it(tmp_path: Path) -> None:
+    """A kill from outside says nothing against what ran."""
+
     async def body(scene: Scene) -> None:
         line = scene.open()
-        line.send("poison")
-        line.send("after")
-        for number in range(3):
+        line.send("one")
+        line.send("two")
+        for _ in range(4):
             session = scene.sessions[-1]
             await session.messages(2)
-            assert [call.data for call in session.calls] == ["poison", "after"], number
-            following = scene.next()
+            assert [call.data for call in session.calls] == ["one", "two"]
+            scene.next()
             session.acceptor.close()
             scene.tell(scene.client)
-        assert await scene.browser.until(1) == [1011]
-        await following.until(lambda: len(following.calls) >= 2)
-        assert following.calls[0].data == "after"
-        assert following.calls[1].data[0] == 1006
+        await scene.sessions[-1].messages(2)
+        assert scene.browser.got == []
+
+    run(tmp_path, body)
+
+
+def test_a_message_that_is_refused_for_good_closes_its_socket_with_1011_and_the_object_hears_of_it(
+    tmp_path: Path,
+) -> None:
+    async def body(scene: Scene) -> None:
+        session, line = scene.old, scene.open()
+        other, browser = scene.open(2), scene.browser
+        line.send("poison")
+        line.send("after")
+        other.send("another's")
+        await session.messages(3)
+        poison, after, _ = session.calls
+        error = EventRefused("Room/r.webSocketMessage has ended its shard's process again and again")
+        poison.answer(poison, error)
+        after.answer(after, error)
+        await session.until(lambda: len(session.calls) >= 4)
+        assert session.calls[3].data[0] == 1006
+        assert (session.calls[3].socket, session.calls[3].number) == (line.ref.socket, 3)
+        session.acknowledge(session.calls[3])
+        assert await browser.until(1) == [1011]
         assert scene.reports == ["socket_message_dropped"]
+        await until_none_is_held(scene, but=1)  # the other one stays
 
     run(tmp_path, body)
 
@@ -353,7 +383,11 @@ def test_what_ends_a_connection(tmp_path: Path) -> None:
             old.calls[-1].answer(old.calls[-1], error)
             await scene.browser.until(number)
         assert scene.browser.got == [1006, 1006, 1011]
-        assert scene.client.sockets.count == 0
+        await old.messages(4)
+        assert old.calls[-1].what == CLOSED
+        old.calls[-1].answer(old.calls[-1], InvalidArgument("never"))
+        await scene.browser.until(3)
+        await until_none_is_held(scene)
 
     run(tmp_path, body)
 

@@ -330,3 +330,39 @@ def test_a_class_that_another_program_binds_is_not_deleted(tmp_path) -> None:
     second = written(tmp_path, "b", durable_objects={"bindings": bindings})
     with pytest.raises(ConfigError, match="Cannot apply --delete-class migration to class 'Room'"):
         asyncio.run(scene.migrations.prepare_all([first, second], None))
+
+
+def test_a_class_that_another_program_binds_by_its_name_of_before_is_renamed_and_not_deleted(tmp_path) -> None:
+    scene = Scene(tmp_path)
+    scene.exported = frozenset({"Hall"})
+    steps = [
+        {"tag": "v1", "new_sqlite_classes": ["Room"]},
+        {"tag": "v2", "renamed_classes": [{"from": "Room", "to": "Hall"}]},
+    ]
+    first = written(tmp_path, "a", migrations=steps)
+    bindings = [{"name": "ROOM", "class_name": "Room", "script_name": "a"}]
+    second = written(tmp_path, "b", durable_objects={"bindings": bindings})
+    asyncio.run(scene.migrations.prepare_all([first, second], None))
+    before = scene.meta.get(KEY)
+    assert json.loads(before or b"")["a"]["keys"] == {"Hall": "Room"}
+    written(tmp_path, "a", migrations=[*steps, {"tag": "v3", "deleted_classes": ["Hall"]}])
+    scene.exported = frozenset()
+    with pytest.raises(ConfigError, match="Cannot apply --delete-class migration to class 'Hall'"):
+        asyncio.run(scene.migrations.prepare_all([first, second], None))
+    assert scene.meta.get(KEY) == before
+
+
+def test_a_name_of_before_that_is_used_anew_does_not_keep_what_was_renamed(tmp_path) -> None:
+    scene = Scene(tmp_path)
+    scene.exported = frozenset({"Room"})
+    steps = [
+        {"tag": "v1", "new_sqlite_classes": ["Room"]},
+        {"tag": "v2", "renamed_classes": [{"from": "Room", "to": "Hall"}]},
+        {"tag": "v3", "new_sqlite_classes": ["Room"], "deleted_classes": ["Hall"]},
+    ]
+    first = written(tmp_path, "a", migrations=steps)
+    second = written(
+        tmp_path, "b", durable_objects={"bindings": [{"name": "R", "class_name": "Room", "script_name": "a"}]}
+    )
+    asyncio.run(scene.migrations.prepare_all([first, second], None))
+    assert list(json.loads(scene.meta.get(KEY) or b"")["a"]["keys"]) == ["Room"]

@@ -12,7 +12,6 @@ from perdure.engine.gate import OutputGate
 from perdure.engine.socket_calls import SocketCall
 from perdure.engine.stored_sockets import StoredSockets
 from perdure.engine.web_socket_pair import WebSocketPair
-from perdure.router import held_socket
 from perdure.router.held_socket import Numbered
 from perdure.router.held_sockets import HeldSockets
 from perdure.router.wire import decode, encode
@@ -79,12 +78,6 @@ class Default(WorkerEntrypoint):
 
 
 CLASSES = [Other, Room, Default]
-
-
-@pytest.fixture(autouse=True)
-def patience(monkeypatch):
-    """Simulated deaths come faster than any: three in a row say nothing against a message."""
-    monkeypatch.setattr(held_socket, "DEATHS_MAX", 100)
 
 
 async def connect(world: World, room: str, who: str):
@@ -155,7 +148,7 @@ async def chatter(world):
     await talk(world)
 
 
-def caught(match: str, seeds: int = 80) -> bool:
+def caught(match: str, seeds: int = 300) -> bool:
     simulation = Simulation(chatter, CLASSES)
     for seed in range(seeds):
         error = simulation.run(seed).error
@@ -185,7 +178,7 @@ def test_acknowledged_before_the_commit_is_caught(monkeypatch):
 
 
 def test_without_an_outbox_is_caught(monkeypatch):
-    def forgets(self, cause, entries):
+    def forgets(self, cause, entries, number=0):
         self.newest += 1
         return self.newest
 

@@ -136,14 +136,16 @@ def test_oversize_bodies_are_refused_and_large_ones_pass(thing) -> None:
     assert httpx.post(f"{thing.url}/body", content=b"x" * (5 << 20)).text == str(5 << 20)
 
 
-def test_websocket_upgrades_are_refused_clearly(thing) -> None:
+def test_an_upgrade_that_the_program_does_not_know_gets_its_response(thing) -> None:
     headers = {
         "upgrade": "websocket",
         "connection": "upgrade",
-        "sec-websocket-key": "x" * 22,
+        "sec-websocket-key": "eA" * 11 + "==",
         "sec-websocket-version": "13",
     }
-    assert httpx.get(f"{thing.url}/", headers=headers).status_code == 501
+    plain = httpx.get(f"{thing.url}/")
+    assert httpx.get(f"{thing.url}/", headers=headers).status_code == plain.status_code != 101
+    assert httpx.get(f"{thing.url}/", headers={**headers, "sec-websocket-key": "x"}).status_code == 400
 
 
 def test_tracebacks_are_in_the_body_in_development_only(tmp_path) -> None:

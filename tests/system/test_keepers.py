@@ -147,14 +147,19 @@ def test_a_drain_says_1012_to_all(tmp_path: Path) -> None:
     async def story(clients: Session) -> None:
         sockets = [await clients.connect(f"/{kind}/a?user={n}") for n in range(5) for kind in ("room", "hall", "relay")]
         clients.runtime.process.send_signal(signal.SIGTERM)
-        for ws in sockets:
-            while (await ws.receive(timeout=WAIT_S)).type is aiohttp.WSMsgType.TEXT:
-                continue
-        assert [ws.close_code for ws in sockets] == [1012] * 15
+        heard = await asyncio.gather(*map(_until_closed, sockets))
+        assert heard == [1012] * 15
         code = await asyncio.to_thread(clients.runtime.process.wait, WAIT_S)
         assert code == 0
 
     run(tmp_path, story, "--drain-s", "6")
+
+
+async def _until_closed(ws: aiohttp.ClientWebSocketResponse) -> int | None:
+    """Read on as clients do: one that does not answers no Close frame, and is cut off."""
+    while (await ws.receive(timeout=WAIT_S)).type is aiohttp.WSMsgType.TEXT:
+        continue
+    return ws.close_code
 
 
 def test_several_keepers_have_the_objects_by_their_slots(tmp_path: Path) -> None:
@@ -204,6 +209,15 @@ def test_under_tls_the_gateway_holds_them_and_stays_for_them(tmp_path: Path) -> 
         await ws.close()
         assert ws.close_code == 1000
         await clients.until_dead(leaving)
+        lost = await clients.connect("/room/b?user=bob")
+        await says(lost, "hi", "bob")
+        journals = Path(clients.runtime.data, "sockets")
+        assert len(list(journals.iterdir())) == 1
+        clients.kill("gateway")
+        clients.kill("shard")
+        assert (await lost.receive(timeout=WAIT_S)).type is aiohttp.WSMsgType.CLOSED
+        while list(journals.iterdir()):  # until the object, which nobody has called, has handled its webSocketClose
+            await asyncio.sleep(0.1)
 
     run(tmp_path, story, "--tls-certificate", certificate, "--tls-key", key)
 
