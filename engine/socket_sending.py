@@ -186,6 +186,11 @@ class Sending:
                 self._sockets.stored.seen(piece.number)
 
     def _tell(self, piece: Piece) -> None:
+        if len(piece.entries) == 1:  # an answer, nearly always
+            to, what, data = piece.entries[0]
+            if len(to) == 1 and to[0].holder is not None:
+                self._hand_over(to[0].holder, piece, [([to[0].id], what, data)])
+                return
         holder = next((socket.holder for to, _, _ in piece.entries for socket in to), None)
         if holder is not None and all(socket.holder is holder for to, _, _ in piece.entries for socket in to):
             effects = [([socket.id for socket in to], what, data) for to, what, data in piece.entries]

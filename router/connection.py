@@ -86,11 +86,13 @@ class Encoded:
         self._opcode = BINARY if isinstance(data, bytes) else TEXT
         self.payload = data if isinstance(data, bytes) else data.encode()
         self._plain = b""
-        self._packed: dict[int, bytes] = {}
+        self._packed: dict[int, bytes] | None = None
 
     def frame(self, window_bits: int) -> bytes:
         """`window_bits`: of the compression that was agreed on, 0: none."""
         if window_bits and len(self.payload) >= COMPRESS_BYTES_MIN:
+            if self._packed is None:
+                self._packed = {}
             found = self._packed.get(window_bits)
             if found is None:
                 packed = deflate(self.payload, window_bits)
@@ -453,7 +455,8 @@ class Connection:
             if self._torn:
                 self._stuck_s = self._all.clock() or 1e-9
                 break
-        self._tell_step()
+        if self._out_bytes or self._step_told:
+            self._tell_step()
         if self._stage is Stage.ENDING and not self._out_bytes:
             self.stream.finish()
 

@@ -188,18 +188,23 @@ class HeldSockets:
     def receive_late(self, way: Way, frame: Frame) -> None:
         """From a session that has handed over: what its events still do is done by the next one, which has them again."""
         if frame[0] == SOCKET_EFFECTS and (frame[2] or frame[3] is None):
-            self.receive(way, frame)
+            self.receive(way, frame[:5])
 
     def receive(self, way: Way, frame: Frame) -> None:
         """A frame of `wire.SOCKET_FRAMES`."""
         kind = frame[0]
         if kind == SOCKET_EFFECTS:
-            _, object_id, number, cause, effects = frame
+            object_id, number, cause, effects = frame[1:5]
             of = self._objects.get(object_id)
             if number:
                 self._have_seen(way, object_id, number)
             if of is not None:
-                self._effects(of, number, cause, effects)
+                acknowledges = len(frame) > 5
+                self._effects(of, number, cause, effects, acknowledges)
+                if acknowledges:
+                    socket = of.sockets.get(cause[0])
+                    if socket is not None:
+                        socket.acknowledged(cause[1], None)
         elif kind == SOCKET_ACK:
             _, object_id, id, number, fields = frame
             of = self._objects.get(object_id)
@@ -227,7 +232,10 @@ class HeldSockets:
             if tell is not None:
                 tell(of.rules.overflow)
 
-    def _effects(self, of: HeldObject, number: int, cause: list[object] | None, effects: list[list[object]]) -> None:
+    def _effects(
+        self, of: HeldObject, number: int, cause: list[object] | None, effects: list[list[object]], last: bool
+    ) -> None:
+        """`last`: nothing more comes of the cause."""
         if number:
             if number in of.numbers:
                 return
@@ -237,7 +245,11 @@ class HeldSockets:
                     del of.numbers[old]
         had = 0
         if cause is not None:
-            had = self._had(of, cause, len(effects))
+            if not last or of.causes_elsewhere:
+                had = self._had(of, cause, len(effects))
+            elif of.causes:
+                source, event, ordinal = cast("tuple[bytes, int, int]", tuple(cause))
+                had = max(of.causes.get((source, event), 0) - ordinal, 0)
         sockets = of.sockets
         for ids, what, data in effects[had:] if had else effects:
             for id in cast("list[bytes]", ids):

@@ -36,6 +36,7 @@ from .wire import (
     REF_FRAMES,
     REPLY,
     REPLY_CARRYING,
+    SOCKET_EFFECTS,
     SOCKET_FRAMES,
     VERSION,
     WELCOME,
@@ -277,7 +278,7 @@ class Lane:
     # ------------------------------------------------------------------ in
     def _on_message(self, link: Link, data: bytes) -> None:
         answers = self._answers
-        pending = answers.pending
+        pending, sockets = answers.pending, self.sockets
         try:
             frames = decode(data)
             for frame in frames:
@@ -285,6 +286,8 @@ class Lane:
                     future = pending.get(frame[1])
                     if future is not None:
                         answers.replied(future, frame[2], frame[3])
+                elif frame[0] == SOCKET_EFFECTS and sockets is not None and link is self.link and self.ready:
+                    sockets.receive(self, frame)
                 else:
                     self._on_other(link, frame)
         except (ProtocolError, TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
@@ -390,9 +393,9 @@ class Lane:
             self.sockets.ready(self)
 
     def send_frame(self, frame: Frame, size: int = 0) -> None:
-        """A frame that belongs to no call. Only while `ready`."""
+        """A frame of sockets. Only while `ready`."""
         if self.link is not None:
-            self.link.send(frame, size)
+            self.link.send_patiently(frame, size)
 
     def not_understood(self) -> VersionMismatch:
         """The error for a call of a kind that is not among `kinds`."""

@@ -97,6 +97,11 @@ class Peer:
         self.holder: SocketPeer | None = None
         """It holds sockets of objects."""
 
+    def waits(self, frame: Frame) -> bool:
+        """Whether it is the last that was queued, and has not left."""
+        queue = self.queue
+        return bool(queue) and queue[-1] is frame
+
 
 class Acceptor:
     """Accepts calls at `endpoint`. `deliver(call)` and `cancel(call)` are the residents'; `operate` and `stop_operation`
@@ -438,7 +443,7 @@ class Acceptor:
         """Whether the peer holds sockets: then it is looked whether it is still there."""
         identity = cast("dict[str, object]", frame[3]).get("sockets") if len(frame) > 3 else None
         if peer.holder is None and type(identity) is str:
-            peer.holder = SocketPeer(identity, functools.partial(self._send, peer), sockets)
+            peer.holder = SocketPeer(identity, functools.partial(self._send, peer), sockets, peer.waits)
             self._look_after()
 
     def _on_cancel(self, peer: Peer, call_id: int) -> None:

@@ -64,24 +64,32 @@ class SocketHost(Protocol):
 class SocketPeer:
     """One holder, by its link. Implements the engine's Holder."""
 
-    __slots__ = ("_host", "_send", "gone", "identity")
+    __slots__ = ("_host", "_newest", "_send", "_waits", "gone", "identity")
 
-    def __init__(self, identity: str, send: Send, host: SocketHost) -> None:
-        """`send(frame, size)`: to it. Raises ProtocolError for what is no identity."""
+    def __init__(self, identity: str, send: Send, host: SocketHost, waits: Callable[[Frame], bool]) -> None:
+        """`send(frame, size)`: to it. `waits(frame)`: whether that is the last of what was sent and has not left.
+        Raises ProtocolError for what is no identity."""
         if not 0 < len(identity) <= IDENTITY_CHARACTERS_MAX:
             raise ProtocolError("a holder of sockets has no identity")
         self.identity = identity
         self.gone = False
         self._send = send
         self._host = host
+        self._waits = waits
+        self._newest: Frame = []
+        """Effects: their cause is often acknowledged right after them, and by the same frame then."""
 
     # ------------------------------------------------------------------ to it
     def effects(self, object_id: bytes, number: int, cause: Cause | None, effects: Effects) -> None:
         if self.gone:
             return
-        size = sum(len(data) for _, _, data in effects if isinstance(data, str | bytes))
+        size = 0
+        for _, _, data in effects:
+            if isinstance(data, str | bytes):
+                size += len(data)
         why = None if cause is None else [cause.socket, cause.number, cause.ordinal]
-        self._send([SOCKET_EFFECTS, object_id, number, why, effects], size)
+        self._newest = frame = [SOCKET_EFFECTS, object_id, number, why, effects]
+        self._send(frame, size)
 
     def rules(self, object_id: bytes, rules: Rules) -> None:
         told = [rules.request, rules.response, rules.replies_to_close, rules.overflow]
@@ -96,6 +104,18 @@ class SocketPeer:
 
     def _answer(self, call: Call, result: Result) -> None:
         assert isinstance(call, SocketCall), "only sockets' events are answered here"
+        newest = self._newest
+        if newest and type(result) is bytes:
+            self._newest, cause = [], newest[3]
+            if (
+                cause is not None
+                and cause[1] == call.number
+                and cause[0] == call.socket
+                and newest[1] == call.object_id
+                and self._waits(newest)
+            ):
+                newest.append(True)
+                return
         fields = result.to_wire() if isinstance(result, PerdureError) else None
         self._say([SOCKET_ACK, call.object_id, call.socket, call.number, fields])
 

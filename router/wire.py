@@ -36,7 +36,8 @@ and data of an event, effects: see `engine/socket_calls.py`.
     SOCKET_EVENT   epoch, class key, id, name,  to the shard
                    socket, what, number, acknowledged, after, data, auto ms
     SOCKET_ACK     id, socket, number, fields   of an error; nil: handled and durable
-    SOCKET_EFFECTS id, number, cause, effects   cause: nil or [socket, number, ordinal]; effects: [[[socket, …], what, data], …]
+    SOCKET_EFFECTS id, number, cause, effects,  cause: nil or [socket, number, ordinal]; effects: [[[socket, …], what, data], …]
+                   acknowledges                 left out, or true: the cause is handled and durable, as by SOCKET_ACK
     SOCKETS_RULES  id, rules                    [request, response, replies to close, overflow]
     SOCKETS_ASKED  class key, id                which sockets of the object are there?
     SOCKETS_HELD   class key, id, name,         the answer; unasked: told to a session that knows nothing yet

@@ -40,13 +40,16 @@ class Link:
     def __init__(self, way: WorldWay, process: Receiver) -> None:
         self.process = process
         self.way = way
-        self.peer = SocketPeer(way.holding.identity, self._send, cast("Hosts", process).residents)
+        self.peer = SocketPeer(way.holding.identity, self._send, cast("Hosts", process).residents, self._waits)
         self._leaving: list[Frame] = []
 
     def _send(self, frame: Frame, _size: int) -> None:
         self._leaving.append(frame)
         if len(self._leaving) == 1:
             self.way.network.soon(self._left)
+
+    def _waits(self, frame: Frame) -> bool:
+        return bool(self._leaving) and self._leaving[-1] is frame
 
     def _left(self) -> None:
         leaving, self._leaving = self._leaving, []

@@ -7,8 +7,11 @@ from pathlib import Path
 
 from perdure.engine.durable import DurableObject
 from perdure.engine.http import HttpRequest, HttpResponse
+from perdure.engine.socket_calls import SEND, SocketRef
 from perdure.engine.web_socket import WebSocket
 from perdure.engine.web_socket_pair import WebSocketPair
+from perdure.router.held_sockets import HeldSockets
+from perdure.router.wire import SOCKET_ACK, SOCKET_EFFECTS
 
 from .landing import landing
 
@@ -69,3 +72,59 @@ async def _messages(folder: Path) -> None:
 
 def test_messages_both_ways_and_the_closing_handshake(tmp_path: Path) -> None:
     asyncio.run(_messages(tmp_path))
+
+
+class Way:
+    """To a shard that a test plays."""
+
+    ready = takes_sockets = True
+    epoch = 1
+
+    def __init__(self) -> None:
+        self.said: list[list[object]] = []
+
+    def way(self, object_id: bytes) -> Way:
+        return self
+
+    def send_frame(self, frame: list[object], size: int = 0) -> None:
+        self.said.append(frame)
+
+
+def test_effects_that_acknowledge_their_cause_are_passed_on_once_and_end_it() -> None:
+    async def run() -> None:
+        way, client, ref = Way(), Client(), SocketRef("Room", b"i" * 32, "a", b"1" * 8, True)
+        held = HeldSockets(asyncio.get_running_loop(), way, "keeper")
+        socket = held.open(ref, client)
+        held.receive(way, [SOCKET_ACK, ref.object_id, ref.socket, 0, None])
+
+        def says(number: int, ordinal: int, *texts: str, record: int = 0, last: bool) -> list[object]:
+            effects = [[[ref.socket], SEND, text] for text in texts]
+            frame = [SOCKET_EFFECTS, ref.object_id, record, [ref.socket, number, ordinal], effects]
+            return [*frame, True] if last else frame
+
+        def heard() -> list[object]:
+            return [client.got.get_nowait() for _ in range(client.got.qsize())]
+
+        socket.send("one")
+        held.receive(way, says(1, 0, "a", last=True))
+        assert heard() == ["a"]
+        assert not socket.waits
+        socket.send("two")
+        held.receive(way, says(2, 0, "b", "c", last=False))
+        socket.ready()  # another session runs it again
+        held.receive(way, says(2, 0, "b", last=False))
+        held.receive(way, says(2, 1, "c", "d", last=True))
+        assert heard() == ["b", "c", "d"]
+        assert not socket.waits
+        socket.send("three")
+        held.receive(way, says(3, 0, "e", record=9, last=True))
+        held.receive(way, says(3, 0, "e", record=9, last=True))
+        assert heard() == ["e"]
+        assert not socket.waits
+        socket.send("four")
+        held.receive_late(way, says(4, 0, "f", record=10, last=True))  # the next session has the event
+        assert heard() == ["f"]
+        assert socket.waits
+        held.close()
+
+    asyncio.run(run())

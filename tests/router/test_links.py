@@ -44,3 +44,65 @@ def test_an_answer_that_comes_while_a_large_message_leaves_is_heard(tmp_path):
             context.destroy(0)
 
     assert asyncio.run(run()) == [[PONG, 1]]
+
+
+def test_what_is_patient_gathers_only_while_many_frames_are_sent(tmp_path):
+    async def run():
+        context = zmq.Context()
+        peer = context.socket(zmq.ROUTER)
+        peer.bind(f"ipc://{tmp_path}/peer")
+        loop = asyncio.get_running_loop()
+        link = Link(context, loop, f"ipc://{tmp_path}/peer", lambda *_: None, lambda *_: None)
+
+        async def message():
+            while not peer.poll(0):
+                await asyncio.sleep(0)
+            return [frame[1] for frame in decode(peer.recv_multipart()[1])]
+
+        try:
+            link.send_patiently([PING, 1])
+            assert not link._gathering, "few are sent: it leaves with this turn of the loop"
+            assert await message() == [1]
+            link._busy = True
+            link.send_patiently([PING, 2])
+            await asyncio.sleep(0)
+            link.send_patiently([PING, 3])
+            assert await message() == [2, 3]
+            link._busy = True
+            link.send_patiently([PING, 4])
+            link.send([PING, 5])  # takes along what waits, in order
+            await asyncio.sleep(0)
+            assert not link._queue
+            assert await message() == [4, 5]
+            link._busy = True
+            link.send_patiently([PING, 6])
+            link.close()
+            return await message()
+        finally:
+            link.close()
+            peer.close(0)
+            context.destroy(0)
+
+    assert asyncio.run(run()) == [6]
+
+
+def test_many_frames_in_one_window_after_the_other_make_it_busy(tmp_path):
+    async def run():
+        context = zmq.Context()
+        now = [0.0]
+        loop = asyncio.get_running_loop()
+        link = Link(context, loop, f"ipc://{tmp_path}/nobody", lambda *_: None, lambda *_: None)
+        found = []
+        try:
+            link._loop = type("Clock", (), {"time": lambda _: now[0]})()
+            for frames, later_s in [(1, 0.005), (100, 0.005), (1, 0.005), (100, 1.0), (1, 0.0)]:
+                link._count(frames)
+                found.append(link._busy)
+                now[0] += later_s
+            return found
+        finally:
+            link._loop = loop
+            link.close()
+            context.destroy(0)
+
+    assert asyncio.run(run()) == [False, False, True, False, False]
