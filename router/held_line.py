@@ -94,6 +94,7 @@ class HeldSocket:
         "_auto_ms",
         "_buffered",
         "_closing_code",
+        "_closing_reason",
         "_early",
         "_ended",
         "_holders",
@@ -126,7 +127,8 @@ class HeldSocket:
         self._paused = False
         self._auto_ms: int | None = None
         self._closing_code: int | None = None
-        """What the client has closed with."""
+        """What the client has closed with: it is answered with the same."""
+        self._closing_reason = ""
         self._buffered = 0
         self._again_s = 0.0
         self._retry: asyncio.TimerHandle | None = None
@@ -170,7 +172,7 @@ class HeldSocket:
             return
         self._number_early()
         self._ended = True
-        self._closing_code = code
+        self._closing_code, self._closing_reason = code, reason
         if not clean:
             code, reason = ABNORMAL, NOT_CLEAN
             self._replied = True
@@ -365,7 +367,7 @@ class HeldSocket:
         self._replied = True
         code = self._closing_code
         if self._of.rules.replies_to_close:
-            self.connection.closed(NO_CODE if code is None else code, "", True)
+            self.connection.closed(NO_CODE if code is None else code, self._closing_reason, True)
         else:
             self.connection.closed(ABNORMAL, NOT_CLEAN, False)
 
