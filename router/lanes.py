@@ -393,9 +393,9 @@ class Lane:
             self.sockets.ready(self)
 
     def send_frame(self, frame: Frame, size: int = 0) -> None:
-        """A frame of sockets. Only while `ready`."""
+        """A frame that belongs to no call. Only while `ready`."""
         if self.link is not None:
-            self.link.send_patiently(frame, size)
+            self.link.send(frame, size)
 
     def not_understood(self) -> VersionMismatch:
         """The error for a call of a kind that is not among `kinds`."""

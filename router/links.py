@@ -18,10 +18,6 @@ from .wire import FLUSH_BYTES, MESSAGE_BYTES_MAX, Frame, encode
 POLLIN, EVENTS, NOBLOCK = int(zmq.POLLIN), int(zmq.EVENTS), int(zmq.NOBLOCK)
 _DRAIN = 64  # messages handled before other callbacks of the loop get a turn
 _LAST_WORDS_MS = 100  # the loop stands still so long at most when a client closes and a peer takes nothing
-_WINDOW_S = 0.004
-_BUSY = 32
-"""With so many frames in a window, what is patient gathers: each message costs both sides as much as several frames."""
-_GATHER_S = 0.001
 _LOST = zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 
 
@@ -78,10 +74,6 @@ class Link:
         self._queue: list[Frame] = []
         self._queued_bytes = 0
         self._scheduled = False
-        self._gathering: asyncio.TimerHandle | None = None
-        self._window_s = 0.0
-        self._window_frames = 0
-        self._busy = False
         self._socket = context.socket(zmq.DEALER)
         prepare(self._socket)
         self._socket.setsockopt(zmq.RECONNECT_IVL, 50)
@@ -105,29 +97,8 @@ class Link:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
-    def send_patiently(self, frame: Frame, size: int = 0) -> None:
-        """The same, in order, for a frame that may wait a millisecond or two for others while many are sent."""
-        if self._scheduled or not self._busy or self._queued_bytes + size > FLUSH_BYTES:
-            self.send(frame, size)
-            return
-        self._queue.append(frame)
-        self._queued_bytes += size
-        if self._gathering is None:
-            self._gathering = self._loop.call_later(_GATHER_S, self._flush)
-
-    def _count(self, frames: int) -> None:
-        """Whether many are sent."""
-        now_s = self._loop.time()
-        if now_s - self._window_s >= _WINDOW_S:
-            self._busy = self._window_frames >= _BUSY and now_s - self._window_s < 2 * _WINDOW_S
-            self._window_s, self._window_frames = now_s, 0
-        self._window_frames += frames
-
     def _flush(self) -> None:
         self._scheduled = False
-        if self._gathering is not None:
-            self._gathering.cancel()
-            self._gathering = None
         if self.closed:
             return
         self._flush_queue()
@@ -137,7 +108,6 @@ class Link:
     def _flush_queue(self) -> None:
         if self._queue and not self.closed:
             queue, self._queue, self._queued_bytes = self._queue, [], 0
-            self._count(len(queue))
             self._socket.send(encode(queue), NOBLOCK)
 
     def _readable(self) -> None:
@@ -179,8 +149,6 @@ class Link:
             return
         if self.port is not None:
             self.port.lost()
-        if self._gathering is not None:
-            self._gathering.cancel()
         linger_ms = _LAST_WORDS_MS if self._queue else 0
         self._flush_queue()
         self.closed = True
