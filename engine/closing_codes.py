@@ -6,7 +6,7 @@ from .errors import InvalidArgument, ValueTooLarge
 from .limits import VALUE_BYTES_MAX
 from .values import UNDEFINED, StandIn, key_text
 
-NORMAL, GOING_AWAY, NO_CODE, ABNORMAL, TRY_AGAIN_LATER = 1000, 1001, 1005, 1006, 1013
+GOING_AWAY, NO_CODE, ABNORMAL, TRY_AGAIN_LATER = 1001, 1005, 1006, 1013
 REASON_BYTES_MAX = 123
 """What fits into a Close frame beside the code."""
 NOT_CLEAN = "disconnected without sending Close frame"

@@ -14,16 +14,15 @@ from .socket_calls import (
     CLOSE,
     CLOSED,
     MESSAGE,
-    METHODS,
     OPENED,
     SEND,
-    SOCKET,
     Cause,
     Closing,
     Data,
     Effects,
     Rules,
     SocketCall,
+    event_inside,
 )
 from .turns import outside
 
@@ -83,22 +82,8 @@ class LocalHolder:
 
     def _deliver(self, what: int, data: Data | Closing | None, number: int) -> None:
         instance = self._instance
-        payload = data if isinstance(data, str | bytes) else b""
-        call = SocketCall(
-            instance.key.unique,
-            instance.object_id,
-            instance.name,
-            SOCKET,
-            METHODS[what],
-            cast("bytes", payload),
-            self._answered,
-            socket=self._id,
-            what=what,
-            number=number,
-            after=number - 1,
-            data=data,
-            holder=self,
-        )
+        call = event_inside(instance, self._id, what, data, self._answered)
+        call.number, call.after, call.holder = number, number - 1, self
         self._waiting.append(call)
         if len(self._waiting) == 1:
             outside().run(instance.deliver, call)

@@ -92,11 +92,10 @@ class ObjectSocket:
         if call.after > self.begun and call.after not in row.above:
             raise _later("a message before it is missing")
         self.begun = number
-        if row.above and call.acknowledged > row.handled:
+        if call.acknowledged > row.handled:
             row.handled = call.acknowledged
-            row.above = {known for known in row.above if known > call.acknowledged}
-        elif call.acknowledged > row.handled:
-            row.handled = call.acknowledged
+            if row.above:
+                row.above = {known for known in row.above if known > call.acknowledged}
         return number not in row.above
 
     def has_run(self, number: int) -> None:

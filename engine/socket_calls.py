@@ -8,13 +8,14 @@ then; what an object sends is handed to the holder past the output gate, before 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
-from .calls import Call
+from .calls import Call, Result
 
 if TYPE_CHECKING:
+    from .instance import Instance
     from .web_socket import WebSocket
 
 SOCKET = 6
@@ -127,3 +128,22 @@ class SocketCall(Call):
     loose: list[tuple[int, Cause, list[tuple[list[bytes], int, object]]]] | None = None
     """What it has sent that is not recorded, each with its number in the outbox: there it goes with the event, if that is."""
     loose_bytes: int = 0
+
+
+def event_inside(
+    instance: Instance, socket: bytes, what: int, data: Data | Closing | None, answer: Callable[[Call, Result], None]
+) -> SocketCall:
+    """An event of a socket that begins in the object's own process."""
+    payload = data if isinstance(data, str | bytes) else b""
+    return SocketCall(
+        instance.key.unique,
+        instance.object_id,
+        instance.name,
+        SOCKET,
+        METHODS[what],
+        cast("bytes", payload),
+        answer,
+        socket=socket,
+        what=what,
+        data=data,
+    )

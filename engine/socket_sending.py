@@ -246,10 +246,13 @@ class Sending:
         for piece in self._backlog:
             if not isinstance(piece, Piece) or not any(each in apart for to, _, _ in piece.entries for each in to):
                 continue
-            for socket in late:
-                mine: list[Entry] = [([socket], what, data) for to, what, data in piece.entries if socket in to]
-                if mine:
-                    socket.waiting.append(Piece(0, None, mine))
+            theirs: dict[ObjectSocket, list[Entry]] = {}
+            for to, what, data in piece.entries:
+                for socket in to:
+                    if socket in apart:
+                        theirs.setdefault(socket, []).append(([socket], what, data))
+            for socket, mine in theirs.items():
+                socket.waiting.append(Piece(0, None, mine))
             piece.entries = [
                 ([each for each in to if each not in apart], what, data) for to, what, data in piece.entries
             ]

@@ -19,13 +19,13 @@ from .socket_calls import (
     CLOSED,
     DROP,
     METHODS,
-    SOCKET,
     SOCKET_ID_BYTES,
     Data,
     Holder,
     Rules,
     SocketCall,
     SocketRef,
+    event_inside,
 )
 from .socket_sending import SENT, Sending
 from .standard_sockets import GatedLine, OpenEnd, StandardSocket
@@ -194,20 +194,9 @@ class Sockets:
         instance = self.instance
         if instance.broken is not None or instance.abandoned:
             return
-        payload = data if isinstance(data, str | bytes) else b""
-        call = SocketCall(
-            instance.key.unique,
-            instance.object_id,
-            instance.name,
-            SOCKET,
-            METHODS[what],
-            cast("bytes", payload),
-            _answered if end is None else _answered_to_an_end,
-            socket=id,
-            what=what,
-            data=cast("Data", data),
-            end=end,
-        )
+        answer = _answered if end is None else _answered_to_an_end
+        call = event_inside(instance, id, what, cast("Data", data), answer)
+        call.end = end
         outside().run(instance.deliver, call)
 
     def unsettled(self) -> bool:

@@ -85,6 +85,10 @@ class HeldObject:
         self.empty_s = 0.0
         """Since when it has no sockets."""
 
+    def held(self) -> list[list[object]]:
+        """Its sockets that hibernate, each with when it was last answered by the rules: what a shard is told."""
+        return [[socket.ref.socket, socket.auto_ms] for socket in self.sockets.values() if socket.ref.hibernates]
+
 
 class HeldSocket:
     """One socket. Implements the engine's Line: what is sent to it goes to the object."""
@@ -92,7 +96,6 @@ class HeldSocket:
     __slots__ = (
         "_again_s",
         "_auto_ms",
-        "_buffered",
         "_closing_code",
         "_closing_reason",
         "_early",
@@ -129,7 +132,6 @@ class HeldSocket:
         self._closing_code: int | None = None
         """What the client has closed with: it is answered with the same."""
         self._closing_reason = ""
-        self._buffered = 0
         self._again_s = 0.0
         self._retry: asyncio.TimerHandle | None = None
 
@@ -197,7 +199,6 @@ class HeldSocket:
 
     def buffers(self, size: int) -> None:
         """So many bytes are not taken by the client."""
-        self._buffered = size
         self._holders.say(self.ref, [SOCKET_BUFFERED, self.ref.object_id, self.ref.socket, size])
 
     # ------------------------------------------------------------------ to the object

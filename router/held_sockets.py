@@ -24,7 +24,6 @@ NUMBERS_MAX = 4_096
 CAUSES_ELSEWHERE_MAX = 1_024
 FORGET_S = 600.0
 """How long an object is remembered whose last socket has closed."""
-_LOOK_S = 1.0
 Report = Callable[[str, str, dict[str, object]], None]
 
 
@@ -171,7 +170,7 @@ class HeldSockets:
                     self.drop(socket)
                 continue
             of.causes = {cause: count for cause, count in of.causes.items() if cause[0] in of.sockets}
-            held = [[s.ref.socket, s.auto_ms] for s in of.sockets.values() if s.ref.hibernates]
+            held = of.held()
             if held:
                 ref = of.ref
                 way.send_frame([SOCKETS_HELD, ref.class_key, ref.object_id, ref.name, held, False])
@@ -221,9 +220,7 @@ class HeldSockets:
         elif kind == SOCKETS_ASKED:
             _, class_key, object_id = frame
             of = self._objects.get(object_id)
-            sockets = [] if of is None else [s for s in of.sockets.values() if s.ref.hibernates]
-            held = [[s.ref.socket, s.auto_ms] for s in sockets]
-            name = None if of is None else of.ref.name
+            name, held = (None, []) if of is None else (of.ref.name, of.held())
             way.send_frame([SOCKETS_HELD, class_key, object_id, name, held, True])
 
     def _overflows(self, of: HeldObject) -> None:
